@@ -1,0 +1,440 @@
+"""Observations: what one probe of one training script saw.
+
+Plain frozen dataclasses of the standard library, because the probed interpreter needs nothing but
+torch and numpy. They travel to the parent as JSON; there ``msgspec.json`` decodes them.
+
+Conventions: every float is finite or ``None`` (``None`` stands for NaN, infinity or "not
+measured", the ``note`` tells which). Fractions are in [0, 1]. ``depth`` counts modules in order of
+first use in the forward pass, 0 nearest the input. A ``Place`` is the line of the *user's* code
+that created the thing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of the user's code: absolute ``path``, ``line`` from 1, enclosing ``function``."""
+
+    path: str
+    line: int
+    function: str = ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measured number with its uncertainty.
+
+    ``ci`` is a 95 % confidence (or certified) interval, ``n`` the number of samples behind the
+    value, ``converged`` false when an iteration stopped at its budget.
+    """
+
+    value: float | None
+    unit: str = ""
+    n: int = 0
+    ci: tuple[float, float] | None = None
+    converged: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A measurement that was not made, and why."""
+
+    measurement: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where the script's tensors lived and what measured them.
+
+    ``statistics_backend`` is ``cupy`` or ``torch``.
+    """
+
+    kind: str
+    name: str
+    torch_version: str
+    python_version: str
+    statistics_backend: str
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class InputTensor:
+    """A floating or integer tensor the root module received, over the held batches.
+
+    ``kind`` is ``image`` (4 or 5 dimensions, channels at dimension 1), ``tabular`` (2 dimensions),
+    ``sequence`` (3 dimensions), ``tokens`` (integers), or ``other``. A *feature* is a channel of
+    an image, a column of a table, the last dimension of a sequence. ``scale_ratio`` is the largest
+    over the smallest positive standard deviation among features; ``offset`` the largest
+    \\|mean\\| / std among non-constant features. ``covariance_condition`` is the condition number
+    of the feature covariance about the origin (uncentred second moments), which is what multiplies
+    the curvature of the first layer.
+    """
+
+    name: str
+    model: str
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    samples: int
+    mean: float | None
+    std: float | None
+    minimum: float | None
+    maximum: float | None
+    features: int = 0
+    constant_features: int = 0
+    scale_ratio: Measurement | None = None
+    offset: Measurement | None = None
+    covariance_condition: Measurement | None = None
+    non_finite: int = 0
+    normalized_inside: str = ""
+    """Class of the first weight-bearing module reached when it normalises (BatchNorm, LayerNorm,
+    Embedding), else empty."""
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The held batches compared with each other. ``identical`` counts pairs of equal batches."""
+
+    count: int
+    size: int | None
+    identical: int
+    compared: int
+
+
+@dataclass(frozen=True)
+class Activation:
+    """The output of one activation module (or the input and output of a functional activation).
+
+    ``kind`` is ``relu``, ``leaky_relu``, ``sigmoid``, ``tanh``, ``softmax``, ``gelu``, ``silu``,
+    ``elu``, ``selu`` ...; ``dead_fraction`` is the share of units that are exactly zero on every
+    held sample (position), ``saturated_fraction`` the share of units whose mean derivative is
+    below 5 % of the activation's largest. ``samples`` is the number of samples x positions per
+    unit. ``inside`` names an enclosing recurrent or attention module.
+    """
+
+    module: str
+    cls: str
+    kind: str
+    depth: int
+    units: int
+    samples: int
+    dead_fraction: float | None
+    saturated_fraction: float | None
+    mean: float | None
+    rms: float | None
+    non_finite: int = 0
+    inside: str = ""
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class LayerFlow:
+    """Signal at one weight-bearing module at the initial parameters, over the held batches.
+
+    ``output_rms`` is the forward signal; ``output_grad_rms`` that of dL/d(output);
+    ``weight_grad_rms`` and ``weight_rms`` belong to the module's weight.
+    """
+
+    module: str
+    cls: str
+    depth: int
+    output_rms: float | None
+    output_grad_rms: float | None
+    weight_rms: float | None
+    weight_grad_rms: float | None
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    """Gradient flow through depth (PROBES.md M1).
+
+    ``slope`` is d ln rms(dL/d output) / d layer toward the *input* (negative: the gradient
+    shrinks on its way to the input), by least squares over the layers of the largest same-kind
+    chain; ``end_to_end`` is rms at the first layer over rms at the last.
+    """
+
+    model: str
+    layers: tuple[LayerFlow, ...]
+    slope: Measurement
+    end_to_end: Measurement
+    forward_end_to_end: Measurement | None = None
+    """rms of the last layer's output over that of the first."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter tensor over the held batches.
+
+    ``missing`` is true when its gradient was None in every batch that reached backward, and
+    ``zero`` when it was exactly zero in all of them. ``registered`` is false for leaves that
+    autograd reaches but ``parameters()`` of the root module does not list. ``symmetric`` is true
+    when all rows (output units) of a weight are identical and so are their gradients.
+    """
+
+    name: str
+    module: str
+    cls: str
+    shape: tuple[int, ...]
+    requires_grad: bool
+    weight_rms: float | None
+    grad_rms: float | None
+    missing: bool
+    zero: bool
+    registered: bool
+    optimized: bool
+    symmetric: bool
+    reached: bool = True
+    """Whether autograd reached it from the loss (the leaves of the backward graph)."""
+    depth: int = -1
+    batches: int = 0
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class LossFunction:
+    """One loss function that took part in the training loss, at one call site.
+
+    ``function`` is ``cross_entropy``, ``nll_loss``, ``binary_cross_entropy``,
+    ``binary_cross_entropy_with_logits``, ``mse_loss`` ... ``initial`` is the mean per-element loss
+    at the initial parameters; ``uninformed`` the loss of the best constant predictor on the same
+    targets (entropy of the label marginal, variance); ``uniform`` ln C or ln 2. The ``rows_*`` and
+    ``values_*`` fractions are over the observed input rows. ``broadcast`` is the shape the two
+    arguments broadcast to when it is larger than either.
+    """
+
+    function: str
+    calls: int
+    initial: Measurement
+    uninformed: Measurement
+    uniform: Measurement | None
+    classes: int | None
+    reduction: str
+    input_shape: tuple[int, ...]
+    target_shape: tuple[int, ...]
+    broadcast: tuple[int, ...] | None
+    rows_sum_to_one: float | None
+    values_in_unit_interval: float | None
+    rows_log_probabilities: float | None
+    label_smoothing: float = 0.0
+    back_propagated: bool = True
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Hyperparameters of one parameter group at the first step."""
+
+    learning_rate: float | None
+    parameters: int
+    elements: int
+    options: dict[str, float | bool | str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptimizerUse:
+    """One optimizer that stepped.
+
+    ``steps`` are real (not withheld) steps. ``carried_gradient_steps`` counts backward passes
+    that found a non-zero gradient left by a backward *before the previous step* (never cleared).
+    ``events`` is the recorded order in the first steps, e.g. ``("zero_grad", "backward", "clip",
+    "step", "scheduler_step")``. ``accumulation`` is the number of backward passes per step.
+    """
+
+    id: int
+    cls: str
+    groups: tuple[ParameterGroup, ...]
+    steps: int
+    accumulation: float | None
+    carried_gradient_steps: int
+    compared_steps: int
+    clipped: bool
+    uses_closure: bool
+    events: tuple[str, ...]
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class UpdateRatio:
+    """Update-to-weight ratio of one parameter tensor (PROBES.md M5), over the real steps.
+
+    ``ratio`` is the median of the norm of the step over the norm of the weight, ``largest``
+    the largest over a run of five consecutive steps (their minimum).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    ratio: Measurement
+    largest: float | None
+    optimizer: int
+    zero_initialised: bool = False
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """The first NaN or infinity: ``what`` is ``input``, ``activation``, ``loss``, ``gradient`` or
+    ``weight``; ``name`` the tensor or module; ``phase`` ``hold`` or ``run``."""
+
+    what: str
+    name: str
+    phase: str
+    step: int
+    kind: str
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class ModeUse:
+    """A mode-sensitive module (dropout, batch norm ...) in training forwards.
+
+    ``eval_share`` is the share of back-propagated forwards it spent in eval mode."""
+
+    module: str
+    cls: str
+    forwards: int
+    eval_share: float
+    trainable: bool
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class StabilityLimit:
+    """The largest stable learning rate of one optimizer at the measured curvature (M7).
+
+    ``limit`` is in units of the learning rate; ``headroom`` is limit / learning rate in use
+    (below 1 the quadratic model diverges).
+    """
+
+    optimizer: int
+    cls: str
+    learning_rate: float | None
+    preconditioned: bool
+    limit: Measurement
+    headroom: Measurement
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Extreme curvature of the training loss on one held batch (M7).
+
+    ``phase`` is ``start`` or ``end`` (of the run). ``largest`` and ``smallest`` are Hessian
+    eigenvalues with their Ritz residual intervals; ``gradient_condition`` the gradient-weighted
+    condition number; ``products`` the Hessian-vector products spent; ``consistency`` the relative
+    difference from a finite-difference product (above 1e-2 the Hessian is not to be trusted).
+    """
+
+    phase: str
+    method: str
+    parameters: int
+    largest: Measurement
+    smallest: Measurement
+    gradient_condition: Measurement | None
+    gradient_norm: float | None
+    consistency: float | None
+    products: int
+    limits: tuple[StabilityLimit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """What the loss series of the short run says (M8), filled in by ``convlint.curves``.
+
+    ``kind`` is ``diverging``, ``oscillating``, ``stalled``, ``slow``, ``converging`` or
+    ``undetermined``; ``rate`` the fitted rate: ``linear`` with its factor per step, ``sublinear``
+    with its exponent. ``noise`` is the standard deviation of the step-to-step noise.
+    """
+
+    kind: str
+    rate_class: str
+    rate: Measurement | None
+    noise: float | None
+    first: float | None
+    last: float | None
+    limit: Measurement | None = None
+    steps: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ScheduleAhead:
+    """A learning-rate scheduler stepped ahead on a copy.
+
+    ``learning_rates`` samples the rate at evenly spaced calls over ``calls`` scheduler steps;
+    ``calls`` is the planned number when it could be told (``planned``), else a guess.
+    """
+
+    cls: str
+    optimizer: int
+    calls: int
+    planned: bool
+    per: str
+    """``step`` or ``epoch``: how often the script called it, ``unknown`` when it did not yet."""
+    learning_rates: tuple[float, ...]
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """Per-step telemetry of the real steps, aligned: entry i belongs to step i.
+
+    ``loss`` is the back-propagated loss (unscaled, accumulation summed), ``gradient_norm`` the
+    global norm just before the step, ``seconds`` wall time of the step without the probe's own.
+    """
+
+    loss: tuple[float | None, ...] = ()
+    gradient_norm: tuple[float | None, ...] = ()
+    learning_rate: tuple[float | None, ...] = ()
+    seconds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Everything one probe saw.
+
+    ``stopped`` is ``steps`` (the horizon was reached), ``budget``, ``finished`` (the script ended
+    by itself), ``no-training`` (it ended without a single backward), ``crashed`` or ``exited``;
+    ``error`` has the user's exception in one line when it crashed.
+    """
+
+    script: str
+    arguments: tuple[str, ...]
+    device: Device
+    stopped: str
+    held: int
+    steps: int
+    seconds: float
+    backwards: int = 0
+    schema_version: int = SCHEMA_VERSION
+    error: str = ""
+    error_place: Place | None = None
+    batches: Batches | None = None
+    inputs: tuple[InputTensor, ...] = ()
+    activations: tuple[Activation, ...] = ()
+    gradient_flow: tuple[GradientFlow, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    losses: tuple[LossFunction, ...] = ()
+    optimizers: tuple[OptimizerUse, ...] = ()
+    updates: tuple[UpdateRatio, ...] = ()
+    non_finite: tuple[NonFinite, ...] = ()
+    modes: tuple[ModeUse, ...] = ()
+    curvature: tuple[Curvature, ...] = ()
+    schedules: tuple[ScheduleAhead, ...] = ()
+    series: Series = field(default_factory=Series)
+    convergence: Convergence | None = None
+    baseline: Measurement | None = None
+    """Loss of the constant predictor on the scale of ``series.loss``, when it is known."""
+    recognised: tuple[str, ...] = ()
+    """Patterns seen and therefore not judged: ``LBFGS``, ``several optimizers``,
+    ``gradient accumulation``, ``GradScaler``, ``frozen parameters``, ``recurrent``."""
+    skipped: tuple[Skipped, ...] = ()
+    writes_held_back: tuple[str, ...] = ()

@@ -1,0 +1,118 @@
+"""The catalogue of rules, and the base class every rule derives from.
+
+A rule is one class in one file. The registry walks this package; no rule is listed by hand.
+Rules judge facts: they never parse source and never import torch or libcst.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, ClassVar
+
+from convlint.findings import Confidence, Evidence, Finding, Fix, Location, Related, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from convlint.gpu_probes.observations import Observations
+    from convlint.program.facts import TrainingProgram
+
+__all__ = ["Rule", "all_rules", "find_rule"]
+
+
+class Rule:
+    """One kind of fault and up to three ways to see it.
+
+    Subclasses set ``code``, ``slug`` and ``severity``, write the docstring a user reads
+    (sections *What it does*, *Why it hurts*, *Example*, *Use instead*, *When it is fine*,
+    *Measured*, *References*), and override at least one of ``static`` and ``measured``.
+    """
+
+    code: ClassVar[str]
+    """Stable short alias: three letters and three digits."""
+    slug: ClassVar[str]
+    """The name users write."""
+    severity: ClassVar[Severity]
+    confidence: ClassVar[Confidence] = Confidence.HIGH
+    default: ClassVar[bool] = True
+    """Whether the rule is on without being selected."""
+    confirmed_by: ClassVar[tuple[str, ...]] = ()
+    """Slugs of measured rules whose finding confirms (and whose healthy reading refutes) a static
+    finding of this rule, beside its own ``measured``."""
+    unmeasured_because: ClassVar[str] = "the probe has no measurement for it"
+    """Said by ``audit`` when nothing measured bears on a static finding."""
+
+    def static(self, program: TrainingProgram) -> Iterable[Finding]:
+        """Judge the facts extracted from source."""
+        return ()
+
+    def measured(self, seen: Observations) -> Iterable[Finding]:
+        """Judge what the probe saw."""
+        return ()
+
+    def reading(self, seen: Observations) -> str | None:
+        """Say in one sentence what was measured, or None when the quantity was not measured.
+
+        ``audit`` refutes a static finding with this sentence when ``measured`` stays silent.
+        """
+        return None
+
+    @classmethod
+    def has_static(cls) -> bool:
+        """Whether the rule judges source."""
+        return cls.static is not Rule.static
+
+    @classmethod
+    def has_measured(cls) -> bool:
+        """Whether the rule judges the probe's observations."""
+        return cls.measured is not Rule.measured
+
+    def finding(
+        self,
+        location: Location,
+        message: str,
+        *,
+        help: str = "",
+        severity: Severity | None = None,
+        confidence: Confidence | None = None,
+        evidence: tuple[Evidence, ...] = (),
+        related: tuple[Related, ...] = (),
+        fix: Fix | None = None,
+    ) -> Finding:
+        """Build a finding of this rule at ``location``."""
+        return Finding(
+            code=self.code,
+            slug=self.slug,
+            severity=severity or self.severity,
+            confidence=confidence or self.confidence,
+            message=message,
+            location=location,
+            evidence=evidence,
+            related=related,
+            help=help,
+            fix=fix,
+        )
+
+
+_registry: tuple[Rule, ...] | None = None
+
+
+def all_rules() -> tuple[Rule, ...]:
+    """Every rule, one instance each, in order of code."""
+    global _registry
+    if _registry is None:
+        for module in pkgutil.walk_packages(__path__, f"{__name__}."):
+            importlib.import_module(module.name)
+        rules = [cls() for cls in Rule.__subclasses__() if "code" in vars(cls)]
+        _registry = tuple(sorted(rules, key=lambda rule: rule.code))
+    return _registry
+
+
+def find_rule(name: str) -> Rule | None:
+    """The rule with this slug or code (case-insensitive), or None."""
+    wanted = name.strip().lower()
+    for rule in all_rules():
+        if wanted in (rule.slug, rule.code.lower()):
+            return rule
+    return None
