@@ -1,0 +1,368 @@
+"""Training loops, and the linear orders in which their events can happen.
+
+An event tree has branches; a fault in the order of events is a fault of one *path* through it.
+Paths respect ``continue``, ``break``, ``return`` and ``raise``, and take the same side of the same
+test throughout one iteration: with ``if use_amp:`` written twice there are two paths, not four.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from convlint.program.facts import Arm, Branch, Event, EventKind, Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from convlint.program.facts import Entry, Node, TrainingProgram
+
+PATH_CAP = 64
+"""Above this many distinct orders a loop is not judged: it would cost more than it tells."""
+
+STEPS = frozenset({EventKind.STEP, EventKind.SCALER_STEP})
+
+_LAST_ITERATION = re.compile(r"==[^=]*-\s*1\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One side of one test: arm ``arm`` of the branch on ``text``."""
+
+    text: str
+    arm: int
+    modulo: bool = False
+    first_iteration: bool = False
+
+    @property
+    def last_iteration(self) -> bool:
+        """True for the true side of tests such as ``epoch == epochs - 1``."""
+        return self.arm == 0 and _LAST_ITERATION.search(self.text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """An event on a path, with the tests it stands under and the inner loops that repeat it."""
+
+    event: Event
+    conditions: tuple[Condition, ...] = ()
+    loops: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> EventKind:
+        """The kind of the event."""
+        return self.event.kind
+
+    @property
+    def conditional(self) -> bool:
+        """True when a test decides whether it happens."""
+        return bool(self.conditions) or "conditional-expression" in self.event.flags
+
+    @property
+    def modulo(self) -> bool:
+        """True when a test with ``%`` decides whether it happens."""
+        return any(condition.modulo for condition in self.conditions)
+
+    @property
+    def first_iteration(self) -> bool:
+        """True when it happens in the first iteration only."""
+        return any(c.first_iteration and c.arm == 0 for c in self.conditions)
+
+    @property
+    def last_iteration(self) -> bool:
+        """True when it happens in the last iteration only."""
+        return any(condition.last_iteration for condition in self.conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One order of events through a loop body.
+
+    ``choices`` are the sides taken, by text of the test; ``ends`` is ``break`` or ``return`` when
+    the path leaves the loop, else None (another iteration may follow).
+    """
+
+    occurrences: tuple[Occurrence, ...] = ()
+    choices: tuple[Condition, ...] = ()
+    ends: str | None = None
+
+    def compatible(self, following: Path) -> bool:
+        """Whether one iteration can take this path and a later one ``following``.
+
+        Tests with ``%`` and tests for one iteration change from iteration to iteration; the
+        others are taken to be settings, equal in all of them.
+        """
+        if self.ends is not None:
+            return False
+        taken = {c.text: c for c in self.choices}
+        for choice in following.choices:
+            mine = taken.get(choice.text)
+            if mine is None or mine.arm == choice.arm:
+                continue
+            if not (choice.modulo or choice.first_iteration or _LAST_ITERATION.search(choice.text)):
+                return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingLoop:
+    """The innermost loop that back-propagates and steps.
+
+    ``around`` are the loops around it, outermost first. ``occurrences`` are all events in it,
+    whatever path they are on, in source order.
+    """
+
+    entry: Entry
+    loop: Loop
+    around: tuple[Loop, ...] = ()
+    occurrences: tuple[Occurrence, ...] = field(default=(), repr=False)
+    outer_conditions: tuple[Condition, ...] = ()
+
+    @property
+    def epoch_loop(self) -> Loop | None:
+        """The loop directly around this one, or None."""
+        return self.around[-1] if self.around else None
+
+    @property
+    def nest(self) -> tuple[Loop, ...]:
+        """This loop and the loops around it, outermost first."""
+        return (*self.around, self.loop)
+
+    @property
+    def optimizers(self) -> tuple[int, ...]:
+        """The resolved optimizers that step in it, in order of their first step."""
+        seen: dict[int, None] = {}
+        for occurrence in self.occurrences:
+            optimizer = stepped_optimizer(occurrence.event)
+            if optimizer is not None:
+                seen.setdefault(optimizer)
+        return tuple(seen)
+
+    @property
+    def steps_something_unknown(self) -> bool:
+        """True when an optimizer that could not be resolved steps in it."""
+        return any(
+            o.kind in STEPS and stepped_optimizer(o.event) is None for o in self.occurrences
+        )
+
+    def of_kind(self, *kinds: EventKind) -> list[Occurrence]:
+        """The events of these kinds in it, in source order."""
+        return [occurrence for occurrence in self.occurrences if occurrence.kind in kinds]
+
+    def has(self, *kinds: EventKind) -> bool:
+        """Whether an event of one of these kinds happens in it."""
+        return any(occurrence.kind in kinds for occurrence in self.occurrences)
+
+
+def stepped_optimizer(event: Event) -> int | None:
+    """The optimizer a step acts on, directly or through a gradient scaler; None when unknown."""
+    if event.kind is EventKind.STEP:
+        return event.target
+    if event.kind is EventKind.SCALER_STEP:
+        return event.optimizer
+    return None
+
+
+def training_loops(program: TrainingProgram) -> list[TrainingLoop]:
+    """The training loops of every entry.
+
+    A loop trains when it holds a backward and a step of its own; those of a training loop inside
+    it count for that one alone. Loops that do only one of the two (micro-batches, parameters) are
+    part of the loop around them.
+    """
+    found: list[TrainingLoop] = []
+    for entry in program.entries:
+        _visit(entry, entry.body, (), (), found)
+    return found
+
+
+def _visit(
+    entry: Entry,
+    nodes: tuple[Node, ...],
+    around: tuple[Loop, ...],
+    conditions: tuple[Condition, ...],
+    found: list[TrainingLoop],
+) -> set[EventKind]:
+    """Collect the training loops among ``nodes``; return the kinds of events outside of them."""
+    own: set[EventKind] = set()
+    for node in nodes:
+        if isinstance(node, Event):
+            own.add(node.kind)
+        elif isinstance(node, Branch):
+            for index, arm in enumerate(node.arms):
+                inner = (*conditions, _condition(node, index))
+                own |= _visit(entry, arm.body, around, inner, found)
+        else:
+            inside = _visit(entry, node.body, (*around, node), (), found)
+            if EventKind.BACKWARD in inside and inside & STEPS:
+                events = tuple(occurrences(node.body))
+                found.append(TrainingLoop(entry, node, around, events, conditions))
+            else:
+                own |= inside
+    return own
+
+
+def occurrences(
+    nodes: tuple[Node, ...],
+    conditions: tuple[Condition, ...] = (),
+    loops: tuple[int, ...] = (),
+) -> Iterator[Occurrence]:
+    """Every event below ``nodes`` in source order, on whatever path."""
+    for node in nodes:
+        if isinstance(node, Event):
+            yield Occurrence(node, conditions, loops)
+        elif isinstance(node, Branch):
+            for index, arm in enumerate(node.arms):
+                yield from occurrences(arm.body, (*conditions, _condition(node, index)), loops)
+        else:
+            yield from occurrences(node.body, conditions, (*loops, node.id))
+
+
+def all_loops(program: TrainingProgram) -> Iterator[tuple[Entry, tuple[Loop, ...]]]:
+    """Every loop of every entry as the nest of loops it stands in, itself last."""
+    for entry in program.entries:
+        for nest in _nests(entry.body, ()):
+            yield entry, nest
+
+
+def _nests(nodes: tuple[Node, ...], around: tuple[Loop, ...]) -> Iterator[tuple[Loop, ...]]:
+    for node in nodes:
+        if isinstance(node, Branch):
+            for arm in node.arms:
+                yield from _nests(arm.body, around)
+        elif isinstance(node, Loop):
+            nest = (*around, node)
+            yield nest
+            yield from _nests(node.body, nest)
+
+
+def paths(
+    body: tuple[Node, ...], kinds: Collection[EventKind], cap: int = PATH_CAP
+) -> list[Path] | None:
+    """The orders in which events of ``kinds`` can happen in one pass through ``body``.
+
+    Inner loops are passed through once. Returns None when there are more than ``cap`` orders.
+    """
+    try:
+        found = _extend([Path()], _prune(body, kinds), (), (), cap)
+    except _TooManyPathsError:
+        return None
+    return [replace(path, ends=None) if path.ends == "continue" else path for path in found]
+
+
+class _TooManyPathsError(Exception):
+    """The cap on paths was exceeded."""
+
+
+def _prune(nodes: tuple[Node, ...], kinds: Collection[EventKind]) -> tuple[Node, ...]:
+    """Drop the events of other kinds, and the branches and loops that then decide nothing."""
+    kept: list[Node] = []
+    for node in nodes:
+        if isinstance(node, Event):
+            if node.kind in kinds:
+                kept.append(node)
+        elif isinstance(node, Branch):
+            arms = tuple(Arm(body=_prune(arm.body, kinds), ends=arm.ends) for arm in node.arms)
+            if any(arm.body or arm.ends for arm in arms):
+                kept.append(
+                    Branch(
+                        location=node.location,
+                        arms=arms,
+                        condition=node.condition,
+                        modulo=node.modulo,
+                        first_iteration=node.first_iteration,
+                        guards=node.guards,
+                    )
+                )
+        else:
+            body = _prune(node.body, kinds)
+            if body:
+                kept.append(Loop(id=node.id, location=node.location, kind=node.kind, body=body))
+    return tuple(kept)
+
+
+def _extend(
+    live: list[Path],
+    nodes: tuple[Node, ...],
+    conditions: tuple[Condition, ...],
+    loops: tuple[int, ...],
+    cap: int,
+) -> list[Path]:
+    """Continue every live path through ``nodes``; paths that have ended stay as they are."""
+    for node in nodes:
+        if isinstance(node, Event):
+            here = Occurrence(node, conditions, loops)
+            live = [
+                p if p.ends else replace(p, occurrences=(*p.occurrences, here)) for p in live
+            ]
+        elif isinstance(node, Branch):
+            live = _extend_branch(live, node, conditions, loops, cap)
+        else:
+            ended = [p for p in live if p.ends]
+            through = _extend(
+                [p for p in live if not p.ends], node.body, conditions, (*loops, node.id), cap
+            )
+            # break and continue of the inner loop lead to what follows it
+            live = ended + [p if p.ends == "return" else replace(p, ends=None) for p in through]
+            live = _distinct(live, cap)
+    return [p for p in live if p.ends != "raise"]
+
+
+def _extend_branch(
+    live: list[Path],
+    branch: Branch,
+    conditions: tuple[Condition, ...],
+    loops: tuple[int, ...],
+    cap: int,
+) -> list[Path]:
+    result = [p for p in live if p.ends]
+    sides = [_condition(branch, index) for index in range(len(branch.arms))]
+    for path in live:
+        if path.ends:
+            continue
+        taken = next((c for c in path.choices if c.text and c.text == sides[0].text), None)
+        for arm, side in zip(branch.arms, sides, strict=True):
+            if taken is not None and taken.arm != side.arm:
+                continue
+            start = path if taken or not side.text else replace(path, choices=(*path.choices, side))
+            inside = _extend([start], arm.body, (*conditions, side), loops, cap)
+            if arm.ends == "raise":
+                continue
+            result.extend(p if p.ends else replace(p, ends=arm.ends) for p in inside)
+    return _distinct(result, cap)
+
+
+def _distinct(found: list[Path], cap: int) -> list[Path]:
+    seen: dict[tuple[tuple[int, ...], tuple[Condition, ...], str | None], Path] = {}
+    for path in found:
+        key = (tuple(id(o.event) for o in path.occurrences), path.choices, path.ends)
+        seen.setdefault(key, path)
+    if len(seen) > cap:
+        raise _TooManyPathsError
+    return list(seen.values())
+
+
+def _condition(branch: Branch, arm: int) -> Condition:
+    """The side ``arm`` of ``branch``, with negations written as the other side of the test."""
+    text = branch.condition.strip()
+    flipped = False
+    if len(branch.arms) == 2:
+        if text.startswith("not ") and " and " not in text and " or " not in text:
+            text, flipped = text[4:].strip(), True
+        elif text.endswith(" is None"):
+            text, flipped = f"{text[: -len(' is None')]} is not None", True
+    return Condition(
+        text=text,
+        arm=1 - arm if flipped else arm,
+        modulo=branch.modulo,
+        first_iteration=branch.first_iteration and not flipped,
+    )
+
+
+def continued(path: Path) -> tuple[Occurrence, ...]:
+    """The events of two successive iterations that both take ``path``.
+
+    A path that leaves the loop has no second iteration.
+    """
+    return path.occurrences if path.ends else path.occurrences * 2
