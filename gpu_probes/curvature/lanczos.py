@@ -1,0 +1,194 @@
+"""Extreme eigenvalues of a symmetric operator by the Lanczos iteration.
+
+Golub and Van Loan, "Matrix Computations", 4th ed., section 10.1-10.3: the Krylov space of one
+start vector, reduced to a tridiagonal matrix T whose eigenvalues (Ritz values) approximate the
+extreme eigenvalues, and whose residuals certify them: around each Ritz value lies an eigenvalue
+within its residual, and the largest eigenvalue is at least the largest Ritz value.
+
+The iteration is written over a small vector-space interface, so that it does not care where the
+vectors live; ``TorchVectors`` serves flat tensors on the CPU and on CUDA.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+RESIDUAL_TOLERANCE = 1e-2
+"""Stop when the Ritz residual is below this share of the Ritz value. The error of the value is of
+the order of the residual squared over the gap to the next one, so far smaller."""
+
+BREAKDOWN = 1e-12
+"""A next direction shorter than this share of the operator's size, in float64: the Krylov space is
+invariant and its Ritz values are exact."""
+
+CHUNK = 1 << 18
+"""Elements per float64 partial sum: bounds the temporary memory of dot products."""
+
+V = TypeVar("V")
+
+
+class VectorSpace(Protocol[V]):
+    """What the iteration needs of its vectors."""
+
+    unit_roundoff: float
+
+    def norm(self, vector: V) -> float:
+        """Euclidean norm, accumulated in float64."""
+        ...
+
+    def scaled(self, vector: V, factor: float) -> V:
+        """A new vector ``factor * vector``."""
+        ...
+
+    def inner(self, left: V, right: V) -> float:
+        """Inner product, accumulated in float64."""
+        ...
+
+    def project_out(self, basis: Sequence[V], vector: V) -> V:
+        """``vector`` minus its components along the orthonormal ``basis``."""
+        ...
+
+
+class TorchVectors:
+    """Flat torch tensors of one dtype on one device; sums of products are float64."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.unit_roundoff = float(torch.finfo(dtype).eps) / 2
+
+    def norm(self, vector: torch.Tensor) -> float:
+        """Euclidean norm."""
+        return self.inner(vector, vector) ** 0.5
+
+    def scaled(self, vector: torch.Tensor, factor: float) -> torch.Tensor:
+        """A new tensor ``factor * vector``."""
+        return vector * factor
+
+    def inner(self, left: torch.Tensor, right: torch.Tensor) -> float:
+        """Sum of products, chunk by chunk in float64."""
+        total = torch.zeros((), dtype=torch.float64, device=left.device)
+        for a, b in zip(left.split(CHUNK), right.split(CHUNK), strict=True):
+            total += torch.dot(a.double(), b.double())
+        return float(total)
+
+    def project_out(self, basis: Sequence[torch.Tensor], vector: torch.Tensor) -> torch.Tensor:
+        """Classical Gram-Schmidt in float64, chunk by chunk."""
+        starts = range(0, vector.numel(), CHUNK)
+        overlaps = torch.zeros(len(basis), dtype=torch.float64, device=vector.device)
+        for start in starts:
+            block = torch.stack([q[start : start + CHUNK] for q in basis]).double()
+            overlaps += block @ vector[start : start + CHUNK].double()
+        result = torch.empty_like(vector)
+        for start in starts:
+            block = torch.stack([q[start : start + CHUNK] for q in basis]).double()
+            piece = vector[start : start + CHUNK].double() - overlaps @ block
+            result[start : start + CHUNK] = piece.to(vector.dtype)
+        return result
+
+
+@dataclass(frozen=True)
+class RitzValues:
+    """What one Lanczos run knows of the spectrum; arrays of length m, ascending by value.
+
+    ``residuals`` bound the distance to the nearest eigenvalue, ``weights`` are the squared
+    overlaps of the start vector (they sum to 1: a Gauss quadrature of its spectral measure).
+    ``converged`` says whether both ends met the tolerance; ``exhausted`` that the Krylov space
+    became invariant.
+    """
+
+    values: np.ndarray[Any, np.dtype[np.float64]]
+    residuals: np.ndarray[Any, np.dtype[np.float64]]
+    weights: np.ndarray[Any, np.dtype[np.float64]]
+    converged: bool
+    exhausted: bool
+    upper_converged: bool
+
+    @property
+    def steps(self) -> int:
+        """Dimension of the Krylov space."""
+        return int(self.values.size)
+
+    @property
+    def largest(self) -> float:
+        """Largest Ritz value, a lower bound of the largest eigenvalue."""
+        return float(self.values[-1])
+
+    @property
+    def smallest(self) -> float:
+        """Smallest Ritz value, an upper bound of the smallest eigenvalue."""
+        return float(self.values[0])
+
+
+def lanczos(
+    apply: Callable[[V], V],
+    start: V,
+    space: VectorSpace[V],
+    *,
+    iterations: int,
+    tolerance: float = RESIDUAL_TOLERANCE,
+    deadline: float = float("inf"),
+    lower_end: bool = True,
+) -> RitzValues | None:
+    """Run Lanczos from ``start`` with full, twice repeated reorthogonalisation.
+
+    Stops when the residuals of the largest and (with ``lower_end``) the smallest Ritz value are
+    below ``tolerance`` (the smallest relative to the largest in size), after ``iterations``
+    products, when the space is exhausted, or at ``deadline`` (``time.monotonic``), checked before
+    every product but the first. None when ``start`` is zero or a product is not finite at once.
+    """
+    length = space.norm(start)
+    if not (0.0 < length < float("inf")):
+        return None
+    basis = [space.scaled(start, 1.0 / length)]
+    diagonal: list[float] = []
+    off_diagonal: list[float] = []
+    ritz: RitzValues | None = None
+    for step in range(iterations):
+        if step and time.monotonic() >= deadline:
+            break
+        product = apply(basis[-1])
+        product_norm = space.norm(product)
+        if not product_norm < float("inf"):
+            break
+        diagonal.append(space.inner(basis[-1], product))
+        # "Twice is enough": one Gram-Schmidt pass leaves cancellation error of the order of
+        # roundoff over the surviving length, the second removes it (Parlett, 1980, section 6.9).
+        residual = space.project_out(basis, space.project_out(basis, product))
+        beta = space.norm(residual)
+        off_diagonal.append(beta)
+        size = max(max(abs(a) for a in diagonal), max(off_diagonal[:-1], default=0.0))
+        # What projection of a product can leave by rounding alone is no new direction.
+        floor = max(BREAKDOWN * size, 8.0 * space.unit_roundoff * product_norm)
+        exhausted = beta <= floor
+        ritz = _ritz_values(diagonal, off_diagonal, exhausted, tolerance)
+        if exhausted or (ritz.converged if lower_end else ritz.upper_converged):
+            break
+        basis.append(space.scaled(residual, 1.0 / beta))
+    return ritz
+
+
+def _ritz_values(
+    diagonal: Sequence[float], off_diagonal: Sequence[float], exhausted: bool, tolerance: float
+) -> RitzValues:
+    inner = off_diagonal[:-1]
+    tridiagonal = np.diag(diagonal) + np.diag(inner, 1) + np.diag(inner, -1)
+    values, vectors = np.linalg.eigh(tridiagonal)
+    residuals = off_diagonal[-1] * np.abs(vectors[-1])
+    size = float(np.abs(values).max())
+    upper = exhausted or bool(residuals[-1] <= tolerance * abs(values[-1]))
+    lower = exhausted or bool(residuals[0] <= tolerance * size)
+    return RitzValues(
+        values=values,
+        residuals=residuals,
+        weights=vectors[0] ** 2,
+        converged=upper and lower,
+        exhausted=exhausted,
+        upper_converged=upper,
+    )

@@ -1,0 +1,306 @@
+"""Curvature of the training loss at one moment of the script, within a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from convlint.gpu_probes.curvature.lanczos import RitzValues, TorchVectors, lanczos
+from convlint.gpu_probes.curvature.operator import (
+    CurvatureUnavailable,
+    DifferencedHessian,
+    HessianOperator,
+    RescaledHessian,
+    RetainedGraphHessian,
+    difference_from_finite_differences,
+    preserved_random_state,
+)
+from convlint.gpu_probes.curvature.stability import (
+    rescaled_spectrum,
+    stability_limit,
+    update_rule,
+)
+from convlint.gpu_probes.observations import Curvature, Measurement, StabilityLimit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from convlint.gpu_probes.observations import Place
+
+EXTREMES_SHARE = 0.6
+"""Share of the time spent on the Hessian itself where an optimizer needs a run of its own."""
+
+MEMORY_SHARE = 0.5
+"""Share of the free memory the Lanczos basis may take; the rest stays the script's."""
+
+FEWEST_ITERATIONS = 4
+"""Fewer Lanczos steps than this say too little of the spectrum to report."""
+
+
+def measure_curvature(
+    loss: torch.Tensor,
+    parameters: Sequence[torch.Tensor],
+    optimizers: Sequence[torch.optim.Optimizer],
+    *,
+    phase: str,
+    deadline: float,
+    iterations: int = 20,
+    seed: int = 0,
+    loss_scale: float = 1.0,
+    closure: Callable[[], torch.Tensor] | None = None,
+    buffers: Sequence[torch.Tensor] = (),
+    identify: Callable[[torch.optim.Optimizer], tuple[int, Place | None]] | None = None,
+) -> Curvature:
+    """Extreme Hessian eigenvalues of ``loss`` and the stability limit of each optimizer.
+
+    Call it where the graph of ``loss`` (a scalar) is at hand, before the script's own backward,
+    which afterwards gives the same bits as without. Gradients, parameters, buffers, random state
+    and version counters of the script stay as they are.
+
+    ``phase`` is ``start`` or ``end``; ``deadline`` is a ``time.monotonic`` instant, checked
+    between products (the first product of each run is always made). ``loss_scale`` is the factor
+    by which ``loss`` exceeds the loss the optimizer minimizes: GradScaler's scale, 1/k for one of
+    k accumulated micro-batches. ``closure`` evaluates the loss again on the same batch with
+    the same random draws, at whatever the parameters hold; it serves the consistency check and the
+    fall-backs for graphs without second derivatives; ``buffers`` are put back after each call.
+    ``identify`` gives the number and place of an optimizer; by default its position.
+
+    Raises ``CurvatureUnavailable`` with the reason when nothing can be measured.
+    """
+    started = time.monotonic()
+    with preserved_random_state():
+        hessian = _usable_hessian(loss, parameters, loss_scale, closure, buffers)
+        steps = _affordable_iterations(hessian, iterations)
+        rules = [(o, update_rule(o, hessian.parameters, hessian.gradient)) for o in optimizers]
+        own_run = any(rule is not None and not rule.uniform for _, rule in rules)
+        until = started + EXTREMES_SHARE * (deadline - started) if own_run else deadline
+        from_gradient, from_random = _two_spectra(hessian, steps, seed, started, until)
+        spectra = [s for s in (from_gradient, from_random) if s is not None]
+        if not spectra:
+            raise CurvatureUnavailable("Hessian-vector products are not finite")
+        upper = max(spectra, key=lambda s: s.largest)
+        lower = min(spectra, key=lambda s: s.smallest)
+
+        limits: list[StabilityLimit] = []
+        for index, (optimizer, rule) in enumerate(rules):
+            if rule is None:
+                continue
+            number, place = identify(optimizer) if identify else (index, None)
+            if rule.uniform:
+                spectrum: RitzValues | None = rescaled_spectrum(
+                    rule, lower if rule.sign < 0 else upper
+                )
+            else:
+                rescaled = RescaledHessian(hessian, rule.scale, rule.shift, rule.sign)
+                start = _mixed_start(rescaled.gradient, seed)
+                spectrum = lanczos(
+                    rescaled,
+                    start,
+                    TorchVectors(start.dtype),
+                    iterations=steps,
+                    deadline=deadline,
+                    lower_end=False,
+                )
+            if spectrum is None:
+                continue
+            name = type(optimizer).__name__
+            limits.append(stability_limit(rule, spectrum, optimizer=number, cls=name, place=place))
+        consistency = _consistency(hessian, closure, buffers, loss_scale, deadline)
+    return Curvature(
+        phase=phase,
+        method=hessian.method,
+        parameters=hessian.dimension,
+        largest=_measured_end(upper, -1),
+        smallest=_measured_end(lower, 0),
+        gradient_condition=gradient_condition(from_gradient) if from_gradient else None,
+        gradient_norm=float(hessian.gradient.double().norm()),
+        consistency=consistency,
+        products=hessian.products,
+        limits=tuple(limits),
+    )
+
+
+def gradient_condition(from_gradient: RitzValues) -> Measurement | None:
+    """κ_g: largest Ritz value over the weighted median of the positive ones.
+
+    ``from_gradient`` is a Lanczos run started at the gradient: its weights are the shares of the
+    squared gradient that lie along each Ritz value, so κ_g says how much faster the steepest
+    direction moves than the one the median of the gradient needs. (λmax/λmin means nothing for a
+    network, whose spectrum crosses zero.) None when no Ritz value is positive.
+    """
+    positive = from_gradient.values > 0.0
+    if not positive.any():
+        return None
+    values = from_gradient.values[positive]
+    weights = from_gradient.weights[positive]
+    share = np.cumsum(weights) / weights.sum()
+    median = float(values[int(np.searchsorted(share, 0.5))])
+    return Measurement(
+        float(values[-1]) / median,
+        unit="ratio",
+        n=from_gradient.steps,
+        converged=from_gradient.upper_converged,
+    )
+
+
+def _usable_hessian(
+    loss: torch.Tensor,
+    parameters: Sequence[torch.Tensor],
+    loss_scale: float,
+    closure: Callable[[], torch.Tensor] | None,
+    buffers: Sequence[torch.Tensor],
+) -> HessianOperator:
+    """The first operator that gives a finite product, in order of preference."""
+    try:
+        return _tried(RetainedGraphHessian(loss, parameters, loss_scale=loss_scale))
+    except CurvatureUnavailable as first_failure:
+        if closure is None or not bool(torch.isfinite(loss.detach()).all()):
+            raise
+        reason = first_failure
+    try:
+        differentiable = _evaluate_differentiably(closure, buffers)
+        return _tried(
+            RetainedGraphHessian(
+                differentiable,
+                parameters,
+                loss_scale=loss_scale,
+                method="double backward on a re-run with differentiable kernels",
+            )
+        )
+    except CurvatureUnavailable:
+        pass
+    try:
+        differences = DifferencedHessian(
+            closure, parameters, buffers=buffers, loss_scale=loss_scale
+        )
+        return _tried(differences)
+    except CurvatureUnavailable as last_failure:
+        message = f"{reason.reason}; finite differences: {last_failure.reason}"
+        raise CurvatureUnavailable(message) from last_failure
+
+
+def _tried(hessian: HessianOperator) -> HessianOperator:
+    """``hessian`` after one product, which shows what differentiating a graph only hints at."""
+    product = hessian(hessian.gradient)
+    if not bool(torch.isfinite(product).all()):
+        raise CurvatureUnavailable("Hessian-vector products are not finite")
+    return hessian
+
+
+def _evaluate_differentiably(
+    closure: Callable[[], torch.Tensor], buffers: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """The loss once more, with kernels that have second derivatives.
+
+    Fused attention and cuDNN's recurrent kernels compute the same function without one; only this
+    re-run leaves them out, the script's own numerics are not touched.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    kept = [buffer.detach().clone() for buffer in buffers]
+    try:
+        with (
+            preserved_random_state(),
+            torch.enable_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            _without_cudnn(),
+        ):
+            return closure()
+    # The closure is the script's own model and loss, which may raise anything.
+    except Exception as error:
+        raise CurvatureUnavailable(f"evaluating the loss again failed: {error}") from error
+    finally:
+        for buffer, value in zip(buffers, kept, strict=True):
+            buffer.data.copy_(value)
+
+
+@contextlib.contextmanager
+def _without_cudnn() -> Iterator[None]:
+    enabled = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = enabled
+
+
+def _affordable_iterations(hessian: HessianOperator, iterations: int) -> int:
+    """As many Lanczos steps as the memory for their basis allows."""
+    vector_bytes = hessian.gradient.numel() * hessian.gradient.element_size()
+    affordable = int(MEMORY_SHARE * _free_memory(hessian.gradient.device) / vector_bytes)
+    # Products, the residual and its chunks take a few more vectors than the basis itself.
+    steps = min(iterations, affordable - 3)
+    if steps < min(iterations, FEWEST_ITERATIONS):
+        raise CurvatureUnavailable("not enough memory for the Lanczos basis")
+    return steps
+
+
+def _free_memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return float(free)
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return float("inf")
+
+
+def _two_spectra(
+    hessian: HessianOperator, iterations: int, seed: int, started: float, deadline: float
+) -> tuple[RitzValues | None, RitzValues | None]:
+    """Lanczos from the gradient and from a random vector.
+
+    The gradient overlaps with the directions training moves in and weighs κ_g, but can be blind
+    to the top eigenvector (symmetric models, a minimum); a random start is blind to nothing.
+    """
+    space = TorchVectors(hessian.gradient.dtype)
+    half = started + 0.5 * (deadline - started)
+    from_gradient = lanczos(hessian, hessian.gradient, space, iterations=iterations, deadline=half)
+    random = _random_vector(hessian.gradient, seed)
+    from_random = lanczos(hessian, random, space, iterations=iterations, deadline=deadline)
+    return from_gradient, from_random
+
+
+def _random_vector(like: torch.Tensor, seed: int) -> torch.Tensor:
+    generator = torch.Generator(device=like.device).manual_seed(seed)
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _mixed_start(gradient: torch.Tensor, seed: int) -> torch.Tensor:
+    """Gradient and random vector in equal parts: fast where the gradient sees, blind nowhere."""
+    random = _random_vector(gradient, seed)
+    length = float(gradient.double().norm())
+    return random / random.norm() + (gradient / length if length > 0.0 else 0.0)
+
+
+def _measured_end(spectrum: RitzValues, end: int) -> Measurement:
+    value, residual = float(spectrum.values[end]), float(spectrum.residuals[end])
+    return Measurement(
+        value,
+        unit="loss per squared parameter",
+        n=spectrum.steps,
+        ci=(value - residual, value + residual),
+        converged=spectrum.upper_converged if end else spectrum.converged,
+    )
+
+
+def _consistency(
+    hessian: HessianOperator,
+    closure: Callable[[], torch.Tensor] | None,
+    buffers: Sequence[torch.Tensor],
+    loss_scale: float,
+    deadline: float,
+) -> float | None:
+    if closure is None or isinstance(hessian, DifferencedHessian) or time.monotonic() >= deadline:
+        return None
+    try:
+        differences = DifferencedHessian(
+            closure, hessian.parameters, buffers=buffers, loss_scale=loss_scale
+        )
+        return difference_from_finite_differences(hessian, differences)
+    except CurvatureUnavailable:
+        return None
