@@ -438,3 +438,6 @@ class Observations:
     ``gradient accumulation``, ``GradScaler``, ``frozen parameters``, ``recurrent``."""
     skipped: tuple[Skipped, ...] = ()
     writes_held_back: tuple[str, ...] = ()
+    loaded_files: tuple[str, ...] = ()
+    """Absolute paths of the user's source files that ran (the script and the project modules it
+    imported); empty when not recorded."""

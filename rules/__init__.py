@@ -40,6 +40,9 @@ class Rule:
     confirmed_by: ClassVar[tuple[str, ...]] = ()
     """Slugs of measured rules whose finding confirms (and whose healthy reading refutes) a static
     finding of this rule, beside its own ``measured``."""
+    measurements: ClassVar[tuple[str, ...]] = ()
+    """Fields of ``Observations`` that ``measured`` rests on; ``audit`` looks them up in
+    ``Observations.skipped`` to say why a finding is unmeasured."""
     unmeasured_because: ClassVar[str] = "the probe has no measurement for it"
     """Said by ``audit`` when nothing measured bears on a static finding."""
 

@@ -1,0 +1,92 @@
+"""What kind of run was observed: questions several measured rules ask before they judge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.rules.patterns.figures import finite, surely_below
+
+if TYPE_CHECKING:
+    from convlint.gpu_probes.observations import Observations, Parameter
+
+__all__ = [
+    "closed_gates",
+    "has_several_optimizers",
+    "improves",
+    "is_frozen_below",
+    "is_warming_up",
+    "is_weight",
+    "knows_already",
+    "uses_line_search",
+]
+
+WARM_UP_RISE = 1.5
+"""A learning rate that ends the horizon this many times above where it began is being warmed up;
+what the steps did says little of the run to come."""
+KNOWS_ALREADY = 0.9
+"""An initial loss below this share of the constant predictor's loss means the parameters were
+trained before: an untrained network cannot know more than the label frequencies."""
+
+
+def has_several_optimizers(seen: Observations) -> bool:
+    """Whether losses of several players alternate (GAN, actor and critic): the series is mixed."""
+    return "several optimizers" in seen.recognised
+
+
+def uses_line_search(seen: Observations) -> bool:
+    """Whether LBFGS sets its own step lengths and evaluates the loss at trial points."""
+    return "LBFGS" in seen.recognised
+
+
+def is_warming_up(seen: Observations) -> bool:
+    """Whether the learning rate rose over the horizon."""
+    rates = [rate for rate in finite(seen.series.learning_rate) if rate > 0]
+    return len(rates) > 1 and rates[-1] > WARM_UP_RISE * rates[0]
+
+
+def improves(seen: Observations) -> bool:
+    """Whether the loss series was found to go down."""
+    return seen.convergence is not None and seen.convergence.kind in ("converging", "slow")
+
+
+def knows_already(seen: Observations) -> bool:
+    """Whether the model beat the constant predictor before its first step (it was pre-trained)."""
+    return any(
+        loss.back_propagated
+        and loss.uninformed.value is not None
+        and loss.uninformed.value > 0
+        and surely_below(loss.initial, KNOWS_ALREADY * loss.uninformed.value)
+        for loss in seen.losses
+    )
+
+
+def is_weight(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a parameter is a weight matrix or kernel: two dimensions or more.
+
+    Biases and the scale and shift of normalisation layers live on their own scale, often start
+    at zero, and are judged by no threshold on weights.
+    """
+    return len(shape) >= 2 and not name.endswith("bias")
+
+
+def closed_gates(seen: Observations) -> tuple[Parameter, ...]:
+    """Trainable scales and weights that start at zero by design and receive a gradient.
+
+    A zero-initialised last layer, a zero residual gain, the B factor of LoRA: while they are
+    zero nothing flows back through them, and they open with the first step.
+    """
+    return tuple(
+        parameter
+        for parameter in seen.parameters
+        if parameter.requires_grad
+        and parameter.weight_rms == 0.0
+        and parameter.grad_rms
+        and not parameter.missing
+        and not parameter.name.rsplit(".", 1)[-1].startswith(("bias", "beta"))
+    )
+
+
+def is_frozen_below(depth: int, seen: Observations) -> bool:
+    """Whether the layer feeding ``depth`` is frozen: a pre-trained part the run does not change."""
+    frozen = [p.depth for p in seen.parameters if not p.requires_grad and p.depth >= 0]
+    return bool(frozen) and depth <= max(frozen) + 1
