@@ -1,0 +1,268 @@
+"""The statistics of `statistics.py` in one CUDA kernel over all tensors, launched through CuPy.
+
+Raw pointers are passed, not DLPack capsules or the CUDA array interface: bfloat16 and tensors
+that require grad travel through neither. Layout after NVIDIA Apex's multi-tensor apply: a table of
+(pointer, partner pointer, elements, dtype) per tensor and one thread block per chunk of 64 Ki
+elements, so a model of a thousand small tensors costs one launch.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from convlint.gpu_probes.backends import statistics as columns
+from convlint.gpu_probes.backends.statistics import TensorStatistics, paired, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CHUNK: Final = 1 << 16
+THREADS: Final = 256
+DTYPE_TAGS: Final = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
+
+KERNEL_SOURCE: Final = r"""
+#define CHUNK 65536ULL
+#define THREADS 256
+#define COLUMNS 12
+
+typedef unsigned long long u64;
+
+struct Float32 {
+    static __device__ double load(const void* p, u64 i) { return ((const float*)p)[i]; }
+    static __device__ double smallest_normal() { return 1.1754943508222875e-38; }
+};
+struct Float64 {
+    static __device__ double load(const void* p, u64 i) { return ((const double*)p)[i]; }
+    static __device__ double smallest_normal() { return 2.2250738585072014e-308; }
+};
+struct Float16 {
+    static __device__ double load(const void* p, u64 i) {
+        unsigned int bits = ((const unsigned short*)p)[i];
+        unsigned int magnitude = bits & 0x7fffu;
+        // Moving the exponent into place leaves it 112 too small, which the multiplication mends,
+        // subnormals included; infinity and NaN have no exponent to mend.
+        float value = magnitude >= 0x7c00u ? __uint_as_float(0x7f800000u | (magnitude << 13))
+                                           : __uint_as_float(magnitude << 13) * 5.192296858534828e33f;
+        return (bits & 0x8000u) ? -value : value;
+    }
+    static __device__ double smallest_normal() { return 6.103515625e-05; }
+};
+struct BFloat16 {
+    static __device__ double load(const void* p, u64 i) {
+        return __uint_as_float((unsigned int)((const unsigned short*)p)[i] << 16);
+    }
+    static __device__ double smallest_normal() { return 1.1754943508222875e-38; }
+};
+
+static __device__ bool is_finite(double x) { return x - x == 0.0; }
+
+// Order-preserving for non-negative doubles, whose bit patterns sort like their values.
+static __device__ void atomic_max(double* where, double x) {
+    atomicMax((u64*)where, (u64)__double_as_longlong(x));
+}
+static __device__ void atomic_min(double* where, double x) {
+    atomicMin((u64*)where, (u64)__double_as_longlong(x));
+}
+
+static __device__ double block_sum(double x, double* shared) {
+    shared[threadIdx.x] = x;
+    __syncthreads();
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+        if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
+        __syncthreads();
+    }
+    double total = shared[0];
+    __syncthreads();
+    return total;
+}
+
+static __device__ double block_max(double x, double* shared) {
+    shared[threadIdx.x] = x;
+    __syncthreads();
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+        if (threadIdx.x < half && shared[threadIdx.x + half] > shared[threadIdx.x])
+            shared[threadIdx.x] = shared[threadIdx.x + half];
+        __syncthreads();
+    }
+    double largest = shared[0];
+    __syncthreads();
+    return largest;
+}
+
+template <class Format>
+static __device__ void reduce_chunk(const void* tensor, const void* other, u64 begin, u64 end,
+                                    double* row, double* shared) {
+    double sum = 0.0, squares = 0.0, largest = 0.0, smallest = INFINITY_F64;
+    double dot = 0.0, other_squares = 0.0, difference = 0.0;
+    unsigned int zeros = 0, subnormals = 0, nans = 0, infinities = 0;
+    for (u64 i = begin + threadIdx.x; i < end; i += THREADS) {
+        double x = Format::load(tensor, i);
+        bool x_finite = is_finite(x);
+        if (x_finite) {
+            double magnitude = x < 0.0 ? -x : x;
+            sum += x;
+            squares += x * x;
+            if (magnitude > largest) largest = magnitude;
+            if (magnitude == 0.0) {
+                ++zeros;
+            } else {
+                if (magnitude < smallest) smallest = magnitude;
+                if (magnitude < Format::smallest_normal()) ++subnormals;
+            }
+        } else if (x != x) {
+            ++nans;
+        } else {
+            ++infinities;
+        }
+        if (other) {
+            double y = Format::load(other, i);
+            if (x_finite && is_finite(y)) {
+                dot += x * y;
+                other_squares += y * y;
+                difference += (x - y) * (x - y);
+            }
+        }
+    }
+    double totals[6] = {sum, squares, (double)zeros, (double)subnormals, (double)nans,
+                        (double)infinities};
+    const int places[6] = {1, 2, 5, 6, 7, 8};
+    for (int k = 0; k < 6; ++k) {
+        double total = block_sum(totals[k], shared);
+        if (threadIdx.x == 0 && total != 0.0) atomicAdd(row + places[k], total);
+    }
+    largest = block_max(largest, shared);
+    smallest = -block_max(-smallest, shared);
+    if (threadIdx.x == 0) {
+        atomic_max(row + 3, largest);
+        atomic_min(row + 4, smallest);
+    }
+    if (other) {
+        double pair[3] = {dot, other_squares, difference};
+        for (int k = 0; k < 3; ++k) {
+            double total = block_sum(pair[k], shared);
+            if (threadIdx.x == 0) atomicAdd(row + 9 + k, total);
+        }
+    }
+}
+
+// tensors: (pointer, partner pointer or 0, elements, dtype tag) per tensor.
+// chunks: (tensor index, chunk index within it) per thread block.
+extern "C" __global__ void tensor_statistics(const u64* tensors, const u64* chunks, double* table) {
+    __shared__ double shared[THREADS];
+    u64 which = chunks[2 * blockIdx.x];
+    const u64* entry = tensors + 4 * which;
+    const void* tensor = (const void*)entry[0];
+    const void* other = (const void*)entry[1];
+    u64 begin = chunks[2 * blockIdx.x + 1] * CHUNK;
+    u64 end = begin + CHUNK < entry[2] ? begin + CHUNK : entry[2];
+    double* row = table + COLUMNS * which;
+    switch (entry[3]) {
+        case 0: reduce_chunk<Float32>(tensor, other, begin, end, row, shared); break;
+        case 1: reduce_chunk<Float64>(tensor, other, begin, end, row, shared); break;
+        case 2: reduce_chunk<Float16>(tensor, other, begin, end, row, shared); break;
+        case 3: reduce_chunk<BFloat16>(tensor, other, begin, end, row, shared); break;
+    }
+}
+""".replace("INFINITY_F64", "__longlong_as_double(0x7ff0000000000000LL)")
+
+
+@torch.no_grad()
+def multi_tensor_statistics(
+    tensors: Sequence[torch.Tensor],
+    others: Sequence[torch.Tensor] | None = None,
+    *,
+    norms_only: bool = False,
+) -> TensorStatistics:
+    """Statistics of tensors that live on one CUDA device, in one launch on torch's stream.
+
+    ``norms_only`` asks for a part of what one pass yields anyway: every column is filled.
+    Raises ValueError when ``others`` does not pair with ``tensors``.
+    """
+    import cupy
+
+    values, partners = _kernel_operands(tensors, paired(tensors, others))
+    if not values:
+        return TensorStatistics(torch.empty((0, columns.COLUMNS), dtype=torch.float64))
+    device = values[0].device
+    entries, chunks = launch_tables(values, partners)
+    device_entries = torch.from_numpy(entries).to(device, non_blocking=True)
+    device_chunks = torch.from_numpy(chunks).to(device, non_blocking=True)
+    initial = np.zeros((len(values), columns.COLUMNS))
+    initial[:, columns.COUNT] = [x.numel() for x in values]
+    initial[:, columns.MIN_POSITIVE] = np.inf
+    if others is None:
+        initial[:, columns.DOT :] = np.nan
+    table = torch.from_numpy(initial).to(device)
+    if len(chunks):
+        stream = torch.cuda.current_stream(device)
+        with cupy.cuda.Device(device.index), cupy.cuda.ExternalStream(stream.cuda_stream):
+            _compiled(device.index)(
+                (len(chunks),),
+                (THREADS,),
+                tuple(np.uint64(t.data_ptr()) for t in (device_entries, device_chunks, table)),
+            )
+    # Operands copied to become dense are freed here; torch's allocator reuses their memory only
+    # for work queued on the same stream, that is after the kernel.
+    return TensorStatistics(table)
+
+
+def launch_tables(
+    values: Sequence[torch.Tensor], partners: Sequence[torch.Tensor | None]
+) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
+    """The kernel's two tables as int64 (torch has no arithmetic-free uint64 everywhere).
+
+    The first is (T, 4): pointer, partner pointer or 0, elements, dtype tag; the second is
+    (blocks, 2): tensor index and chunk index.
+    """
+    entries = np.array(
+        [
+            (x.data_ptr(), 0 if y is None else y.data_ptr(), x.numel(), DTYPE_TAGS[x.dtype])
+            for x, y in zip(values, partners, strict=True)
+        ],
+        dtype=np.uint64,
+    ).view(np.int64)
+    counts = [-(-x.numel() // CHUNK) for x in values]
+    which = np.repeat(np.arange(len(values)), counts)
+    within = np.concatenate([np.arange(count) for count in counts])
+    return entries, np.stack([which, within], axis=1).astype(np.int64)
+
+
+def _kernel_operands(
+    tensors: Sequence[torch.Tensor], partners: Sequence[torch.Tensor | None]
+) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
+    """Operands the kernel can walk linearly: dense, one dtype and one memory order per pair."""
+    values: list[torch.Tensor] = []
+    mates: list[torch.Tensor | None] = []
+    for tensor, partner in zip(tensors, partners, strict=True):
+        x = plain(tensor)
+        y = None if partner is None else plain(partner)
+        common = x.dtype if y is None else torch.promote_types(x.dtype, y.dtype)
+        if common not in DTYPE_TAGS:
+            common = torch.float64
+        x = x.to(common)
+        y = None if y is None else y.to(common)
+        if not _dense(x) or (y is not None and y.stride() != x.stride()):
+            x = x.contiguous()
+            y = None if y is None else y.contiguous()
+        values.append(x)
+        mates.append(y)
+    return values, mates
+
+
+def _dense(tensor: torch.Tensor) -> bool:
+    return tensor.is_contiguous() or (
+        tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+@functools.cache
+def _compiled(device_index: int) -> Any:
+    """The kernel for one device; CuPy caches the binary on disk."""
+    import cupy
+
+    with cupy.cuda.Device(device_index):
+        return cupy.RawKernel(KERNEL_SOURCE, "tensor_statistics")
