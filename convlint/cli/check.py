@@ -1,0 +1,114 @@
+"""``convlint check``: judge source without running it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from convlint.cli.options import output_format_option, selection_options, take_overrides
+
+if TYPE_CHECKING:
+    from convlint.engine import Outcome
+
+
+@click.command("check", short_help="Judge source files without running them.")
+@click.argument("paths", nargs=-1, metavar="[PATHS]...")
+@selection_options
+@output_format_option
+@click.option(
+    "--stdin-filename",
+    metavar="PATH",
+    help="The name of what is read from standard input, for messages and configuration.",
+)
+@click.option("--statistics", is_flag=True, help="Show how often each rule spoke instead.")
+@click.option(
+    "--show-facts",
+    is_flag=True,
+    help="Print what was understood of each file as JSON, and run no rule.",
+)
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 even when something was found.")
+@click.option("-q", "--quiet", is_flag=True, help="Print findings and nothing else.")
+def command(
+    paths: tuple[str, ...],
+    output_format: str,
+    stdin_filename: str | None,
+    statistics: bool,
+    show_facts: bool,
+    exit_zero: bool,
+    quiet: bool,
+    **selection: Any,
+) -> int:
+    """Judge training scripts by their source. Nothing is executed.
+
+    PATHS are files and directories (default: the current directory); - reads standard input.
+    Directories are searched for .py files, minus what .gitignore and `exclude` rule out. Files
+    that mention no machine-learning library are skipped.
+
+    \b
+    Examples:
+      convlint check
+      convlint check train.py models/ --ignore adaptive-lr-high
+      convlint check --select LOP --output-format concise src/
+      git show HEAD:train.py | convlint check - --stdin-filename train.py
+
+    Settings come from [tool.convlint] of the nearest pyproject.toml, or convlint.toml: select,
+    extend-select, ignore, exclude, per-file-ignores, fail-on, min-confidence.
+
+    \b
+    A comment on the line of a finding, or alone above it, silences it:
+      # convlint: ignore[zero-grad-missing] the reason
+
+    \b
+    Exit codes:
+      0  nothing found at or above --fail-on
+      1  something found
+      2  a file could not be read or parsed, or a rule failed (the rest is still checked);
+         the options or the configuration have a mistake
+    """
+    from convlint.cli import EXIT_CANNOT, EXIT_CLEAN, EXIT_FINDINGS
+    from convlint.cli.streams import complain, write_bytes, write_report
+    from convlint.engine import STDIN, STDIN_NAME, check_paths
+
+    if statistics and output_format == "json":
+        raise click.UsageError("--statistics goes with --output-format text or concise")
+    if stdin_filename is not None and STDIN not in paths:
+        raise click.UsageError("--stdin-filename goes with the path -")
+    outcome = check_paths(
+        paths or (".",),
+        take_overrides(selection),
+        stdin=sys.stdin.buffer.read() if STDIN in paths else None,
+        stdin_name=stdin_filename or STDIN_NAME,
+        facts_only=show_facts,
+    )
+    for problem in (*outcome.problems, *outcome.faults):
+        complain(str(problem))
+    if show_facts:
+        import msgspec
+
+        for program in outcome.programs:
+            write_bytes(msgspec.json.format(msgspec.json.encode(program), indent=2) + b"\n")
+    elif output_format == "json":
+        from convlint.report.json import to_json
+
+        write_bytes(to_json(outcome.findings))
+    else:
+        write_report(_lines(outcome, output_format, statistics, quiet))
+    if outcome.problems or outcome.faults:
+        return EXIT_CANNOT
+    return EXIT_FINDINGS if outcome.failing and not exit_zero else EXIT_CLEAN
+
+
+def _lines(outcome: Outcome, output_format: str, statistics: bool, quiet: bool) -> Any:
+    from convlint.report import text
+
+    findings = outcome.findings
+    if statistics:
+        yield from text.statistics(findings)
+    elif output_format == "concise":
+        yield from text.concise(findings)
+    else:
+        yield from text.full(findings, outcome.sources)
+    if not quiet:
+        yield from text.summary(findings, files=outcome.files, hidden=outcome.hidden)

@@ -1,0 +1,77 @@
+"""``convlint probe``: run a training script for a short horizon and judge what is measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from convlint.cli.options import take_overrides
+from convlint.cli.running import exit_code, observe_or_explain, run_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.engine import Outcome
+    from convlint.gpu_probes.observations import Observations
+    from convlint.report.text import Line
+
+
+@click.command("probe", short_help="Run a script for a short horizon and judge what is measured.")
+@run_options
+def command(
+    script: str, args: tuple[str, ...], output_format: str, quiet: bool, **options: Any
+) -> int:
+    """Run a training script, unmodified, for a few steps and judge what is measured.
+
+    This EXECUTES the script. The files it writes are held back unless --allow-writes; network
+    access and other side effects are its own. It is stopped after --steps optimizer steps or
+    --budget seconds, whichever comes first.
+
+    Measured: scale of the inputs, dead and saturated units, gradient flow through depth, initial
+    loss against the best constant prediction, size of the updates, curvature and the largest
+    stable learning rate, and how the loss runs.
+
+    \b
+    Examples:
+      convlint probe train.py
+      convlint probe train.py --steps 200 --budget 120 -- --batch-size 64
+      convlint probe train.py --device cpu --output-format json > probe.json
+
+    \b
+    Exit codes:
+      0    nothing found at or above --fail-on
+      1    something found, or the script crashed after its first step
+      2    the script could not be run, or crashed or ended before a step
+      130  interrupted
+    """
+    from convlint.audit import measure
+    from convlint.cli.streams import write_bytes, write_report
+    from convlint.config import SettingsFinder
+    from convlint.engine import Outcome, keep_wanted
+
+    finder = SettingsFinder(take_overrides(options))
+    seen, failure = observe_or_explain(script, args, output_format, quiet=quiet, **options)
+    outcome = Outcome()
+    keep_wanted(measure(seen), finder, outcome)
+    if output_format == "json":
+        from convlint.report.json import to_json
+
+        write_bytes(to_json(outcome.findings, observations=seen))
+    elif failure is None or outcome.findings:
+        write_report(_lines(outcome, seen, output_format, quiet))
+    return exit_code(seen, outcome)
+
+
+def _lines(outcome: Outcome, seen: Observations, output_format: str, quiet: bool) -> Iterator[Line]:
+    from convlint.report import text
+    from convlint.report.measured import measured_summary
+
+    if output_format == "concise":
+        yield from text.concise(outcome.findings)
+    else:
+        yield from text.full(outcome.findings, outcome.sources)
+        if not quiet:
+            yield from measured_summary(seen)
+    if not quiet:
+        yield from text.summary(outcome.findings, files=None, hidden=outcome.hidden)

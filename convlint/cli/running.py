@@ -1,0 +1,223 @@
+"""What ``probe`` and ``audit`` share: options, the run itself, and what went wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from convlint.cli.options import output_format_option, selection_options
+from convlint.cli.streams import complain, write_bytes
+from convlint.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from convlint.engine import Outcome
+    from convlint.gpu_probes.observations import Observations
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+def run_options(command: Command) -> Command:
+    """SCRIPT, its ARGS, how long and where it runs, and the options of every command."""
+    for option in (
+        click.option("-q", "--quiet", is_flag=True, help="Print findings and nothing else."),
+        output_format_option,
+        selection_options,
+        click.option(
+            "--allow-writes",
+            is_flag=True,
+            help="Let the script write files (checkpoints, logs) instead of holding them back.",
+        ),
+        click.option(
+            "--seed",
+            type=int,
+            default=0,
+            show_default=True,
+            help="Seed Python, NumPy and Torch before the script starts.",
+        ),
+        click.option(
+            "--python",
+            metavar="PATH",
+            help="The interpreter that runs the script; it needs torch and numpy."
+            "  [default: the one convlint runs in]",
+        ),
+        click.option(
+            "--device",
+            default="auto",
+            show_default=True,
+            metavar="auto|cpu|cuda[:N]",
+            callback=_device,
+            help="Where the measurements run; cpu also hides CUDA from the script.",
+        ),
+        click.option(
+            "--budget",
+            type=click.FloatRange(min=0, min_open=True),
+            default=60.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="Stop after this long, wherever the script is.",
+        ),
+        click.option(
+            "--no-hold",
+            is_flag=True,
+            help="Take real steps from the first batch on; nothing is measured at rest.",
+        ),
+        click.option(
+            "--hold",
+            type=click.IntRange(min=0),
+            default=8,
+            show_default=True,
+            metavar="BATCHES",
+            help="Batches seen at the initial parameters, before any real step.",
+        ),
+        click.option(
+            "--steps",
+            type=click.IntRange(min=1),
+            default=100,
+            show_default=True,
+            help="Real optimizer steps to run.",
+        ),
+        click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS]..."),
+        click.argument("script", metavar="SCRIPT"),
+    ):
+        command = option(command)
+    return command
+
+
+def _device(_: click.Context, __: click.Parameter, value: str) -> str:
+    name, colon, index = value.partition(":")
+    if value in ("auto", "cpu", "cuda") or (name == "cuda" and colon and index.isdecimal()):
+        return value
+    raise click.BadParameter(f"{value!r} is none of auto, cpu, cuda and cuda:N")
+
+
+def observe(
+    script: str,
+    args: tuple[str, ...],
+    *,
+    steps: int,
+    hold: int,
+    no_hold: bool,
+    budget: float,
+    device: str,
+    python: str | None,
+    allow_writes: bool,
+    seed: int,
+    quiet: bool,
+) -> Observations:
+    """Run the script for a short horizon, with a progress bar where standard error is a terminal.
+
+    Raises:
+        UserError: the script could not be started.
+    """
+    from convlint.launch import run_probe
+
+    if not Path(script).is_file():
+        raise UserError("no such file", path=script)
+    if not quiet:
+        writes = "" if allow_writes else "; the files it writes are held back"
+        complain(f"running {script} for up to {steps} steps or {budget:g} s{writes}")
+    with _progress() as progress:
+        return run_probe(
+            script,
+            args,
+            steps=steps,
+            hold=0 if no_hold else hold,
+            budget=budget,
+            device=device,
+            python=python,
+            allow_writes=allow_writes,
+            seed=seed,
+            progress=progress,
+        )
+
+
+def observe_or_explain(
+    script: str, args: tuple[str, ...], output_format: str, **run: Any
+) -> tuple[Observations, str | None]:
+    """Run the script; say in one line on standard error what went wrong with it.
+
+    Returns what was seen and, when it never took a step, why. When the script could not be
+    started at all, JSON output is completed (empty) before the error passes on.
+    """
+    try:
+        seen = observe(script, args, **run)
+    except UserError:
+        if output_format == "json":
+            from convlint.report.json import to_json
+
+            write_bytes(to_json(()))
+        raise
+    failure = why_not_measured(seen)
+    line = failure or crash_after_steps(seen)
+    if line is not None:
+        complain(line)
+    return seen, failure
+
+
+def exit_code(seen: Observations, outcome: Outcome) -> int:
+    """2 when no step was seen, 1 for failing findings or a later crash, else 0."""
+    from convlint.cli import EXIT_CANNOT, EXIT_CLEAN, EXIT_FINDINGS
+
+    if why_not_measured(seen) is not None:
+        return EXIT_CANNOT
+    return EXIT_FINDINGS if outcome.failing or seen.stopped == "crashed" else EXIT_CLEAN
+
+
+def why_not_measured(seen: Observations) -> str | None:
+    """One line when nothing could be measured because the script never took a step, else None."""
+    if seen.steps or seen.backwards:
+        return None
+    if seen.stopped == "crashed":
+        return f"{_crash_place(seen)}: the script raised before its first step: {seen.error}"
+    if seen.stopped == "exited":
+        reason = f": {seen.error}" if seen.error else ""
+        return f"{seen.script}: the script exited before its first step{reason}"
+    if seen.stopped == "budget":
+        return f"{seen.script}: no training step within the budget; give more with --budget"
+    return f"{seen.script}: the script ended without training: no backward pass was seen"
+
+
+def crash_after_steps(seen: Observations) -> str | None:
+    """One line when the script crashed after some steps were measured, else None."""
+    if seen.stopped != "crashed" or why_not_measured(seen) is not None:
+        return None
+    return f"{_crash_place(seen)}: the script raised after {seen.steps} steps: {seen.error}"
+
+
+def _crash_place(seen: Observations) -> str:
+    from convlint.sources import display_path
+
+    place = seen.error_place
+    if place is None:
+        return seen.script
+    return f"{display_path(Path(place.path))}:{place.line}"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None] | None]:
+    """A callback that moves a bar on standard error; None when that is not a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(done: int, total: int, phase: str) -> None:
+            bar.update(task, completed=done, total=total or None, description=phase)
+
+        yield show

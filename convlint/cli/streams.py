@@ -1,0 +1,49 @@
+"""What commands write: reports to standard output, one-line complaints to standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from convlint.report.text import Line
+
+
+def complain(message: str) -> None:
+    """Write ``convlint: message`` to standard error."""
+    sys.stdout.flush()
+    print(f"convlint: {message}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def write_report(lines: Iterable[Line]) -> None:
+    """Write styled lines to standard output, coloured where it shows colour."""
+    from convlint.report.text import write_lines
+
+    _until_closed(lambda: write_lines(lines, sys.stdout))
+
+
+def write_bytes(data: bytes) -> None:
+    """Write ``data`` (UTF-8 text) to standard output as it is."""
+
+    def write() -> None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+
+    _until_closed(write)
+
+
+def _until_closed(write: Callable[[], None]) -> None:
+    """Write; when the reader has gone (``| head``) say nothing more and go on to the exit code."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+    try:
+        write()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

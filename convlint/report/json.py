@@ -1,0 +1,181 @@
+"""Findings as JSON for programs, and the JSON Schema of that output.
+
+The structs below are the one definition of the format: they are what is encoded, and
+``output_schema`` is derived from them. ``python -m convlint.report.json`` prints the schema.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+
+from convlint import __version__
+from convlint.findings import (  # noqa: TC001 - msgspec resolves annotations at run time
+    Applicability,
+    Confidence,
+    Severity,
+    Verdict,
+)
+from convlint.gpu_probes.observations import Observations  # noqa: TC001 - likewise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from convlint.findings import Finding, Location
+
+Position = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class OutputEdit(msgspec.Struct, frozen=True):
+    """Replace the text from (line, column) up to (end_line, end_column) of path."""
+
+    path: str
+    line: Position
+    column: Position
+    end_line: Position
+    end_column: Position
+    replacement: str
+
+
+class OutputFix(msgspec.Struct, frozen=True):
+    """Text edits that remove the fault; a safe fix changes nothing else."""
+
+    message: str
+    applicability: Applicability
+    edits: tuple[OutputEdit, ...]
+
+
+class OutputEvidence(msgspec.Struct, frozen=True):
+    """One fact the finding rests on: source is static, measured or logged; value is its number,
+    in unit, when there is one; expected says in words what a healthy run shows."""
+
+    source: str
+    statement: str
+    quantity: str
+    value: float | None
+    unit: str
+    expected: str
+
+
+class OutputJudgement(msgspec.Struct, frozen=True):
+    """What the measurement says about a finding made from source (convlint audit)."""
+
+    verdict: Verdict
+    reason: str
+
+
+class OutputFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault. Lines and columns count from 1; the end is exclusive. path is relative to the
+    working directory for files below it."""
+
+    code: str
+    slug: str
+    severity: Severity
+    confidence: Confidence
+    message: str
+    path: str
+    line: Position
+    column: Position
+    end_line: Position
+    end_column: Position
+    help: str
+    fix: OutputFix | None
+    verdict: OutputJudgement | None
+    evidence: tuple[OutputEvidence, ...]
+
+
+class OutputVerdict(msgspec.Struct, frozen=True):
+    """Whether to start the long run (convlint audit), and why in one sentence."""
+
+    decision: Literal["go", "go with care", "no-go"]
+    reason: str
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """The output of convlint check, probe and audit with --output-format json. observations is
+    null for check, verdict is null for all but audit."""
+
+    version: str
+    findings: tuple[OutputFinding, ...]
+    observations: Observations | None
+    verdict: OutputVerdict | None
+
+
+def to_json(
+    findings: Iterable[Finding],
+    *,
+    observations: Observations | None = None,
+    verdict: tuple[str, str] | None = None,
+) -> bytes:
+    """The whole output, indented, with a newline at its end.
+
+    ``verdict`` is the decision and its reason.
+    """
+    output = Output(
+        version=__version__,
+        findings=tuple(_finding(finding) for finding in findings),
+        observations=observations,
+        verdict=None
+        if verdict is None
+        else msgspec.convert({"decision": verdict[0], "reason": verdict[1]}, OutputVerdict),
+    )
+    return msgspec.json.format(msgspec.json.encode(output), indent=2) + b"\n"
+
+
+def output_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) every output follows."""
+    schema = msgspec.json.schema(Output, ref_template="#/$defs/{name}")
+    for definition in schema["$defs"].values():
+        if "description" in definition:
+            definition["description"] = " ".join(definition["description"].split())
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Output of convlint --output-format json",
+        **schema,
+    }
+
+
+def _finding(finding: Finding) -> OutputFinding:
+    place = finding.location
+    fix = finding.fix
+    return OutputFinding(
+        code=finding.code,
+        slug=finding.slug,
+        severity=finding.severity,
+        confidence=finding.confidence,
+        message=finding.message,
+        path=place.path,
+        line=place.line,
+        column=place.column,
+        end_line=place.end_line,
+        end_column=place.end_column,
+        help=finding.help,
+        fix=None
+        if fix is None
+        else OutputFix(
+            fix.message,
+            fix.applicability,
+            tuple(_edit(edit.location, edit.replacement) for edit in fix.edits),
+        ),
+        verdict=None
+        if finding.judgement is None
+        else OutputJudgement(finding.judgement.verdict, finding.judgement.reason),
+        evidence=tuple(
+            msgspec.convert(evidence, OutputEvidence, from_attributes=True)
+            for evidence in finding.evidence
+        ),
+    )
+
+
+def _edit(place: Location, replacement: str) -> OutputEdit:
+    return OutputEdit(
+        place.path, place.line, place.column, place.end_line, place.end_column, replacement
+    )
+
+
+if __name__ == "__main__":
+    import sys
+
+    schema = msgspec.json.encode(output_schema())
+    sys.stdout.buffer.write(msgspec.json.format(schema, indent=2) + b"\n")

@@ -1,0 +1,162 @@
+"""What a probe measured, in a few lines a person reads at a glance."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from convlint.report.text import FAINT, STRONG, Line, format_number, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.gpu_probes.observations import (
+        Convergence,
+        Curvature,
+        GradientFlow,
+        LossFunction,
+        Measurement,
+        Observations,
+    )
+
+LABEL_WIDTH = 15
+
+_STOPPED = {
+    "steps": "all planned steps were run",
+    "budget": "the time budget was used up",
+    "finished": "the script ended by itself",
+    "no-training": "the script ended without training",
+    "crashed": "the script crashed",
+    "exited": "the script called exit",
+}
+
+_CONVERGENCE_STYLE = {
+    "diverging": "bold red",
+    "oscillating": "bold yellow",
+    "stalled": "bold yellow",
+    "slow": "bold yellow",
+    "converging": "bold green",
+}
+
+
+def measured_summary(seen: Observations) -> Iterator[Line]:
+    """A heading and one line for each quantity that was measured or skipped."""
+    device = seen.device
+    stopped = _STOPPED.get(seen.stopped, seen.stopped)
+    held = f"{seen.held} batches held at the initial parameters, " if seen.held else ""
+    yield (
+        ("Measured", STRONG),
+        (f" on {device.name or device.kind} in {seen.seconds:.1f} s: ", ""),
+        (f"{held}{seen.steps} steps; {stopped}.", ""),
+    )
+    for loss in seen.losses:
+        if loss.back_propagated and loss.initial.value is not None:
+            yield _entry("initial loss", _initial_loss(loss))
+    if seen.convergence is not None:
+        kind = seen.convergence.kind
+        yield _entry("loss", kind, _CONVERGENCE_STYLE.get(kind, STRONG), _course(seen.convergence))
+    for flow in seen.gradient_flow:
+        if flow.slope.value is not None:
+            yield _entry("gradient flow", _gradient_flow(flow))
+    ratios = sorted(update.ratio.value for update in seen.updates if update.ratio.value is not None)
+    if ratios:
+        middle = ratios[len(ratios) // 2]
+        yield _entry(
+            "updates",
+            f"a step moves a parameter by {format_number(middle)} of its norm"
+            f" (median of {len(ratios)} tensors, {format_number(ratios[0])} to"
+            f" {format_number(ratios[-1])})",
+        )
+    for curvature in seen.curvature:
+        if curvature.largest.value is not None:
+            yield from _curvature(curvature)
+    for skipped in seen.skipped:
+        yield _entry("not measured", f"{skipped.measurement}: {one_line(skipped.reason)}", FAINT)
+    if seen.recognised:
+        yield _entry("recognised", ", ".join(seen.recognised), FAINT)
+    if seen.writes_held_back:
+        count = len(seen.writes_held_back)
+        files = "1 file" if count == 1 else f"{count} files"
+        shown = ", ".join(seen.writes_held_back[:3]) + (", …" if count > 3 else "")
+        yield _entry("held back", f"writes to {files}: {one_line(shown)}", FAINT)
+    yield ()
+
+
+_DECISION_STYLE = {"go": "bold green", "go with care": "bold yellow", "no-go": "bold red"}
+
+
+def verdict_line(decision: str, reason: str) -> Line:
+    """``Verdict: go: the loss converges ...``."""
+    return (
+        ("Verdict: ", STRONG),
+        (decision, _DECISION_STYLE.get(decision, STRONG)),
+        (f": {one_line(reason)}", ""),
+    )
+
+
+def _entry(label: str, text: str, style: str = "", rest: str = "") -> Line:
+    return ((f"  {label:<{LABEL_WIDTH}}", ""), (text, style), (rest, ""))
+
+
+def _initial_loss(loss: LossFunction) -> str:
+    text = f"{format_number(loss.initial.value or 0.0)} ({loss.function})"
+    if loss.uninformed.value is not None:
+        text += f"; the best constant prediction has {format_number(loss.uninformed.value)}"
+    return text
+
+
+def _course(convergence: Convergence) -> str:
+    text = ""
+    if convergence.first is not None and convergence.last is not None:
+        text = f" from {format_number(convergence.first)} to {format_number(convergence.last)}"
+        if convergence.steps:
+            text += f" in {convergence.steps} steps"
+    rate = convergence.rate
+    if rate is not None and rate.value is not None:
+        if convergence.rate_class == "linear":
+            text += f", linear rate ×{rate.value:.4g} a step"
+        elif convergence.rate_class == "sublinear":
+            text += f", sublinear rate: falls like step^{-abs(rate.value):.2g}"
+    if convergence.note:
+        text += f" ({one_line(convergence.note)})"
+    return text
+
+
+def _gradient_flow(flow: GradientFlow) -> str:
+    factor = math.exp(flow.slope.value or 0.0)
+    text = f"×{format_number(factor)} per layer toward the input"
+    if flow.end_to_end.value is not None:
+        text += (
+            f", ×{format_number(flow.end_to_end.value)} end to end over {len(flow.layers)} layers"
+        )
+    return text + (f" ({flow.model})" if flow.model else "")
+
+
+def _curvature(curvature: Curvature) -> Iterator[Line]:
+    at = {"start": "at the start", "end": "at the end"}.get(curvature.phase, curvature.phase)
+    yield _entry(
+        "curvature",
+        f"largest Hessian eigenvalue {_with_interval(curvature.largest)} {at}"
+        f" ({curvature.products} Hessian-vector products)",
+    )
+    for limit in curvature.limits:
+        if limit.limit.value is None:
+            continue
+        text = (
+            f"{limit.cls.rpartition('.')[2]} is stable up to lr {format_number(limit.limit.value)}"
+        )
+        if limit.learning_rate is not None:
+            text += f", in use {format_number(limit.learning_rate)}"
+        if limit.headroom.value is not None:
+            text += f": headroom ×{format_number(limit.headroom.value)}"
+        yield _entry("", text)
+
+
+def _with_interval(measurement: Measurement) -> str:
+    """``12.3 ± 0.1``; a tilde when the iteration stopped at its budget."""
+    value = measurement.value or 0.0
+    text = ("" if measurement.converged else "~") + format_number(value)
+    if measurement.ci is not None:
+        spread = max(abs(measurement.ci[1] - value), abs(value - measurement.ci[0]))
+        text += f" ± {spread:.1g}"
+    return text

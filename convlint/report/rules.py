@@ -1,0 +1,102 @@
+"""The catalogue of rules, for readers and for programs."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from convlint.findings import (  # noqa: TC001 - msgspec resolves annotations at run time
+    Confidence,
+    Severity,
+)
+from convlint.report.text import FAINT, SEVERITY_STYLE, STRONG, Line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from convlint.rules import Rule
+
+
+class RuleDescription(msgspec.Struct, frozen=True):
+    """One rule as ``convlint rules --output-format json`` lists it. ``explanation`` is Markdown."""
+
+    code: str
+    slug: str
+    severity: Severity
+    confidence: Confidence
+    default: bool
+    static: bool
+    measured: bool
+    summary: str
+    explanation: str
+
+
+def describe(rule: Rule) -> RuleDescription:
+    """What a program needs to know of a rule."""
+    return RuleDescription(
+        code=rule.code,
+        slug=rule.slug,
+        severity=rule.severity,
+        confidence=rule.confidence,
+        default=rule.default,
+        static=rule.has_static(),
+        measured=rule.has_measured(),
+        summary=summary(rule),
+        explanation=_documentation(rule),
+    )
+
+
+def summary(rule: Rule) -> str:
+    """The first sentence of the rule's documentation."""
+    return " ".join(_documentation(rule).split("\n\n", 1)[0].split())
+
+
+def explanation(rule: Rule) -> str:
+    """The rule's whole documentation as Markdown, under a title and a line of facts."""
+    facts = [
+        rule.severity.value,
+        _checks(rule),
+        "on by default" if rule.default else "off until selected",
+    ]
+    return f"# {rule.slug} ({rule.code})\n\n{', '.join(facts)}\n\n{_documentation(rule)}\n"
+
+
+def catalogue_json(rules: Sequence[Rule]) -> bytes:
+    """A JSON array of ``RuleDescription``."""
+    return msgspec.json.format(msgspec.json.encode([describe(r) for r in rules]), indent=2) + b"\n"
+
+
+def catalogue_lines(rules: Sequence[Rule]) -> Iterator[Line]:
+    """A table, one line for each rule, and a line that counts them."""
+    width = max((len(rule.slug) for rule in rules), default=0)
+    for rule in rules:
+        yield (
+            (f"{rule.code:<7}", FAINT),
+            (" " if rule.default else "○", FAINT),
+            (f" {rule.slug:<{width}}", STRONG),
+            (f"  {rule.severity.value:<8}", SEVERITY_STYLE[rule.severity]),
+            (f" {_checks(rule):<18} ", FAINT),
+            (summary(rule), ""),
+        )
+    static = sum(rule.has_static() for rule in rules)
+    measured = sum(rule.has_measured() for rule in rules)
+    both = sum(rule.has_static() and rule.has_measured() for rule in rules)
+    yield ()
+    yield (
+        (f"{len(rules)} rules: {static} static, {measured} measured, {both} of them both.", STRONG),
+    )
+
+
+def _checks(rule: Rule) -> str:
+    checks = [
+        name
+        for name, has in (("static", rule.has_static()), ("measured", rule.has_measured()))
+        if has
+    ]
+    return " + ".join(checks)
+
+
+def _documentation(rule: Rule) -> str:
+    return inspect.cleandoc(type(rule).__doc__ or "")

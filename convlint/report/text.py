@@ -1,0 +1,255 @@
+"""Findings as text for people: one block each, with the source, a caret and what to do.
+
+Everything is first laid out as *lines* of styled pieces; ``write_lines`` then prints them plainly,
+or through rich when the stream shows colour.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from convlint.errors import UserError
+from convlint.findings import Evidence, Finding, Judgement, Location, Severity, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+Line = tuple[tuple[str, str], ...]
+"""Pieces of one line of text, each with its style (empty for none)."""
+
+GUTTER = "blue"
+STRONG = "bold"
+FAINT = "dim"
+SEVERITY_STYLE = {
+    Severity.ERROR: "bold red",
+    Severity.WARNING: "bold yellow",
+    Severity.INFO: "bold cyan",
+}
+VERDICT_STYLE = {
+    Verdict.CONFIRMED: "bold red",
+    Verdict.REFUTED: "bold green",
+    Verdict.UNMEASURED: "dim",
+}
+
+EXCERPT_WIDTH = 120
+"""Longer source lines are cut around the place a finding points to."""
+
+
+def shows_colour(stream: TextIO) -> bool:
+    """Whether to colour: on a terminal, unless NO_COLOR; FORCE_COLOR colours anywhere."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    forced = os.environ.get("FORCE_COLOR", "")
+    if forced and forced != "0":
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def write_lines(lines: Iterable[Line], stream: TextIO) -> None:
+    """Print ``lines``; in colour where the stream shows it."""
+    if not shows_colour(stream):
+        stream.writelines("".join(text for text, _ in line) + "\n" for line in lines)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream, force_terminal=True, highlight=False, soft_wrap=True)
+    for line in lines:
+        console.print(Text.assemble(*line))
+
+
+def full(findings: Sequence[Finding], texts: Mapping[str, str]) -> Iterator[Line]:
+    """Each finding as a block, an empty line after it.
+
+    ``texts`` has the source of checked files by path; other files are read from disk.
+    """
+    excerpts = Excerpts(texts)
+    for finding in findings:
+        yield _headline(finding)
+        yield (("  ", ""), (one_line(finding.message), STRONG))
+        width = len(str(finding.location.line))
+        yield from excerpts.lines(finding.location, width, SEVERITY_STYLE[finding.severity])
+        for related in finding.related:
+            place = related.location
+            yield _note(width, f"{place.path}:{place.line}", "", related.message)
+            yield from excerpts.lines(place, width, GUTTER, only_line=True)
+        for evidence in finding.evidence:
+            yield _note(width, evidence.source, "", _evidence_text(evidence))
+        if finding.judgement is not None:
+            judgement = finding.judgement
+            yield _note(
+                width, judgement.verdict.value, VERDICT_STYLE[judgement.verdict], judgement.reason
+            )
+        if finding.help:
+            yield _note(width, "what to do", "bold green", finding.help)
+        yield ()
+
+
+def concise(findings: Sequence[Finding]) -> Iterator[Line]:
+    """Each finding on one line."""
+    for finding in findings:
+        judged = finding.judgement
+        tail = f" [{judged.verdict.value}]" if judged is not None else ""
+        yield (*_headline(finding), (f" {one_line(finding.message)}", ""), (tail, FAINT))
+
+
+def statistics(findings: Sequence[Finding]) -> Iterator[Line]:
+    """How often each rule spoke, most often first."""
+    counts: dict[tuple[str, str], int] = {}
+    for finding in findings:
+        counts[finding.code, finding.slug] = counts.get((finding.code, finding.slug), 0) + 1
+    width = len(str(max(counts.values(), default=0)))
+    for (code, slug), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        yield ((f"{count:>{width}}", STRONG), (f"  {code}  ", FAINT), (slug, ""))
+
+
+def summary(findings: Sequence[Finding], *, files: int | None, hidden: int = 0) -> Iterator[Line]:
+    """The last line: how much was found where. ``files`` is None when a script was run."""
+    kept_back = (
+        f" ({_count(hidden, 'info finding')} not shown; --show-info shows them)" if hidden else ""
+    )
+    scope = "" if files is None else f" in {_count(files, 'file')}"
+    if not findings:
+        yield ((f"Nothing found{scope}.", "bold green"), (kept_back, FAINT))
+        return
+    by_severity = [
+        (sum(finding.severity is severity for finding in findings), severity.value)
+        for severity in (Severity.ERROR, Severity.WARNING, Severity.INFO)
+    ]
+    parts = [
+        str(count) + " info" if name == "info" else _count(count, name)
+        for count, name in by_severity
+        if count
+    ]
+    found = f"Found {_count(len(findings), 'problem')}{scope}: {', '.join(parts)}."
+    yield ((found, STRONG), (kept_back, FAINT))
+
+
+def one_line(text: str) -> str:
+    """``text`` on one line, with control characters made visible."""
+    return _visible(" ".join(text.split()))
+
+
+class Excerpts:
+    """Lines of source around the places findings point to."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+        self._lines: dict[str, list[str]] = {}
+
+    def lines(
+        self, location: Location, width: int, style: str, *, only_line: bool = False
+    ) -> Iterator[Line]:
+        """The source line of ``location`` with its number, and a caret line below it.
+
+        Nothing when the file cannot be read or is shorter (it changed since). ``width`` is that
+        of the line-number gutter; ``only_line`` leaves out the frame around the line.
+        """
+        text = self._line(location.path, location.line)
+        if text is None:
+            return
+        start = min(max(location.column - 1, 0), len(text))
+        end = location.end_column - 1 if location.end_line == location.line else len(text)
+        end = max(min(end, len(text)), start + 1)
+        text, start, end = _crop(text.rstrip(), start, end)
+        if location.column <= 1 and location.end_column <= 1:
+            start = len(text) - len(text.lstrip())
+            end = max(len(text), start + 1)
+        margin = " " * width
+        if not only_line:
+            yield ((f"{margin} |", GUTTER),)
+        yield ((f"{location.line:>{width}} | ", GUTTER), (_visible(text), ""))
+        indent = "".join("\t" if c == "\t" else " " * _columns(c) for c in text[:start])
+        carets = "^" * max(sum(_columns(c) for c in text[start:end].rstrip()), 1)
+        yield ((f"{margin} | ", GUTTER), (indent, ""), (carets, style))
+
+    def _line(self, path: str, number: int) -> str | None:
+        lines = self._lines.get(path)
+        if lines is None:
+            lines = _source_lines(self._texts.get(path), path)
+            self._lines[path] = lines
+        return lines[number - 1] if 1 <= number <= len(lines) else None
+
+
+def _source_lines(text: str | None, path: str) -> list[str]:
+    if text is None:
+        from convlint.sources import decode, read_file
+
+        try:
+            text = decode(read_file(Path(path)), path)
+        except UserError:
+            return []
+    # Not str.splitlines, which also breaks at form feeds and other characters inside a line.
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _crop(text: str, start: int, end: int) -> tuple[str, int, int]:
+    if len(text) <= EXCERPT_WIDTH:
+        return text, start, end
+    first = max(0, min(start - EXCERPT_WIDTH // 3, len(text) - EXCERPT_WIDTH))
+    cut = text[first : first + EXCERPT_WIDTH]
+    if first:
+        cut = "…" + cut[1:]
+    if first + EXCERPT_WIDTH < len(text):
+        cut = cut[:-1] + "…"
+    return cut, start - first, max(min(end - first, EXCERPT_WIDTH), start - first + 1)
+
+
+def _columns(character: str) -> int:
+    """Terminal columns one character takes."""
+    if character.isascii():
+        return 1
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _visible(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c == "\t" or c.isprintable() else "�" for c in text)
+
+
+def _headline(finding: Finding) -> Line:
+    place = finding.location
+    return (
+        (f"{place.path}:{place.line}:{place.column}: ", STRONG),
+        (finding.severity.value, SEVERITY_STYLE[finding.severity]),
+        (f" {finding.slug} ({finding.code})", ""),
+    )
+
+
+def _note(width: int, label: str, style: str, text: str) -> Line:
+    return (
+        (" " * width + " = ", GUTTER),
+        (f"{label}: ", style or STRONG),
+        (one_line(text), ""),
+    )
+
+
+def _evidence_text(evidence: Evidence) -> str:
+    text = evidence.statement.rstrip(".")
+    if evidence.value is not None and format_number(evidence.value) not in text:
+        unit = f" {evidence.unit}" if evidence.unit else ""
+        name = f"{evidence.quantity} = " if evidence.quantity else ""
+        text += f" ({name}{format_number(evidence.value)}{unit})"
+    if evidence.expected:
+        text += f"; healthy: {evidence.expected}"
+    return text
+
+
+def judgement_text(judgement: Judgement) -> str:
+    """``refuted: the loss fell from 2.3 to 0.4``."""
+    return f"{judgement.verdict.value}: {one_line(judgement.reason)}"
+
+
+def format_number(value: float) -> str:
+    """Three significant digits, and no exponent where plain digits are as short."""
+    return f"{value:.3g}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

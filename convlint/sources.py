@@ -1,0 +1,242 @@
+"""Which files to check, and their text.
+
+A file named on the command line is always taken. A directory is walked: names that never hold
+the user's own code are skipped, and so is whatever ``.gitignore`` (or ``exclude`` of the
+configuration) rules out.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convlint.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pathspec import GitIgnoreSpec
+
+SKIPPED_DIRECTORIES = frozenset(
+    {
+        ".bzr", ".direnv", ".eggs", ".git", ".hg", ".ipynb_checkpoints", ".mypy_cache", ".nox",
+        ".pytest_cache", ".pytype", ".ruff_cache", ".svn", ".tox", ".venv", ".vscode",
+        "__pycache__", "__pypackages__", "_build", "build", "dist", "node_modules",
+        "site-packages", "venv",
+    }
+)  # fmt: skip
+"""Directories a walk never enters. A directory that holds a ``pyvenv.cfg`` is skipped as well."""
+
+_ML_LIBRARY = re.compile(
+    rb"torch|lightning|sklearn|tensorflow|keras|transformers|accelerate|deepspeed|fastai"
+    rb"|optax|flax|\bjax\b|haiku|diffusers|\btrl\b|skorch|xgboost|lightgbm|catboost|timm\b"
+)
+"""A file that names none of these cannot hold anything a rule speaks about."""
+
+_CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+_BLANK_OR_COMMENT = re.compile(rb"^[ \t\f]*(?:#|\r?$)")
+
+
+def display_path(path: Path) -> str:
+    """``path`` relative to the working directory when it lies below it, else absolute."""
+    absolute = os.path.abspath(path)  # noqa: PTH100 - Path.absolute keeps ".." in the name
+    here = os.getcwd()  # noqa: PTH109
+    if absolute.startswith(here + os.sep):
+        return absolute[len(here) + 1 :]
+    return absolute
+
+
+def find_files(
+    paths: Iterable[Path],
+    *,
+    excluded: Callable[[Path], bool] = lambda path: False,
+    on_problem: Callable[[UserError], None],
+) -> Iterator[Path]:
+    """The Python files ``paths`` stand for, each once, in a stable order.
+
+    ``excluded`` is asked about every file and directory met on a walk (not about ``paths``
+    themselves). Paths that cannot be read go to ``on_problem`` and the rest goes on.
+    """
+    seen: set[str] = set()
+    for path in paths:
+        found: Iterable[Path]
+        if path.is_dir():
+            found = _walk(path, excluded, on_problem)
+        elif not path.exists():
+            on_problem(UserError("no such file or directory", path=str(path)))
+            continue
+        else:
+            found = (path,)
+        for file in found:
+            key = os.path.realpath(file)
+            if key not in seen:
+                seen.add(key)
+                yield file
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of ``path``.
+
+    Raises:
+        UserError: it cannot be read, or it is a notebook.
+    """
+    shown = display_path(path)
+    if path.suffix == ".ipynb":
+        raise UserError(
+            "notebooks are not read; convert it with `jupyter nbconvert --to script` first",
+            path=shown,
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read: {error.strerror or error}", path=shown) from None
+
+
+def mentions_ml_library(data: bytes) -> bool:
+    """Whether a file can matter at all: a search over its bytes, long before it is parsed."""
+    return _ML_LIBRARY.search(data) is not None
+
+
+def decode(data: bytes, path: str) -> str:
+    """The text of a Python file: its byte-order mark, its coding line (PEP 263), or UTF-8.
+
+    Line ends are kept as they are.
+
+    Raises:
+        UserError: the declared encoding does not exist or the bytes do not follow it.
+    """
+    encoding, declared_on = _encoding(data, path)
+    if data.startswith(codecs.BOM_UTF8):
+        data = data[len(codecs.BOM_UTF8) :]
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        raise UserError(
+            f"cannot decode as {encoding}: byte 0x{data[error.start]:02x}"
+            + ("" if declared_on else " (declare another encoding with `# -*- coding: ... -*-`)"),
+            path=path,
+            line=before.count(b"\n") + 1,
+            column=error.start - (before.rfind(b"\n") + 1) + 1,
+        ) from None
+    nul = text.find("\0")
+    if nul >= 0:
+        raise UserError(
+            "cannot parse: contains a NUL character", path=path, line=text.count("\n", 0, nul) + 1
+        )
+    return text
+
+
+def _encoding(data: bytes, path: str) -> tuple[str, int | None]:
+    """The encoding and the line that declares it (None when none does)."""
+    has_mark = data.startswith(codecs.BOM_UTF8)
+    body = data[len(codecs.BOM_UTF8) :] if has_mark else data
+    for number, line in enumerate(body.split(b"\n", 2)[:2], start=1):
+        match = _CODING.match(line)
+        if match:
+            name = match.group(1).decode("ascii", "replace")
+            try:
+                known = codecs.lookup(name)
+                text_encoding = bool(getattr(known, "_is_text_encoding", True))
+            except LookupError:
+                text_encoding = False
+            if not text_encoding:
+                raise UserError(f"unknown encoding: {name}", path=path, line=number)
+            if has_mark and known.name not in ("utf-8", "utf-8-sig"):
+                raise UserError(
+                    f"the byte-order mark says utf-8, the coding line {name}",
+                    path=path,
+                    line=number,
+                )
+            return known.name, number
+        if not _BLANK_OR_COMMENT.match(line):
+            break
+    return "utf-8", None
+
+
+def _walk(
+    top: Path, excluded: Callable[[Path], bool], on_problem: Callable[[UserError], None]
+) -> Iterator[Path]:
+    yield from _walk_below(top, excluded, on_problem, _ignore_files_above(top))
+
+
+def _walk_below(
+    directory: Path,
+    excluded: Callable[[Path], bool],
+    on_problem: Callable[[UserError], None],
+    ignores: tuple[tuple[Path, GitIgnoreSpec], ...],
+) -> Iterator[Path]:
+    try:
+        with os.scandir(directory) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        on_problem(
+            UserError(f"cannot read: {error.strerror or error}", path=display_path(directory))
+        )
+        return
+    own = _ignore_file(directory)
+    if own is not None:
+        ignores = (*ignores, own)
+    for entry in entries:
+        path = directory / entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if (
+                entry.name in SKIPPED_DIRECTORIES
+                or entry.name.endswith(".egg-info")
+                or (path / "pyvenv.cfg").exists()
+                or _ignored(path, ignores, directory=True)
+                or excluded(path)
+            ):
+                continue
+            yield from _walk_below(path, excluded, on_problem, ignores)
+        elif (
+            entry.name.endswith(".py")
+            and entry.is_file()
+            and not _ignored(path, ignores)
+            and not excluded(path)
+        ):
+            yield path
+
+
+def _ignored(
+    path: Path, ignores: tuple[tuple[Path, GitIgnoreSpec], ...], *, directory: bool = False
+) -> bool:
+    """Whether Git would ignore ``path``: the nearest file that speaks of it decides."""
+    absolute = os.path.abspath(path)  # noqa: PTH100
+    for root, spec in reversed(ignores):
+        relative = os.path.relpath(absolute, root).replace(os.sep, "/")
+        verdict = spec.check_file(relative + "/" if directory else relative).include
+        if verdict is not None:
+            return verdict
+    return False
+
+
+def _ignore_file(directory: Path) -> tuple[Path, GitIgnoreSpec] | None:
+    try:
+        text = (directory / ".gitignore").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    from pathspec import GitIgnoreSpec
+
+    return Path(os.path.abspath(directory)), GitIgnoreSpec.from_lines(text.splitlines())  # noqa: PTH100
+
+
+def _ignore_files_above(top: Path) -> tuple[tuple[Path, GitIgnoreSpec], ...]:
+    """The ignore files of the directories around ``top``, outermost first, up to the repository.
+
+    One that rules out ``top`` itself is left aside: who names a directory wants it checked.
+    """
+    absolute = Path(os.path.abspath(top))  # noqa: PTH100
+    if (absolute / ".git").exists():
+        return ()
+    around: list[tuple[Path, GitIgnoreSpec]] = []
+    for parent in absolute.parents:
+        own = _ignore_file(parent)
+        if own is not None and not _ignored(absolute, (own,), directory=True):
+            around.append(own)
+        if (parent / ".git").exists():
+            return tuple(reversed(around))
+    return ()
