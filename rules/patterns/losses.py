@@ -1,0 +1,44 @@
+"""The loss calls that train something, as opposed to those that only report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Location
+    from convlint.program.facts import LossCall, TrainingProgram
+
+__all__ = ["trained_losses"]
+
+_GRADIENT_FREE = frozenset({"no_grad", "inference_mode"})
+
+
+def trained_losses(program: TrainingProgram, names: frozenset[str]) -> Iterator[LossCall]:
+    """The calls of these torch losses outside ``no_grad``, one per place in the source.
+
+    A helper inlined at several calls is met once for every different input it receives.
+    """
+    objects = {item.id: item for item in program.objects}
+    met: set[tuple[Location, int | None]] = set()
+    for loss in program.losses:
+        if loss.name not in names or _disabled(loss.context):
+            continue
+        criterion = objects.get(loss.object) if loss.object is not None else None
+        if criterion is not None and not criterion.cls.startswith("torch."):
+            continue  # another library's loss of the same name may expect probabilities
+        if (loss.location, loss.input) in met:
+            continue
+        met.add((loss.location, loss.input))
+        yield loss
+
+
+def _disabled(context: tuple[str, ...]) -> bool:
+    """Whether the innermost of no_grad and enable_grad is no_grad."""
+    for name in reversed(context):
+        if name == "enable_grad":
+            return False
+        if name in _GRADIENT_FREE:
+            return True
+    return False
