@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from convlint.gpu_probes.observations import Observations, Parameter
 
 __all__ = [
+    "CLASSIFICATION",
     "closed_gates",
     "has_several_optimizers",
     "improves",
+    "is_classification",
     "is_frozen_below",
     "is_warming_up",
     "is_weight",
     "knows_already",
+    "symmetric_weights",
     "uses_line_search",
 ]
 
@@ -26,6 +29,11 @@ what the steps did says little of the run to come."""
 KNOWS_ALREADY = 0.9
 """An initial loss below this share of the constant predictor's loss means the parameters were
 trained before: an untrained network cannot know more than the label frequencies."""
+
+CLASSIFICATION = frozenset(
+    {"cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"}
+)
+"""Losses against fixed labels, whose uninformed value does not depend on the targets' scale."""
 
 
 def has_several_optimizers(seen: Observations) -> bool:
@@ -90,3 +98,30 @@ def is_frozen_below(depth: int, seen: Observations) -> bool:
     """Whether the layer feeding ``depth`` is frozen: a pre-trained part the run does not change."""
     frozen = [p.depth for p in seen.parameters if not p.requires_grad and p.depth >= 0]
     return bool(frozen) and depth <= max(frozen) + 1
+
+
+def symmetric_weights(seen: Observations) -> tuple[Parameter, ...]:
+    """Weights all of whose units are copies, in values and in gradients.
+
+    A weight with zero gradient behind a closed gate is not judged: its gradient is equal only
+    because there is none yet.
+    """
+    gates = closed_gates(seen)
+    return tuple(
+        parameter
+        for parameter in seen.parameters
+        if parameter.symmetric
+        and parameter.requires_grad
+        and not parameter.missing
+        and is_weight(parameter.name, parameter.shape)
+        and parameter.shape[0] >= 2
+        and parameter.name.rsplit(".", 1)[-1].startswith("weight")
+        and "Embedding" not in parameter.cls
+        and (parameter.grad_rms or not gates)
+    )
+
+
+def is_classification(seen: Observations) -> bool:
+    """Whether every back-propagated loss function compares with labels."""
+    functions = [loss.function for loss in seen.losses if loss.back_propagated]
+    return bool(functions) and all(function in CLASSIFICATION for function in functions)

@@ -1,0 +1,115 @@
+"""CVG004: the loss stays where it began."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.rules import Rule
+from convlint.rules.patterns.figures import figure, measured_evidence
+from convlint.rules.patterns.loss_series import first_and_last, loss_place
+from convlint.rules.patterns.places import place_to_location
+from convlint.rules.patterns.runs import has_several_optimizers, is_warming_up, knows_already
+
+from convlint.findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.gpu_probes.observations import Observations
+
+STEPS = 50
+"""Shorter runs of noisy mini-batches cannot tell standing still from a slow start."""
+PROGRESS = 0.05
+"""Share of the first loss. A run that gained more and then rests may be at its first plateau (the
+label frequencies), where healthy runs pause too: that is a note."""
+SOLVED = 0.1
+"""A loss below a tenth of the constant predictor's has nowhere to go: standing still is success."""
+
+
+class StalledLoss(Rule):
+    """The training loss does not move from where it began.
+
+    ## What it does
+    Reads the class the convergence fit gave to the loss series: no trend over the second half
+    that stands out from the noise.
+
+    ## Why it hurts
+    The parameters receive no useful gradient (dead or saturated units, a detached loss), or the
+    learning rate is orders of magnitude too small or too large.
+
+    ## Example
+    ```python
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-8)
+    ```
+
+    ## Use instead
+    ```python
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    ```
+
+    ## When it is fine
+    During warm-up, for a pre-trained model, with several optimizers, or when the loss is already
+    near zero.
+
+    ## Measured
+    Kind `stalled` over at least 50 steps; warning when less than 5 % of the first loss was gained.
+
+    ## References
+    - Sen, Estimates of the regression coefficient based on Kendall's tau, JASA 1968
+    """
+
+    code, slug, severity = "CVG004", "stalled-loss", Severity.WARNING
+    measurements = ("convergence", "series")
+
+    def measured(self, seen: Observations) -> Iterator[Finding]:
+        """One finding for the run."""
+        convergence, span = seen.convergence, first_and_last(seen)
+        if convergence is None or span is None or not _can_judge(seen):
+            return
+        first, last = span
+        if convergence.kind != "stalled" or last <= _solved(seen, first):
+            return
+        moved = first - last >= PROGRESS * abs(first)
+        yield self.finding(
+            place_to_location(loss_place(seen), seen),
+            f"the loss stands still: {figure(first)} at first, {figure(last)} after "
+            f"{convergence.steps} steps" + _beside_baseline(seen),
+            help="check that gradients reach the parameters and that the learning rate is neither "
+            "orders of magnitude too small nor too large",
+            severity=Severity.INFO if moved else self.severity,
+            evidence=measured_evidence(
+                f"loss after {convergence.steps} steps, from {figure(first)}",
+                quantity="loss",
+                value=last,
+                expected=f"below {figure((1 - PROGRESS) * first)}",
+            ),
+        )
+
+    def reading(self, seen: Observations) -> str | None:
+        """What the loss gained."""
+        span = first_and_last(seen)
+        if span is None or not _can_judge(seen):
+            return None
+        first, last = span
+        return f"the loss went from {figure(first)} to {figure(last)}"
+
+
+def _can_judge(seen: Observations) -> bool:
+    return (
+        seen.convergence is not None
+        and seen.convergence.steps >= STEPS
+        and not has_several_optimizers(seen)
+        and not is_warming_up(seen)
+        and not knows_already(seen)
+    )
+
+
+def _solved(seen: Observations, first: float) -> float:
+    baseline = seen.baseline.value if seen.baseline is not None else None
+    return SOLVED * abs(baseline if baseline is not None else first)
+
+
+def _beside_baseline(seen: Observations) -> str:
+    if seen.baseline is None or seen.baseline.value is None:
+        return ""
+    return f" (a constant prediction gives {figure(seen.baseline.value)})"

@@ -1,0 +1,70 @@
+"""What the loss series of the short run shows, beside the class fitted to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.rules.patterns.figures import finite, middle
+from convlint.rules.patterns.places import first_place
+
+if TYPE_CHECKING:
+    from convlint.gpu_probes.observations import Observations, Place
+
+__all__ = ["first_and_last", "levels", "loss_place", "series_is_the_loss", "steps_observed"]
+
+QUARTERS = 4
+"""Levels are medians over quarters of the series: long enough to average noise away, short enough
+to show where the run began and where it got to."""
+SAME_SCALE = 0.15
+"""Relative difference between the first losses of the series and the loss function's own initial
+value below which the series is that loss alone, without regularisers or a scale."""
+
+
+def steps_observed(seen: Observations) -> int:
+    """Real steps whose loss is known."""
+    return len(finite(seen.series.loss))
+
+
+def levels(seen: Observations) -> tuple[float, ...]:
+    """Median loss of each quarter of the series; empty with fewer than four losses a quarter."""
+    losses = finite(seen.series.loss)
+    size = len(losses) // QUARTERS
+    if size < QUARTERS:
+        return ()
+    return tuple(
+        middle(losses[-size:] if quarter == QUARTERS - 1 else losses[quarter * size :][:size])
+        for quarter in range(QUARTERS)
+    )
+
+
+def first_and_last(seen: Observations) -> tuple[float, float] | None:
+    """Where the loss began and where it got to: fitted when there is a fit, else medians."""
+    convergence = seen.convergence
+    if convergence is not None and convergence.first is not None and convergence.last is not None:
+        return convergence.first, convergence.last
+    quarters = levels(seen)
+    return (quarters[0], quarters[-1]) if quarters else None
+
+
+def series_is_the_loss(seen: Observations) -> bool:
+    """Whether the back-propagated loss is one loss function alone, on its own scale.
+
+    A sum with regularisers or auxiliary losses, a sum reduction and a scaled loss start elsewhere
+    than the loss function itself, and cannot be compared with its constant predictor.
+    """
+    parts = [loss for loss in seen.losses if loss.back_propagated]
+    losses = finite(seen.series.loss)
+    if len(parts) != 1 or not losses or parts[0].initial.value is None:
+        return False
+    initial = parts[0].initial.value
+    return abs(losses[0] - initial) <= SAME_SCALE * abs(initial)
+
+
+def loss_place(seen: Observations) -> Place | None:
+    """The line of the loss function, else that of an optimizer."""
+    return first_place(
+        [
+            *(loss.place for loss in seen.losses if loss.back_propagated),
+            *(use.place for use in seen.optimizers),
+        ]
+    )
