@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Severity
+from convlint.findings import Confidence
 from convlint.program.facts import EventKind, ObjectKind
 
 if TYPE_CHECKING:
@@ -149,6 +149,17 @@ def uses_closure(loop: TrainingLoop, optimizer: int) -> bool:
     )
 
 
+def sole_optimizer(loop: TrainingLoop, optimizer: int) -> bool:
+    """Whether nothing but this optimizer steps in the loop."""
+    return loop.optimizers == (optimizer,) and not loop.steps_something_unknown
+
+
+def concerns(program: TrainingProgram, loop: TrainingLoop, event: Event, optimizer: int) -> bool:
+    """Whether an event of the loop acts on ``optimizer``, surely or for want of another one."""
+    match = acts_on(program, event, optimizer)
+    return match is Match.YES or (match is Match.MAYBE and sole_optimizer(loop, optimizer))
+
+
 def unseen_hands(
     program: TrainingProgram, found: Iterable[Occurrence], optimizer: int, *, incomplete: bool
 ) -> bool:
@@ -180,9 +191,7 @@ def _reaches(program: TrainingProgram, call: Event, optimizer: int) -> bool:
     return False
 
 
-def model_left_sight(
-    program: TrainingProgram, found: Iterable[Occurrence], optimizer: int
-) -> bool:
+def model_left_sight(program: TrainingProgram, found: Iterable[Occurrence], optimizer: int) -> bool:
     """Whether code that could not be read got hold of a model this optimizer trains."""
     owner = object_of(program, optimizer)
     if owner is None or owner.parameters_of is None:
@@ -217,18 +226,6 @@ def absence_confidence(program: TrainingProgram, loop: TrainingLoop, optimizer: 
     if model_left_sight(program, loop.occurrences, optimizer):
         return Confidence.MEDIUM
     return Confidence.HIGH
-
-
-_LOWERED = {
-    Severity.ERROR: Severity.WARNING,
-    Severity.WARNING: Severity.INFO,
-    Severity.INFO: Severity.INFO,
-}
-
-
-def severity_in(program: TrainingProgram, severity: Severity) -> Severity:
-    """The severity in this file: tests train on purpose in odd ways, so one level lower there."""
-    return _LOWERED[severity] if program.role == "test" else severity
 
 
 def name_of(found: Object | None, fallback: str) -> str:

@@ -142,9 +142,7 @@ class TrainingLoop:
     @property
     def steps_something_unknown(self) -> bool:
         """True when an optimizer that could not be resolved steps in it."""
-        return any(
-            o.kind in STEPS and stepped_optimizer(o.event) is None for o in self.occurrences
-        )
+        return any(o.kind in STEPS and stepped_optimizer(o.event) is None for o in self.occurrences)
 
     def of_kind(self, *kinds: EventKind) -> list[Occurrence]:
         """The events of these kinds in it, in source order."""
@@ -293,9 +291,7 @@ def _extend(
     for node in nodes:
         if isinstance(node, Event):
             here = Occurrence(node, conditions, loops)
-            live = [
-                p if p.ends else replace(p, occurrences=(*p.occurrences, here)) for p in live
-            ]
+            live = [p if p.ends else replace(p, occurrences=(*p.occurrences, here)) for p in live]
         elif isinstance(node, Branch):
             live = _extend_branch(live, node, conditions, loops, cap)
         else:

@@ -126,9 +126,7 @@ class ProgramBuilder:
     ) -> int:
         """Add an optimizer over the parameters of ``of``."""
         modules = (of,) if isinstance(of, int) else of
-        return self.add(
-            ObjectKind.OPTIMIZER, cls, names=(name,), parameters_of=modules, **fields
-        )
+        return self.add(ObjectKind.OPTIMIZER, cls, names=(name,), parameters_of=modules, **fields)
 
     def scheduler(
         self, optimizer: int, cls: str = "torch.optim.lr_scheduler.StepLR", **args: Value
@@ -189,9 +187,7 @@ class ProgramBuilder:
 
     def entry(self, *body: Node, standalone: bool = False, name: str = "<module>") -> None:
         """Add a place where execution starts."""
-        self.entries.append(
-            Entry(name=name, location=at(1), body=body, standalone=standalone)
-        )
+        self.entries.append(Entry(name=name, location=at(1), body=body, standalone=standalone))
 
     def program(self, *body: Node, **fields: Any) -> TrainingProgram:
         """The program; ``body``, when given, is its only entry."""
