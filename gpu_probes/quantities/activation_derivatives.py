@@ -28,7 +28,8 @@ class Derivative:
 
 def _gelu(x: torch.Tensor) -> torch.Tensor:
     density = torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-    return torch.special.ndtr(x) + x * density
+    below: torch.Tensor = torch.special.ndtr(x)
+    return below + x * density
 
 
 def _silu(x: torch.Tensor) -> torch.Tensor:

@@ -180,7 +180,7 @@ def _split(values: torch.Tensor, axis: int) -> Iterable[torch.Tensor]:
     if along == axis:
         return (values,)
     rows = max(1, CHUNK // max(1, values.numel() // values.shape[along]))
-    return values.split(rows, dim=along)
+    return torch.split(values, rows, dim=along)
 
 
 def _activation(name: str, sums: _Sums) -> Activation:

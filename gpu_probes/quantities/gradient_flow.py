@@ -62,7 +62,7 @@ class GradientFlowRecorder:
                 layer.gradient_elements += gradient.numel()
                 layer.samples += rows
 
-        output.register_hook(read)
+        output.register_hook(read)  # type: ignore[no-untyped-call]  # untyped in torch
 
     def results(self, model_name: str, weights: Mapping[str, WeightScale]) -> GradientFlow:
         """The flow through one model, layers in order of depth.
@@ -91,7 +91,8 @@ def _sum_of_squares(tensor: torch.Tensor) -> torch.Tensor:
         values = values.float()
     # Norms of short rows in the tensor's own precision, their squares added in float64.
     rows = values.reshape(-1, values.shape[-1]) if values.dim() > 1 else values.reshape(1, -1)
-    return torch.linalg.vector_norm(rows, dim=1).double().square().sum()
+    norms: torch.Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return norms.double().square().sum()
 
 
 def _plus(held: torch.Tensor | None, added: torch.Tensor) -> torch.Tensor:
