@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from convlint.gpu_probes.observations import Observations
+
     from convlint.program.facts import TrainingProgram
 
 __all__ = ["Rule", "all_rules", "find_rule"]
@@ -41,8 +42,8 @@ class Rule:
     """Slugs of measured rules whose finding confirms (and whose healthy reading refutes) a static
     finding of this rule, beside its own ``measured``."""
     measurements: ClassVar[tuple[str, ...]] = ()
-    """Fields of ``Observations`` that ``measured`` rests on; ``audit`` looks them up in
-    ``Observations.skipped`` to say why a finding is unmeasured."""
+    """Names of the probe's measurements that ``measured`` rests on, as ``Observations.skipped``
+    gives them; ``audit`` looks them up there to say why a finding is unmeasured."""
     unmeasured_because: ClassVar[str] = "the probe has no measurement for it"
     """Said by ``audit`` when nothing measured bears on a static finding."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from convlint.rules import Rule
@@ -40,14 +41,10 @@ class BeatsNoBaseline(Rule):
     do not belong to the labels, or the steps are too large to keep anything.
 
     ## Example
-    ```python
-    loss = F.cross_entropy(model(x), y[torch.randperm(len(y))])
-    ```
+        loss = F.cross_entropy(model(x), y[torch.randperm(len(y))])
 
     ## Use instead
-    ```python
-    loss = F.cross_entropy(model(x), y)
-    ```
+        loss = F.cross_entropy(model(x), y)
 
     ## When it is fine
     A loss that still falls, a warm-up, several optimizers, and sums of several losses are not
@@ -62,7 +59,7 @@ class BeatsNoBaseline(Rule):
     """
 
     code, slug, severity = "CVG009", "beats-no-baseline", Severity.WARNING
-    measurements = ("baseline", "series")
+    measurements = ("steps", "initial loss")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""
@@ -114,4 +111,4 @@ def _said_elsewhere(seen: Observations) -> bool:
 
 def _level_error(seen: Observations) -> float:
     noise = seen.convergence.noise if seen.convergence is not None else None
-    return (noise or 0.0) / max(1.0, steps_observed(seen) / 4) ** 0.5
+    return (noise or 0.0) / math.sqrt(max(1.0, steps_observed(seen) / 4))

@@ -36,14 +36,10 @@ class DivergingLoss(Rule):
     predictor.
 
     ## Example
-    ```python
-    optimizer = torch.optim.SGD(model.parameters(), lr=5.0, momentum=0.9)
-    ```
+        optimizer = torch.optim.SGD(model.parameters(), lr=5.0, momentum=0.9)
 
     ## Use instead
-    ```python
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    ```
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 
     ## When it is fine
     Losses of several optimizers that work against each other are not judged. A regression loss
@@ -57,7 +53,7 @@ class DivergingLoss(Rule):
     """
 
     code, slug, severity = "CVG002", "diverging-loss", Severity.ERROR
-    measurements = ("convergence", "series")
+    measurements = ("steps",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""

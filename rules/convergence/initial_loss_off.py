@@ -39,16 +39,12 @@ class InitialLossOff(Rule):
     largest gradients of the run, are spent on unlearning that.
 
     ## Example
-    ```python
-    nn.init.normal_(head.weight, std=1.0)
-    loss = F.cross_entropy(head(features), labels)
-    ```
+        nn.init.normal_(head.weight, std=1.0)
+        loss = F.cross_entropy(head(features), labels)
 
     ## Use instead
-    ```python
-    nn.init.normal_(head.weight, std=0.01)
-    loss = F.cross_entropy(head(features), labels)
-    ```
+        nn.init.normal_(head.weight, std=0.01)
+        loss = F.cross_entropy(head(features), labels)
 
     ## When it is fine
     A loss below ln C: a pre-trained model, or a bias set to the class frequencies. Regression
@@ -63,7 +59,7 @@ class InitialLossOff(Rule):
     """
 
     code, slug, severity = "CVG001", "initial-loss-off", Severity.WARNING
-    measurements = ("losses",)
+    measurements = ("initial loss",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding per loss function whose first value is off."""

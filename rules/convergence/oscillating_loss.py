@@ -36,14 +36,10 @@ class OscillatingLoss(Rule):
     what the curvature allows, and nothing is gained.
 
     ## Example
-    ```python
-    optimizer = torch.optim.SGD(model.parameters(), lr=2.0)
-    ```
+        optimizer = torch.optim.SGD(model.parameters(), lr=2.0)
 
     ## Use instead
-    ```python
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    ```
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
     ## When it is fine
     A loss that swings and falls (edge of stability, two alternating batches) is a note; losses of
@@ -59,7 +55,7 @@ class OscillatingLoss(Rule):
     """
 
     code, slug, severity = "CVG003", "oscillating-loss", Severity.WARNING
-    measurements = ("convergence", "series")
+    measurements = ("steps",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""

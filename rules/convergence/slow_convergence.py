@@ -42,14 +42,10 @@ class SlowConvergence(Rule):
     The run needs many times the steps it could do with.
 
     ## Example
-    ```python
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-5)
-    ```
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-5)
 
     ## Use instead
-    ```python
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    ```
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 
     ## When it is fine
     Fine-tuning, warm-up and several optimizers are not judged; without a measured stability limit
@@ -64,7 +60,7 @@ class SlowConvergence(Rule):
     """
 
     code, slug, severity = "CVG005", "slow-convergence", Severity.WARNING
-    measurements = ("convergence", "series", "curvature")
+    measurements = ("steps", "curvature")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""

@@ -38,14 +38,10 @@ class StalledLoss(Rule):
     learning rate is orders of magnitude too small or too large.
 
     ## Example
-    ```python
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-8)
-    ```
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-8)
 
     ## Use instead
-    ```python
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    ```
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 
     ## When it is fine
     During warm-up, for a pre-trained model, with several optimizers, or when the loss is already
@@ -59,7 +55,7 @@ class StalledLoss(Rule):
     """
 
     code, slug, severity = "CVG004", "stalled-loss", Severity.WARNING
-    measurements = ("convergence", "series")
+    measurements = ("steps",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""

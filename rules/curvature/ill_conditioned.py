@@ -51,16 +51,12 @@ class IllConditioned(Rule):
     The steepest direction limits the learning rate, and all others creep at it.
 
     ## Example
-    ```python
-    model = nn.Linear(30, 2)  # features between 1e-3 and 4e3
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-7)
-    ```
+        model = nn.Linear(30, 2)  # features between 1e-3 and 4e3
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-7)
 
     ## Use instead
-    ```python
-    features = StandardScaler().fit_transform(features)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    ```
+        features = StandardScaler().fit_transform(features)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
     ## When it is fine
     Adaptive optimizers rescale the directions, and a loss that falls has found its way: then it is

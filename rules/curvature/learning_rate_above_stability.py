@@ -36,14 +36,10 @@ class LearningRateAboveStability(Rule):
     well, the run diverges.
 
     ## Example
-    ```python
-    optimizer = torch.optim.SGD(model.parameters(), lr=10.0)
-    ```
+        optimizer = torch.optim.SGD(model.parameters(), lr=10.0)
 
     ## Use instead
-    ```python
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    ```
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
 
     ## When it is fine
     Full-batch training settles at the limit by itself (edge of stability), and large first steps

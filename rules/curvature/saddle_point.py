@@ -37,17 +37,13 @@ class SaddlePoint(Rule):
     zero initial weights put a network there.
 
     ## Example
-    ```python
-    for parameter in model.parameters():
-        nn.init.zeros_(parameter)
-    ```
+        for parameter in model.parameters():
+            nn.init.zeros_(parameter)
 
     ## Use instead
-    ```python
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-    ```
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
 
     ## When it is fine
     Negative curvature with a usable gradient is the normal state of a network in training.

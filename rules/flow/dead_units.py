@@ -48,18 +48,14 @@ class DeadUnits(Rule):
     capacity is lost for the whole run, and the layers before it get less gradient.
 
     ## Example
-    ```python
-    hidden = nn.Linear(64, 256)
-    nn.init.constant_(hidden.bias, -10.0)
-    model = nn.Sequential(hidden, nn.ReLU(), nn.Linear(256, 10))
-    ```
+        hidden = nn.Linear(64, 256)
+        nn.init.constant_(hidden.bias, -10.0)
+        model = nn.Sequential(hidden, nn.ReLU(), nn.Linear(256, 10))
 
     ## Use instead
-    ```python
-    hidden = nn.Linear(64, 256)
-    nn.init.zeros_(hidden.bias)
-    model = nn.Sequential(hidden, nn.ReLU(), nn.Linear(256, 10))
-    ```
+        hidden = nn.Linear(64, 256)
+        nn.init.zeros_(hidden.bias)
+        model = nn.Sequential(hidden, nn.ReLU(), nn.Linear(256, 10))
 
     ## When it is fine
     Layers of a frozen backbone, and pre-trained models, are sparse on foreign data; nothing is

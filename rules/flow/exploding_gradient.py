@@ -46,18 +46,14 @@ class ExplodingGradient(Rule):
     loss jumps or becomes NaN within a few steps.
 
     ## Example
-    ```python
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight)  # standard deviation 1 at every width
-    ```
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight)  # standard deviation 1 at every width
 
     ## Use instead
-    ```python
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
-    ```
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
 
     ## When it is fine
     Embedding tables are left out: their scale is chosen by itself.
@@ -74,7 +70,7 @@ class ExplodingGradient(Rule):
     """
 
     code, slug, severity = "FLO002", "exploding-gradient", Severity.WARNING
-    measurements = ("gradient_flow",)
+    measurements = ("gradient flow",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding per model whose gradient or signal explodes."""

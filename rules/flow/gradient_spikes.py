@@ -41,17 +41,13 @@ class GradientSpikes(Rule):
     chose. Recurrent networks and transformers may not recover from it.
 
     ## Example
-    ```python
-    loss.backward()
-    optimizer.step()
-    ```
+        loss.backward()
+        optimizer.step()
 
     ## Use instead
-    ```python
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    ```
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
 
     ## When it is fine
     Several optimizers take turns in one series, and a line search tries out points: neither is
@@ -66,7 +62,7 @@ class GradientSpikes(Rule):
     """
 
     code, slug, severity = "FLO011", "gradient-spikes", Severity.WARNING
-    measurements = ("series",)
+    measurements = ("gradient norm", "steps")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""

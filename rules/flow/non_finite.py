@@ -31,14 +31,10 @@ class NonFiniteValue(Rule):
     nothing.
 
     ## Example
-    ```python
-    loss = -(target * torch.log(torch.relu(output))).mean()
-    ```
+        loss = -(target * torch.log(torch.relu(output))).mean()
 
     ## Use instead
-    ```python
-    loss = F.binary_cross_entropy_with_logits(output, target)
-    ```
+        loss = F.binary_cross_entropy_with_logits(output, target)
 
     ## When it is fine
     Infinite gradients in the first steps under a GradScaler (it lowers its scale and skips the
@@ -52,7 +48,7 @@ class NonFiniteValue(Rule):
     """
 
     code, slug, severity = "FLO006", "non-finite", Severity.ERROR
-    measurements = ("non_finite",)
+    measurements = ("steps",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding, for the first value that spoils the run."""

@@ -29,16 +29,12 @@ class ParameterNotOptimized(Rule):
     parameters of a part of the model only.
 
     ## Example
-    ```python
-    optimizer = torch.optim.Adam(encoder.parameters())
-    loss = F.cross_entropy(head(encoder(x)), y)
-    ```
+        optimizer = torch.optim.Adam(encoder.parameters())
+        loss = F.cross_entropy(head(encoder(x)), y)
 
     ## Use instead
-    ```python
-    optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()])
-    loss = F.cross_entropy(head(encoder(x)), y)
-    ```
+        optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()])
+        loss = F.cross_entropy(head(encoder(x)), y)
 
     ## When it is fine
     Training only the last layers of a network: worth a note (`requires_grad_(False)` saves time
@@ -52,7 +48,7 @@ class ParameterNotOptimized(Rule):
     """
 
     code, slug, severity = "FLO008", "parameter-not-optimized", Severity.WARNING
-    measurements = ("parameters", "optimizers")
+    measurements = ("parameters",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for all parameters that are never updated."""

@@ -39,16 +39,12 @@ class ParameterWithoutGradient(Rule):
     off for every input, a module that is created and never called.
 
     ## Example
-    ```python
-    features = encoder(x).detach()
-    loss = F.cross_entropy(head(features), y)
-    ```
+        features = encoder(x).detach()
+        loss = F.cross_entropy(head(features), y)
 
     ## Use instead
-    ```python
-    features = encoder(x)
-    loss = F.cross_entropy(head(features), y)
-    ```
+        features = encoder(x)
+        loss = F.cross_entropy(head(features), y)
 
     ## When it is fine
     Frozen parameters and networks in no optimizer (target networks) are not listed. Nor are

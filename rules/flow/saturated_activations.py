@@ -41,16 +41,12 @@ class SaturatedActivations(Rule):
     learns twenty times more slowly, or not at all.
 
     ## Example
-    ```python
-    images = images * 255.0
-    model = nn.Sequential(nn.Linear(784, 128), nn.Tanh(), nn.Linear(128, 10))
-    ```
+        images = images * 255.0
+        model = nn.Sequential(nn.Linear(784, 128), nn.Tanh(), nn.Linear(128, 10))
 
     ## Use instead
-    ```python
-    images = (images - 0.1307) / 0.3081
-    model = nn.Sequential(nn.Linear(784, 128), nn.Tanh(), nn.Linear(128, 10))
-    ```
+        images = (images - 0.1307) / 0.3081
+        model = nn.Sequential(nn.Linear(784, 128), nn.Tanh(), nn.Linear(128, 10))
 
     ## When it is fine
     Gates inside recurrent modules, output activations (whose bias may encode a rare class),

@@ -29,18 +29,14 @@ class SymmetricInit(Rule):
     computes what a single unit could.
 
     ## Example
-    ```python
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.constant_(module.weight, 0.1)
-    ```
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.constant_(module.weight, 0.1)
 
     ## Use instead
-    ```python
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-    ```
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
 
     ## When it is fine
     A last layer or residual branch that starts at zero: its units receive different gradients,

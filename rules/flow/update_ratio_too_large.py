@@ -34,14 +34,10 @@ class UpdateRatioTooLarge(Rule):
     the constant predictor. The learning rate is too large for these weights.
 
     ## Example
-    ```python
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.5)
-    ```
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.5)
 
     ## Use instead
-    ```python
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    ```
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
     ## When it is fine
     Biases, scales of normalisation layers and weights that start at zero are left out; with a line
@@ -55,7 +51,7 @@ class UpdateRatioTooLarge(Rule):
     """
 
     code, slug, severity = "FLO009", "update-ratio-too-large", Severity.ERROR
-    measurements = ("updates",)
+    measurements = ("update ratio",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding per optimizer whose steps are too large."""

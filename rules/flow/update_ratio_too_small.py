@@ -38,14 +38,10 @@ class UpdateRatioTooSmall(Rule):
     small, has decayed to nothing, or the gradient is tiny.
 
     ## Example
-    ```python
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
-    ```
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
 
     ## Use instead
-    ```python
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    ```
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 
     ## When it is fine
     A learning rate that is being warmed up, a pre-trained model, a group with learning rate 0, a
@@ -59,7 +55,7 @@ class UpdateRatioTooSmall(Rule):
     """
 
     code, slug, severity = "FLO010", "update-ratio-too-small", Severity.WARNING
-    measurements = ("updates",)
+    measurements = ("update ratio",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding per optimizer whose weights stand still."""

@@ -53,20 +53,16 @@ class VanishingGradient(Rule):
     their random initial values, so the network learns on random features or not at all.
 
     ## Example
-    ```python
-    layers = []
-    for _ in range(12):
-        layers += [nn.Linear(64, 64), nn.Sigmoid()]
-    model = nn.Sequential(*layers, nn.Linear(64, 10))
-    ```
+        layers = []
+        for _ in range(12):
+            layers += [nn.Linear(64, 64), nn.Sigmoid()]
+        model = nn.Sequential(*layers, nn.Linear(64, 10))
 
     ## Use instead
-    ```python
-    layers = []
-    for _ in range(12):
-        layers += [nn.Linear(64, 64), nn.LayerNorm(64), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.Linear(64, 10))
-    ```
+        layers = []
+        for _ in range(12):
+            layers += [nn.Linear(64, 64), nn.LayerNorm(64), nn.ReLU()]
+        model = nn.Sequential(*layers, nn.Linear(64, 10))
 
     ## When it is fine
     A last layer or a residual gain that starts at zero blocks the gradient for exactly one step;
@@ -84,7 +80,7 @@ class VanishingGradient(Rule):
     """
 
     code, slug, severity = "FLO001", "vanishing-gradient", Severity.WARNING
-    measurements = ("gradient_flow",)
+    measurements = ("gradient flow",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding per model whose gradient vanishes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,6 +55,4 @@ def relative_gain(flow: GradientFlow) -> float | None:
     ]
     if len(relative) < 2 * ENDS:
         return None
-    first = (relative[0] * relative[1]) ** 0.5
-    last = (relative[-1] * relative[-2]) ** 0.5
-    return first / last
+    return math.sqrt(relative[0] * relative[1] / (relative[-1] * relative[-2]))
