@@ -1,0 +1,214 @@
+"""LOP008: a recurrent model is trained without gradient clipping."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.findings import Confidence, Finding, Related, Severity
+from convlint.program.facts import EventKind, ObjectKind
+from convlint.rules import Rule
+from convlint.rules.patterns.flows import one_per_place
+from convlint.rules.patterns.layers import canonical, is_recurrent
+from convlint.rules.patterns.loops import backward_before_step
+from convlint.rules.patterns.ownership import (
+    is_managed,
+    name_of,
+    object_of,
+    submodules,
+    unseen_hands,
+    uses_closure,
+)
+from convlint.rules.patterns.paths import occurrences, training_loops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Location
+    from convlint.program.facts import Object, TrainingProgram
+    from convlint.rules.patterns.paths import TrainingLoop
+
+SHORT_SEQUENCE = 10
+"""Over so few steps through time the product of Jacobians cannot explode far."""
+
+_GRADIENT_HOOKS = (
+    "register_hook",
+    "register_post_accumulate_grad_hook",
+    "register_full_backward_hook",
+)
+
+
+class MissingClipping(Rule):
+    """A recurrent model is trained without gradient clipping.
+
+    ## What it does
+    Reports a training loop over an LSTM, GRU or plain RNN in which nothing clips gradients before
+    the step.
+
+    ## Why it hurts
+    Back-propagation through time multiplies one Jacobian per step of the sequence. When the
+    product grows, a single batch gives a gradient orders of magnitude above the usual, and one
+    step undoes hours of training. Clipping the norm bounds that step and leaves the others alone.
+
+    ## Example
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        class Tagger(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.embedding = nn.Embedding(100, 32)
+                self.lstm = nn.LSTM(32, 64, batch_first=True)
+                self.head = nn.Linear(64, 5)
+
+            def forward(self, tokens):
+                states, _ = self.lstm(self.embedding(tokens))
+                return self.head(states)
+
+        data = TensorDataset(torch.randint(0, 100, (256, 80)), torch.randint(0, 5, (256, 80)))
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = Tagger()
+        criterion = nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for epoch in range(10):
+            for tokens, tags in loader:
+                optimizer.zero_grad()
+                loss = criterion(model(tokens).reshape(-1, 5), tags.reshape(-1))
+                loss.backward()
+                optimizer.step()
+
+    ## Use instead
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        class Tagger(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.embedding = nn.Embedding(100, 32)
+                self.lstm = nn.LSTM(32, 64, batch_first=True)
+                self.head = nn.Linear(64, 5)
+
+            def forward(self, tokens):
+                states, _ = self.lstm(self.embedding(tokens))
+                return self.head(states)
+
+        data = TensorDataset(torch.randint(0, 100, (256, 80)), torch.randint(0, 5, (256, 80)))
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = Tagger()
+        criterion = nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for epoch in range(10):
+            for tokens, tags in loader:
+                optimizer.zero_grad()
+                loss = criterion(model(tokens).reshape(-1, 5), tags.reshape(-1))
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+
+    ## When it is fine
+    Short sequences (ten steps or fewer), a frozen recurrent layer, clipping written by hand or in
+    a hook, line-search optimizers (LBFGS), frameworks that clip by default: none is reported.
+
+    ## Measured
+    `convlint probe` measures the spread of gradient norms: gradient-spikes confirms it, gradient
+    norms that stay together refute it for the observed steps.
+
+    ## References
+    - Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", 2013
+    - PyTorch documentation, `torch.nn.utils.clip_grad_norm_`
+    """
+
+    code = "LOP008"
+    slug = "missing-clipping"
+    severity = Severity.WARNING
+    confidence = Confidence.MEDIUM
+    confirmed_by = ("gradient-spikes", "exploding-gradient")
+    unmeasured_because = "the probe saw too few steps to tell the spread of gradient norms"
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """Report loops that train a recurrent layer and clip nowhere."""
+        if any(call.name.endswith(_GRADIENT_HOOKS) for call in program.calls):
+            return
+        places: set[Location] = set()
+        for loop in training_loops(program):
+            if is_managed(program, loop) or _may_clip(loop):
+                continue
+            for optimizer in loop.optimizers:
+                layer = _recurrent_layer(program, loop, optimizer)
+                if layer is None or uses_closure(loop, optimizer):
+                    continue
+                if unseen_hands(
+                    program, loop.occurrences, optimizer, incomplete=loop.loop.incomplete
+                ):
+                    continue
+                backward = backward_before_step(loop, optimizer)
+                if not one_per_place(places, backward.location):
+                    continue
+                model = object_of(program, optimizer)
+                kind = layer.cls.rsplit(".", 1)[-1]
+                yield self.finding(
+                    backward.location,
+                    f"a recurrent model ({kind}) is trained here and nothing clips its gradients "
+                    f"before `{name_of(model, 'the optimizer')}` steps",
+                    help="clip between backward and step, for example "
+                    "`torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)`",
+                    related=(Related(layer.location, f"the {kind} layer"),),
+                )
+
+
+def _may_clip(loop: TrainingLoop) -> bool:
+    """Whether something in the loop or around it clips, or writes gradients by hand."""
+    return loop.has(EventKind.CLIP, EventKind.GRAD_WRITE) or any(
+        o.kind is EventKind.CLIP for around in loop.around for o in occurrences(around.body)
+    )
+
+
+def _recurrent_layer(program: TrainingProgram, loop: TrainingLoop, optimizer: int) -> Object | None:
+    """A recurrent layer this optimizer trains in this loop, or None.
+
+    The model must run in the loop with gradient; a layer whose parameters were switched off does
+    not count.
+    """
+    owner = object_of(program, optimizer)
+    if owner is None:
+        return None
+    forwarded = submodules(
+        program,
+        (
+            o.event.target
+            for o in loop.of_kind(EventKind.FORWARD)
+            if o.event.target is not None and "no_grad" not in o.event.context
+        ),
+    )
+    trained = forwarded
+    if owner.parameters_of is not None:
+        trained = forwarded & submodules(program, owner.parameters_of)
+    frozen = submodules(
+        program,
+        (
+            call.receiver
+            for call in program.calls
+            if call.receiver is not None and call.name.endswith("requires_grad_")
+        ),
+    )
+    for number in sorted(trained - frozen):
+        layer = object_of(program, number)
+        if (
+            layer is not None
+            and layer.kind is ObjectKind.LAYER
+            and is_recurrent(canonical(layer.cls))
+            and not _reads_short_sequences(program, number)
+        ):
+            return layer
+    return None
+
+
+def _reads_short_sequences(program: TrainingProgram, layer: int) -> bool:
+    """Whether a constant sequence length of at most ``SHORT_SEQUENCE`` is known for the layer."""
+    for flow in program.flows:
+        if flow.layer == layer:
+            length = flow.args.get("sequence_length")
+            if length is not None and length.number is not None:
+                return length.number <= SHORT_SEQUENCE
+    return False
