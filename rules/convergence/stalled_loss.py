@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence
-from convlint.rules.patterns.loss_series import first_and_last, loss_place
+from convlint.rules.patterns.loss_series import first_and_last, loss_place, series_is_the_loss
 from convlint.rules.patterns.places import place_to_location
 from convlint.rules.patterns.runs import has_several_optimizers, is_warming_up, knows_already
 
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 STEPS = 50
 """Shorter runs of noisy mini-batches cannot tell standing still from a slow start."""
 PROGRESS = 0.05
-"""Share of the first loss. A run that gained more and then rests may be at its first plateau (the
-label frequencies), where healthy runs pause too: that is a note."""
+"""Share of the first loss. A run that gained more and then rests has learnt something; a plateau
+may end by itself, so it is a note."""
+AT_BASELINE = 0.97
+"""Share of the constant predictor's loss: a run that came down to it and rests there has learnt
+the label frequencies and nothing from the inputs."""
 SOLVED = 0.1
 """A loss below a tenth of the constant predictor's has nowhere to go: standing still is success."""
 
@@ -48,7 +51,8 @@ class StalledLoss(Rule):
     near zero.
 
     ## Measured
-    Kind `stalled` over at least 50 steps; warning when less than 5 % of the first loss was gained.
+    Kind `stalled` over at least 50 steps; warning when less than 5 % of the first loss was gained
+    or the loss rests at that of a constant prediction, else info.
 
     ## References
     - Sen, Estimates of the regression coefficient based on Kendall's tau, JASA 1968
@@ -65,7 +69,7 @@ class StalledLoss(Rule):
         first, last = span
         if convergence.kind != "stalled" or last <= _solved(seen, first):
             return
-        moved = first - last >= PROGRESS * abs(first)
+        moved = first - last >= PROGRESS * abs(first) and not _at_baseline(seen, last)
         yield self.finding(
             place_to_location(loss_place(seen), seen),
             f"the loss stands still: {figure(first)} at first, {figure(last)} after "
@@ -98,6 +102,11 @@ def _can_judge(seen: Observations) -> bool:
         and not is_warming_up(seen)
         and not knows_already(seen)
     )
+
+
+def _at_baseline(seen: Observations, last: float) -> bool:
+    baseline = seen.baseline.value if seen.baseline is not None else None
+    return baseline is not None and series_is_the_loss(seen) and last >= AT_BASELINE * baseline
 
 
 def _solved(seen: Observations, first: float) -> float:

@@ -15,6 +15,8 @@ __all__ = ["first_and_last", "levels", "loss_place", "series_is_the_loss", "step
 QUARTERS = 4
 """Levels are medians over quarters of the series: long enough to average noise away, short enough
 to show where the run began and where it got to."""
+ENDS = 3
+"""Fewest steps behind the first and the last level: a median of three drops one odd batch."""
 SAME_SCALE = 0.15
 """Relative difference between the first losses of the series and the loss function's own initial
 value below which the series is that loss alone, without regularisers or a scale."""
@@ -38,12 +40,12 @@ def levels(seen: Observations) -> tuple[float, ...]:
 
 
 def first_and_last(seen: Observations) -> tuple[float, float] | None:
-    """Where the loss began and where it got to: fitted when there is a fit, else medians."""
-    convergence = seen.convergence
-    if convergence is not None and convergence.first is not None and convergence.last is not None:
-        return convergence.first, convergence.last
-    quarters = levels(seen)
-    return (quarters[0], quarters[-1]) if quarters else None
+    """Median loss of the first and of the last tenth of the run (at least three steps each)."""
+    losses = finite(seen.series.loss)
+    width = max(ENDS, len(losses) // 10)
+    if len(losses) < 2 * ENDS:
+        return None
+    return middle(losses[:width]), middle(losses[-width:])
 
 
 def series_is_the_loss(seen: Observations) -> bool:
