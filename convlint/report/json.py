@@ -129,11 +129,13 @@ def output_schema() -> dict[str, Any]:
     for definition in schema["$defs"].values():
         if "description" in definition:
             definition["description"] = " ".join(definition["description"].split())
-    return {
+    whole = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Output of convlint --output-format json",
         **schema,
     }
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(whole))
+    return plain
 
 
 def _finding(finding: Finding) -> OutputFinding:

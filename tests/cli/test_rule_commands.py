@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from convlint.rules import all_rules
+
+
+def test_rule_is_explained_by_slug_and_by_code_in_plain_text(convlint):
+    by_slug = convlint("rule", "zero-grad-missing")
+    by_code = convlint("rule", "lop001")
+    assert by_slug.exit_code == by_code.exit_code == 0
+    assert by_slug.stdout == by_code.stdout
+    assert by_slug.stdout.startswith("# zero-grad-missing (LOP001)\n\nerror, static")
+    assert "## Use instead" in by_slug.stdout
+    assert "\x1b" not in by_slug.stdout
+
+
+def test_rule_is_rendered_where_colour_is_shown(convlint, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = convlint("rule", "LOP001")
+    assert "\x1b[" in result.stdout
+    assert "zero-grad-missing" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("zero-grad-mising", "unknown rule 'zero-grad-mising'; did you mean 'zero-grad-missing'?"),
+        ("qqqq", "unknown rule 'qqqq' (`convlint rules` lists them)"),
+    ],
+)
+def test_unknown_rule_gets_the_nearest_name(convlint, name, line):
+    result = convlint("rule", name)
+    assert result.exit_code == 2
+    assert line in result.stderr
+
+
+def test_prefix_names_the_rules_it_stands_for(convlint):
+    result = convlint("rule", "LOP")
+    assert result.exit_code == 2
+    assert "zero-grad-missing" in result.stderr
+
+
+def test_every_rule_is_listed_with_its_checks(convlint):
+    result = convlint("rules")
+    assert result.exit_code == 0
+    for rule in all_rules():
+        (line,) = [x for x in result.stdout.splitlines() if x.startswith(rule.code)]
+        assert f" {rule.slug} " in line
+        assert ("static" in line.split(rule.slug)[1][:40]) is rule.has_static()
+
+
+def test_list_for_programs_has_every_rule_and_its_explanation(convlint):
+    listed = json.loads(convlint("rules", "--output-format", "json").stdout)
+    assert [entry["slug"] for entry in listed] == [rule.slug for rule in all_rules()]
+    for entry in listed:
+        assert entry["summary"]
+        assert entry["static"] or entry["measured"]
+        assert entry["explanation"].startswith(entry["summary"].split()[0])

@@ -1,0 +1,102 @@
+"""What is loaded when: the command line must start fast and ``check`` must stay light."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from convlint.cli import COMMANDS
+from convlint.cli.options import CONFIDENCES, SEVERITIES
+from convlint.findings import Confidence, Severity
+
+SCRIPT = """\
+import torch
+from torch import nn
+
+model = nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for x, y in [(torch.zeros(4, 2), torch.zeros(4, 1))] * 3:
+    optimizer.zero_grad()
+    nn.functional.mse_loss(model(x), y).backward()
+    optimizer.step()
+"""
+
+
+def loaded_by(arguments: list[str], directory) -> set[str]:
+    """Top-level modules loaded once ``convlint`` with these arguments has run."""
+    program = (
+        "import sys\n"
+        "from convlint.cli import main\n"
+        f"try:\n    main({arguments!r}, prog_name='convlint')\n"
+        "except SystemExit as end:\n    assert end.code in (0, 1), end.code\n"
+        "print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=directory,
+        env={key: value for key, value in os.environ.items() if key != "FORCE_COLOR"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+@pytest.mark.parametrize("output_format", ["text", "json"])
+def test_check_loads_no_numerical_library_and_no_rich(tmp_path, output_format):
+    (tmp_path / "train.py").write_text(SCRIPT)
+    loaded = loaded_by(["check", "train.py", "--output-format", output_format], tmp_path)
+    assert loaded.isdisjoint({"torch", "numpy", "scipy", "cupy", "rich", "plotly"})
+    assert "libcst" in loaded
+
+
+def test_file_without_a_library_does_not_even_load_the_parser(tmp_path):
+    (tmp_path / "a.py").write_text("print('hello')\n")
+    assert "libcst" not in loaded_by(["check", "a.py"], tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["check", "--help"]])
+def test_help_loads_neither_parser_nor_facts(tmp_path, arguments):
+    assert loaded_by(arguments, tmp_path).isdisjoint({"libcst", "msgspec", "rich", "torch"})
+
+
+def test_importing_convlint_loads_nothing_else(tmp_path):
+    program = "import sys, convlint; print(*[m for m in ('libcst', 'msgspec', 'click') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.split() == []
+
+
+def test_choices_spelled_out_for_help_are_the_real_ones():
+    assert set(SEVERITIES) == {severity.value for severity in Severity}
+    assert set(CONFIDENCES) == {confidence.value for confidence in Confidence}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_tells_what_it_does(convlint, command):
+    result = convlint(command, "--help")
+    assert result.exit_code == 0
+    assert f"convlint {command}" in result.stdout
+
+
+def test_reader_that_goes_away_is_no_error(tmp_path):
+    done = subprocess.run(
+        f"{sys.executable} -m convlint rules --output-format json | head -c 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.stderr == ""
+
+
+def test_version_is_printed(convlint):
+    from convlint import __version__
+
+    assert convlint("--version").stdout == f"convlint {__version__}\n"

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from convlint.findings import (
+    Confidence,
+    Evidence,
+    Finding,
+    Judgement,
+    Location,
+    Related,
+    Severity,
+    Verdict,
+)
+from convlint.report import text
+
+SOURCE = "import torch\nlr = 10\n\toptimizer = SGD(lr=lr)  # 漢字\n"
+
+
+def finding(location: Location = Location("train.py", 3, 18, 3, 23), **changes) -> Finding:
+    options = {
+        "code": "OPT001",
+        "slug": "lr-high",
+        "severity": Severity.WARNING,
+        "confidence": Confidence.HIGH,
+        "message": "The learning rate 10 is too high",
+        "location": location,
+    }
+    return Finding(**{**options, **changes})
+
+
+def printed(lines) -> str:
+    stream = io.StringIO()
+    text.write_lines(lines, stream)
+    return stream.getvalue()
+
+
+def test_block_has_place_source_caret_evidence_verdict_and_advice():
+    whole = finding(
+        related=(Related(Location("train.py", 2, 6, 2, 8), "default of lr"),),
+        evidence=(
+            Evidence("measured", "the loss grew.", "factor", 12.3456, "per step", "below 1"),
+        ),
+        judgement=Judgement(Verdict.CONFIRMED, "the loss diverged"),
+        help="Lower it to 0.1.",
+    )
+    assert printed(text.full([whole], {"train.py": SOURCE})) == (
+        "train.py:3:18: warning lr-high (OPT001)\n"
+        "  The learning rate 10 is too high\n"
+        "  |\n"
+        "3 | \toptimizer = SGD(lr=lr)  # 漢字\n"
+        "  | \t                ^^^^^\n"
+        "  = train.py:2: default of lr\n"
+        "2 | lr = 10\n"
+        "  |      ^^\n"
+        "  = measured: the loss grew (factor = 12.3 per step); healthy: below 1\n"
+        "  = confirmed: the loss diverged\n"
+        "  = what to do: Lower it to 0.1.\n"
+        "\n"
+    )
+
+
+def carets(location: Location, source: str) -> str:
+    lines = printed(text.full([finding(location)], {"train.py": source})).splitlines()
+    return lines[4]
+
+
+def test_caret_runs_to_the_end_of_the_first_of_many_lines():
+    assert carets(Location("train.py", 1, 5, 3, 2), "x = f(\n  1,\n)\n") == "  |     ^^"
+
+
+def test_caret_line_counts_wide_characters_twice():
+    assert carets(Location("train.py", 1, 6, 1, 8), "'漢字' x1\n") == "  | " + " " * 7 + "^^"
+
+
+def test_measured_place_with_only_a_line_underlines_the_statement():
+    assert carets(Location("train.py", 1, 1, 1, 1), "    x = 1\n") == "  |     ^^^^^"
+
+
+def test_place_past_the_end_of_a_line_still_gets_a_caret():
+    assert carets(Location("train.py", 1, 99, 1, 104), "x = 1\n") == "  |      ^"
+
+
+def test_long_line_is_cut_around_the_place():
+    source = "x = [" + "1, " * 200 + "fault, " + "2, " * 200 + "]\n"
+    column = source.index("fault") + 1
+    place = Location("train.py", 1, column, 1, column + 5)
+    lines = printed(text.full([finding(place)], {"train.py": source})).splitlines()
+    shown, marks = lines[3][4:], lines[4][4:]
+    assert len(shown) == text.EXCERPT_WIDTH
+    assert shown[marks.index("^") : marks.rindex("^") + 1] == "fault"
+
+
+def test_file_that_is_gone_or_shorter_gives_no_excerpt(tmp_path):
+    gone = finding(Location(str(tmp_path / "gone.py"), 3, 1, 3, 2))
+    assert "|" not in printed(text.full([gone], {}))
+    short = finding(Location("train.py", 9, 1, 9, 2))
+    assert "|" not in printed(text.full([short], {"train.py": "x\n"}))
+
+
+def test_control_characters_never_reach_the_terminal():
+    bad = finding(Location("train.py", 1, 1, 1, 2), message="an \x1b[31mescape")
+    output = printed(text.full([bad], {"train.py": "x = '\x1b[2J'\n"}))
+    assert "\x1b" not in output
+
+
+def test_concise_is_one_line_with_the_verdict():
+    judged = finding(judgement=Judgement(Verdict.REFUTED, "the loss fell"))
+    assert printed(text.concise([judged])) == (
+        "train.py:3:18: warning lr-high (OPT001) The learning rate 10 is too high [refuted]\n"
+    )
+
+
+def test_statistics_count_each_rule_most_frequent_first():
+    other = finding(code="LOP001", slug="zero-grad-missing")
+    assert printed(text.statistics([finding(), other, other])) == (
+        "2  LOP001  zero-grad-missing\n1  OPT001  lr-high\n"
+    )
+
+
+def test_summary_counts_severities_and_what_was_held_back():
+    findings = [finding(), finding(severity=Severity.ERROR), finding(severity=Severity.INFO)]
+    assert printed(text.summary(findings, files=2)) == (
+        "Found 3 problems in 2 files: 1 error, 1 warning, 1 info.\n"
+    )
+    assert printed(text.summary([], files=1, hidden=2)) == (
+        "Nothing found in 1 file. (2 info findings not shown; --show-info shows them)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "terminal", "coloured"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"NO_COLOR": "1"}, True, False),
+        ({"FORCE_COLOR": "1"}, False, True),
+        ({"FORCE_COLOR": "0"}, False, False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
+        ({"TERM": "dumb"}, True, False),
+    ],
+)
+def test_colour_only_where_it_is_wanted(monkeypatch, environment, terminal, coloured):
+    for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal
+    assert text.shows_colour(stream) is coloured
+    text.write_lines([(("x[red]", "bold red"),)], stream)
+    assert ("\x1b[" in stream.getvalue()) is coloured
+    assert "x[red]" in stream.getvalue()

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from convlint.errors import UserError
+from convlint.sources import decode, display_path, find_files, mentions_ml_library, read_file
+
+
+def names(*paths: Path, **options) -> list[str]:
+    problems: list[UserError] = []
+    found = [file.name for file in find_files(paths, on_problem=problems.append, **options)]
+    assert problems == []
+    return found
+
+
+def write(root: Path, *files: str) -> None:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text("import torch\n")
+
+
+def test_walk_takes_python_files_in_order_and_leaves_other_peoples_code(tmp_path):
+    write(tmp_path, "b.py", "a.py", "pkg/c.py", "notes.txt", ".venv/x.py", "build/y.py")
+    write(tmp_path, "node_modules/z.py", "__pycache__/p.py", "env/lib/q.py", "x.egg-info/r.py")
+    (tmp_path / "env" / "pyvenv.cfg").write_text("home = /usr\n")
+    assert names(tmp_path) == ["a.py", "b.py", "c.py"]
+
+
+def test_gitignore_of_every_level_holds_and_the_nearest_decides(tmp_path):
+    (tmp_path / ".git").mkdir()
+    write(tmp_path, "a.py", "old_a.py", "runs/b.py", "pkg/old_c.py", "pkg/d.py", "pkg/gen/e.py")
+    (tmp_path / ".gitignore").write_text("old_*.py\n/runs/\n")
+    (tmp_path / "pkg" / ".gitignore").write_text("!old_c.py\ngen/\n")
+    assert names(tmp_path) == ["a.py", "d.py", "old_c.py"]
+
+
+def test_gitignore_above_the_named_directory_holds(tmp_path):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("scratch_*.py\n")
+    write(tmp_path, "src/a.py", "src/scratch_b.py")
+    assert names(tmp_path / "src") == ["a.py"]
+
+
+def test_named_paths_are_taken_even_when_ignored(tmp_path):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("generated/\n")
+    write(tmp_path, "generated/a.py", "build/b.py")
+    assert names(tmp_path / "generated") == ["a.py"]
+    assert names(tmp_path / "build" / "b.py") == ["b.py"]
+
+
+def test_each_file_is_taken_once(tmp_path):
+    write(tmp_path, "a.py")
+    (tmp_path / "link.py").symlink_to(tmp_path / "a.py")
+    assert names(tmp_path, tmp_path / "a.py") == ["a.py"]
+
+
+def test_excluded_directories_are_not_entered(tmp_path):
+    write(tmp_path, "a.py", "vendored/b.py")
+    assert names(tmp_path, excluded=lambda path: path.name == "vendored") == ["a.py"]
+
+
+def test_missing_path_is_a_problem_and_the_rest_goes_on(tmp_path):
+    write(tmp_path, "a.py")
+    problems: list[UserError] = []
+    missing = tmp_path / "missing.py"
+    found = list(find_files([missing, tmp_path / "a.py"], on_problem=problems.append))
+    assert [file.name for file in found] == ["a.py"]
+    assert [str(problem) for problem in problems] == [f"{missing}: no such file or directory"]
+
+
+def test_unreadable_file_and_notebook_say_so_in_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read: Is a directory"):
+        read_file(tmp_path)
+    with pytest.raises(UserError, match=r"a\.ipynb: notebooks are not read"):
+        read_file(tmp_path / "a.ipynb")
+
+
+def test_shown_path_is_relative_below_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert display_path(Path("./pkg/../a.py")) == "a.py"
+    assert display_path(tmp_path / "pkg" / "a.py") == f"pkg{os.sep}a.py"
+    assert display_path(tmp_path.parent / "b.py") == str(tmp_path.parent / "b.py")
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ("name = 'é'\n".encode(), "name = 'é'\n"),
+        (b"\xef\xbb\xbfx = 1\r\n", "x = 1\r\n"),
+        ("# coding: latin-1\nname = 'é'\n".encode("latin-1"), "# coding: latin-1\nname = 'é'\n"),
+        (
+            "#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\n# €\n".encode("cp1252"),
+            "#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\n# €\n",
+        ),
+        (b"", ""),
+    ],
+)
+def test_text_is_decoded_as_python_would(data, text):
+    assert decode(data, "a.py") == text
+
+
+def test_coding_line_after_code_does_not_count():
+    assert decode(b"x = 1\n# coding: nonsense\n", "a.py").startswith("x = 1")
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"# coding: klingon\n", "a.py:1: unknown encoding: klingon"),
+        (b"# coding: rot13\n", "a.py:1: unknown encoding: rot13"),
+        (b"# coding: ascii\nx = '\xc3'\n", "a.py:2:6: cannot decode as ascii: byte 0xc3"),
+        (
+            b"\xef\xbb\xbf# coding: latin-1\n",
+            "a.py:1: the byte-order mark says utf-8, the coding line latin-1",
+        ),
+        (b"x = 1\ny = '\x00'\n", "a.py:2: cannot parse: contains a NUL character"),
+    ],
+)
+def test_text_that_cannot_be_decoded_is_one_clear_line(data, line):
+    with pytest.raises(UserError) as caught:
+        decode(data, "a.py")
+    assert str(caught.value) == line
+
+
+def test_undeclared_encoding_tells_how_to_declare_one():
+    with pytest.raises(UserError, match=r"a\.py:1:4: cannot decode as utf-8: byte 0xe9 \(declare"):
+        decode(b"x='\xe9'", "a.py")
+
+
+def test_only_files_that_name_a_library_can_matter():
+    assert mentions_ml_library(b"from torch import nn")
+    assert mentions_ml_library(b"import sklearn.linear_model")
+    assert not mentions_ml_library(b"import os\n\nprint('hello')\n")

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+
+from convlint.findings import Confidence, Finding, Location, Severity
+from convlint.suppressions import find_suppressions, without_suppressed
+
+
+def finding_at(line: int, slug: str = "zero-grad-missing", code: str = "LOP001") -> Finding:
+    return Finding(
+        code=code,
+        slug=slug,
+        severity=Severity.ERROR,
+        confidence=Confidence.HIGH,
+        message="",
+        location=Location("a.py", line, 1, line, 2),
+    )
+
+
+def silenced(source: str, line: int) -> bool:
+    return without_suppressed([finding_at(line)], find_suppressions(source)) == []
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# convlint: ignore[zero-grad-missing]",
+        "# convlint: ignore[LOP001] accumulates on purpose",
+        "# convlint: ignore[lr-high, lop001]",
+        "# convlint:ignore[Zero-Grad-Missing]",
+        "# convlint: ignore",
+        "# noqa: LOP001",
+        "# noqa:E501,LOP001",
+        "# noqa: E501 LOP001",
+        "# noqa",
+        "# type: ignore  # noqa: LOP001",
+    ],
+)
+def test_comment_on_the_line_silences(comment):
+    assert silenced(f"x = 1\nloss.backward()  {comment}\n", 2)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# convlint: ignore[lr-high]",
+        "# convlint: ignore[]",
+        "# noqa: E501",
+        "# noqa: some words",
+        "# noqa-ish",
+        "# nothing to do with convlint: ignored",
+    ],
+)
+def test_comment_about_something_else_does_not_silence(comment):
+    assert not silenced(f"loss.backward()  {comment}\n", 1)
+
+
+def test_comment_speaks_of_its_own_statement_only():
+    source = "a()  # noqa: LOP001\nloss.backward()\n"
+    assert not silenced(source, 2)
+
+
+def test_comment_alone_above_silences_the_statement_below():
+    source = "# convlint: ignore[LOP001] why\n# another remark\nloss.backward()\nstep()\n"
+    assert silenced(source, 3)
+    assert not silenced(source, 4)
+
+
+def test_comment_with_a_gap_below_it_silences_nothing():
+    assert not silenced("# convlint: ignore[LOP001]\n\nloss.backward()\n", 3)
+
+
+def test_comment_after_a_statement_of_many_lines_covers_its_first_line():
+    source = "optimizer = SGD(\n    parameters,\n    lr=10,\n)  # convlint: ignore[LOP001]\n"
+    assert all(silenced(source, line) for line in (1, 2, 3, 4))
+
+
+def test_comment_on_a_loop_header_leaves_its_body_alone():
+    source = "for x in loader:  # convlint: ignore[LOP001]\n    loss.backward()\n"
+    assert silenced(source, 1)
+    assert not silenced(source, 2)
+
+
+def test_whole_file_can_be_silenced_from_anywhere():
+    source = "x = 1\n\n\nloss.backward()\n# convlint: ignore-file[LOP001]\n"
+    assert silenced(source, 1)
+    assert silenced(source, 4)
+    assert not silenced(source.replace("LOP001", "LOP002"), 4)
+
+
+def test_text_in_a_string_is_no_comment():
+    assert not silenced("print('# convlint: ignore-file')\nloss.backward()\n", 2)
+
+
+def test_source_that_cannot_be_tokenised_has_no_suppressions_past_the_fault():
+    assert find_suppressions("x = (  # noqa: LOP001\n") == ()
