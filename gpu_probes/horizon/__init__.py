@@ -1,0 +1,1 @@
+"""What the run would do next: schedules stepped ahead on copies."""

@@ -1,0 +1,236 @@
+"""Runs a training script in a child process and brings home what the probe saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from convlint.gpu_probes.attach.settings import (
+    ANSWER_FILE,
+    PROGRESS_FILE,
+    SCRATCH_DIRECTORY,
+    SHADOW_DIRECTORY,
+    ProbeSettings,
+)
+from convlint.gpu_probes.observations import Observations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+# The child stops itself at its budget; one that cannot is stopped after this much longer.
+_PATIENCE_SHARE = 0.5
+_PATIENCE_SECONDS = 20.0
+_POLL_SECONDS = 0.05
+_SCRIPT_OUTPUTS = ("discard", "stderr")
+
+
+class ProbeError(Exception):
+    """The probe has no result; the message is the one line the user must read."""
+
+
+def run_probe(
+    script: str,
+    arguments: Sequence[str] = (),
+    *,
+    steps: int = 100,
+    hold: int = 8,
+    budget: float = 60.0,
+    device: str = "auto",
+    python: str | None = None,
+    allow_writes: bool = False,
+    seed: int | None = 0,
+    curvature: bool = True,
+    progress: Callable[[str, int, int], None] | None = None,
+    script_output: str = "discard",
+) -> Observations:
+    """Run ``script`` unmodified for a short horizon and return what was measured.
+
+    The first ``hold`` batches are seen at unchanged parameters, then up to ``steps`` optimizer
+    steps are made within ``budget`` seconds. ``device`` is ``auto``, ``cpu``, ``cuda`` or
+    ``cuda:n``; ``python`` an interpreter with torch (convlint need not be installed there).
+    ``progress`` is called with a phase (``hold``, ``run``, ``curvature``), steps done and steps
+    planned. What the script prints is dropped or, with ``script_output="stderr"``, sent to our
+    standard error, never to our standard output. Unless ``allow_writes``, its files go to a
+    temporary directory that is removed.
+
+    A script that crashes, exits or never trains still gives observations (``stopped`` says so).
+    Raises ``ProbeError`` when there is nothing to observe: no such file, a syntax error, no such
+    device or interpreter, a child that was killed. On KeyboardInterrupt the child is gone before
+    the exception goes on.
+    """
+    _require(script, device, script_output, steps, budget)
+    directory = tempfile.mkdtemp(prefix="convlint-")
+    try:
+        for name in (SCRATCH_DIRECTORY, SHADOW_DIRECTORY):
+            (Path(directory) / name).mkdir()
+        settings = ProbeSettings(
+            script=script,
+            arguments=tuple(arguments),
+            directory=directory,
+            steps=steps,
+            hold=hold,
+            budget=budget,
+            device=device,
+            allow_writes=allow_writes,
+            seed=seed,
+            curvature=curvature,
+        )
+        answer = _converse(settings, python or sys.executable, progress, script_output)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    if "failure" in answer:
+        raise ProbeError(answer["failure"])
+    observations = msgspec.convert(answer["observations"], Observations)
+    return _with_convergence(observations)
+
+
+def _require(script: str, device: str, script_output: str, steps: int, budget: float) -> None:
+    path = Path(script)
+    if not path.exists():
+        raise ProbeError(f"{script}: no such file")
+    if not path.is_file():
+        raise ProbeError(f"{script}: not a file; give the training script itself")
+    index = device.removeprefix("cuda:")
+    if device not in ("auto", "cpu", "cuda") and not (device != index and index.isdecimal()):
+        raise ProbeError(f"--device {device}: choose auto, cpu, cuda or cuda:N")
+    if script_output not in _SCRIPT_OUTPUTS:
+        raise ProbeError(f"script output {script_output}: choose {' or '.join(_SCRIPT_OUTPUTS)}")
+    if steps < 1 or budget <= 0:
+        raise ProbeError("the number of steps and the budget must be positive")
+
+
+def _converse(
+    settings: ProbeSettings,
+    python: str,
+    progress: Callable[[str, int, int], None] | None,
+    script_output: str,
+) -> dict[str, Any]:
+    """Start the child, follow its progress, and return its answer with the child gone."""
+    directory = Path(settings.directory)
+    settings_path = directory / "settings.json"
+    settings_path.write_text(settings.encode(), encoding="utf-8")
+    child = _start(python, settings_path, script_output)
+    patience = max(_PATIENCE_SECONDS, _PATIENCE_SHARE * settings.budget)
+    deadline = time.monotonic() + settings.budget + patience
+    follow = _ProgressFollower(directory / PROGRESS_FILE, progress)
+    answer = directory / ANSWER_FILE
+    try:
+        while child.poll() is None and not answer.exists():
+            if time.monotonic() > deadline:
+                raise ProbeError(
+                    f"{settings.script}: no answer within {settings.budget + patience:.0f} s; "
+                    "the script was stopped"
+                )
+            time.sleep(_POLL_SECONDS)
+            follow()
+        if answer.exists():
+            _await_end(child)
+    finally:
+        _end(child)
+    follow()
+    if not answer.exists():
+        raise ProbeError(f"{settings.script}: {_death(child.returncode)}")
+    decoded: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    return decoded
+
+
+def _start(python: str, settings_path: Path, script_output: str) -> subprocess.Popen[bytes]:
+    from convlint import __file__ as convlint_file
+    from convlint import gpu_probes
+
+    probes = str(Path(gpu_probes.__path__[0]).resolve())
+    command = [
+        python,
+        str(Path(probes) / "attach" / "child.py"),
+        str(settings_path),
+        str(Path(convlint_file).resolve().parent),
+        probes,
+    ]
+    output: int | Any = subprocess.DEVNULL
+    if script_output == "stderr":
+        output = sys.__stderr__ if sys.__stderr__ is not None else subprocess.DEVNULL
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            # A group of its own: Ctrl-C reaches us alone, and the script's workers end with it.
+            start_new_session=os.name == "posix",
+        )
+    except OSError as error:
+        raise ProbeError(f"{python}: cannot start: {error.strerror or error}") from error
+
+
+class _ProgressFollower:
+    """Reads what was appended to the progress file and passes it on."""
+
+    def __init__(self, path: Path, progress: Callable[[str, int, int], None] | None) -> None:
+        self._path = path
+        self._progress = progress
+        self._offset = 0
+
+    def __call__(self) -> None:
+        if self._progress is None or not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            lines = file.read()
+        complete = lines.rfind(b"\n") + 1
+        self._offset += complete
+        for line in lines[:complete].splitlines():
+            phase, done, total = json.loads(line)
+            self._progress(phase, done, total)
+
+
+def _await_end(child: subprocess.Popen[bytes]) -> None:
+    """Give a child that has answered a moment to deliver what it printed."""
+    try:
+        child.wait(timeout=2.0)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child and every process of its group."""
+    if os.name == "posix":
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            child.poll()
+    if child.poll() is None:
+        child.kill()
+    child.wait()
+
+
+def _death(status: int | None) -> str:
+    if status is not None and status < 0:
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"the script's process died of {name}{hint}"
+    return f"the probe ended with status {status} and no answer"
+
+
+def _with_convergence(observations: Observations) -> Observations:
+    """Classify the loss series with ``convlint.curves``."""
+    losses = observations.series.loss
+    if not losses:
+        return observations
+    from convlint.curves import convergence
+
+    return replace(observations, convergence=convergence(losses))

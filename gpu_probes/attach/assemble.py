@@ -1,0 +1,148 @@
+"""Puts what the recorders hold into one ``Observations``."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from convlint.gpu_probes.observations import Device, Measurement, Observations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from convlint.gpu_probes.attach.observer import Observer
+    from convlint.gpu_probes.observations import GradientFlow, LossFunction, Place
+
+T = TypeVar("T")
+
+# A back-propagated loss within this share of the loss function's value is on its scale.
+_SAME_SCALE = 0.02
+# More backward passes per step than this on average is accumulation.
+_ACCUMULATES = 1.5
+
+
+def assemble_observations(
+    observer: Observer,
+    stopped: str,
+    error: str,
+    place: Place | None,
+    held_back: tuple[str, ...],
+) -> Observations:
+    """Ask every recorder; one that fails is reported as skipped."""
+
+    def ask(measurement: str, read: Callable[[], T], otherwise: T) -> T:
+        with observer.measuring.section(measurement):
+            return read()
+        return otherwise
+
+    optimizers = ask("optimizers", observer.optimizers.uses, ())
+    losses = ask("initial loss", observer.losses.recorder.results, ())
+    schedules = ask(
+        "schedule ahead",
+        lambda: observer.schedules.ahead(observer.optimizers, observer.settings.steps),
+        (),
+    )
+    seen: dict[str, Any] = {
+        "batches": ask("batches", observer.forward.inputs.batches, None),
+        "inputs": ask("inputs", observer.forward.inputs.results, ()),
+        "activations": ask("activations", observer.forward.activations.results, ()),
+        "gradient_flow": ask("gradient flow", lambda: _flows(observer), ()),
+        "parameters": ask("parameters", observer.parameters.results, ()),
+        "losses": losses,
+        "optimizers": optimizers,
+        "updates": ask("update ratio", observer.updates.results, ()),
+        "non_finite": ask("non-finite values", observer.non_finite.results, ()),
+        "modes": ask("modes", observer.forward.mode_uses, ()),
+        "curvature": tuple(observer.curvature.results),
+        "schedules": schedules,
+        "series": observer.series.results(),
+        "baseline": ask("baseline", lambda: _baseline(observer, losses), None),
+        "recognised": ask("recognised patterns", lambda: _recognised(observer), ()),
+    }
+    return Observations(
+        script=observer.settings.script,
+        arguments=observer.settings.arguments,
+        device=_device(observer),
+        stopped=stopped,
+        held=observer.held,
+        steps=observer.steps,
+        seconds=observer.probe.seconds(),
+        backwards=observer.backwards,
+        error=error,
+        error_place=place,
+        writes_held_back=held_back,
+        skipped=observer.measuring.skipped(),
+        **seen,
+    )
+
+
+def _flows(observer: Observer) -> tuple[GradientFlow, ...]:
+    weights = observer.parameters.weights_by_module()
+    flows = []
+    for name, recorder in observer.forward.flows.items():
+        flow = recorder.results(name, weights)
+        if flow is not None:
+            flows.append(flow)
+    return tuple(flows)
+
+
+def _device(observer: Observer) -> Device:
+    found = torch.device("cpu")
+    for record in observer.optimizers.records:
+        for parameter in record.parameters()[:1]:
+            found = parameter.device
+    cuda = found.type == "cuda"
+    return Device(
+        kind=found.type,
+        name=torch.cuda.get_device_name(found) if cuda else platform.processor(),
+        torch_version=str(torch.__version__),
+        python_version=platform.python_version(),
+        statistics_backend=_statistics_backend(found),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _statistics_backend(device: torch.device) -> str:
+    from convlint.gpu_probes.backends import backend_name
+
+    return backend_name(device)
+
+
+def _baseline(observer: Observer, losses: tuple[LossFunction, ...]) -> Measurement | None:
+    """The constant predictor's loss, where the back-propagated loss is the one loss function."""
+    initial = observer.series.initial_losses()
+    if len(losses) != 1 or not initial:
+        return None
+    loss = losses[0]
+    mean = sum(initial) / len(initial)
+    if loss.initial.value is None or loss.uninformed.value is None or loss.reduction != "mean":
+        return None
+    if abs(mean - loss.initial.value) > _SAME_SCALE * abs(loss.initial.value):
+        return None
+    if any((record.accumulation or 1.0) > 1.0 for record in observer.optimizers.stepping):
+        return None
+    return loss.uninformed
+
+
+def _recognised(observer: Observer) -> tuple[str, ...]:
+    """Patterns that explain what would otherwise look like faults."""
+    stepping = observer.optimizers.stepping
+    seen = []
+    if any(type(record.optimizer).__name__ == "LBFGS" for record in stepping):
+        seen.append("LBFGS")
+    if len(stepping) > 1:
+        seen.append("several optimizers")
+    elif any((record.accumulation or 0.0) >= _ACCUMULATES for record in stepping):
+        closure = any(record.uses_closure for record in stepping)
+        seen.append("closure" if closure else "gradient accumulation")
+    if observer.scaled:
+        seen.append("GradScaler")
+    if any(not p.requires_grad for m in observer.models.models for p in m.root.parameters()):
+        seen.append("frozen parameters")
+    if observer.forward.recurrent:
+        seen.append("recurrent")
+    if observer.forward.same_batch_object:
+        seen.append("full batch")
+    return tuple(seen)

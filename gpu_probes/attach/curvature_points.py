@@ -1,0 +1,96 @@
+"""When the curvature of the training loss is measured: at the start and at the end of the run."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from convlint.gpu_probes.attach.measuring import kept_random_state
+
+if TYPE_CHECKING:
+    from convlint.gpu_probes.attach.observer import Observer
+    from convlint.gpu_probes.observations import Curvature, Place
+
+# Share of the whole budget each of the two measurements may take.
+_BUDGET_SHARE = 0.2
+# Budget spent after which the end is measured early, so that it is measured at all.
+_LATE = 0.7
+_STEPS_BEFORE_LATE = 5
+
+
+class CurvaturePoints:
+    """Decides at each backward pass, and keeps the results."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._tried: set[str] = set()
+        self.results: list[Curvature] = []
+
+    def consider(
+        self, loss: torch.Tensor, scale: float, leaves: dict[int, torch.Tensor]
+    ) -> None:
+        """Measure now when this is the batch for it; the graph of ``loss`` is still whole."""
+        observer = self._observer
+        phase = self._due()
+        if phase is None or phase in self._tried or not observer.settings.curvature:
+            return
+        if loss.dim() != 0 and loss.numel() != 1:
+            observer.measuring.skip("curvature", "the back-propagated tensor is not a scalar")
+            return
+        self._tried.add(phase)
+        observer.probe.channel.progress("curvature", 0, 1)
+        with kept_random_state(), observer.measuring.section(f"curvature at the {phase}"):
+            self._measure(loss, scale, leaves, phase)
+        observer.probe.channel.progress("curvature", 1, 1)
+
+    def last_backward_coming(self) -> bool:
+        """Whether the next backward pass belongs to the last step of the run."""
+        observer = self._observer
+        return observer.phase == "run" and observer.steps >= observer.settings.steps - 1
+
+    def _due(self) -> str | None:
+        observer = self._observer
+        if observer.window_open:
+            # After one withheld step the accumulation is known; without a hold it is now or never.
+            waiting = observer.phase == "hold" and observer.settings.hold > 1
+            return None if waiting and observer.steps_seen() == 0 else "start"
+        late = observer.probe.seconds() > _LATE * observer.settings.budget
+        if self.last_backward_coming() or (late and observer.steps >= _STEPS_BEFORE_LATE):
+            return "end"
+        return None
+
+    def _measure(
+        self, loss: torch.Tensor, scale: float, leaves: dict[int, torch.Tensor], phase: str
+    ) -> None:
+        from convlint.gpu_probes.curvature.measure import measure_curvature
+        from convlint.gpu_probes.curvature.operator import CurvatureUnavailable
+
+        observer = self._observer
+        records = observer.optimizers.holding(leaves)
+        held = {id(p) for record in records for p in record.parameters()}
+        parameters = [leaf for key, leaf in leaves.items() if key in held or not held]
+        # One of k accumulated micro-batches carries a k-th of the loss the step minimises.
+        accumulated = max((record.accumulation or 1.0 for record in records), default=1.0)
+        numbers = {id(record.optimizer): record for record in records}
+
+        def identify(optimizer: torch.optim.Optimizer) -> tuple[int, Place | None]:
+            record = numbers[id(optimizer)]
+            return record.number, observer.optimizers.place(record)
+
+        with torch.enable_grad():
+            try:
+                result = measure_curvature(
+                    loss.reshape(()),
+                    parameters,
+                    [record.optimizer for record in records],
+                    phase=phase,
+                    deadline=time.monotonic() + _BUDGET_SHARE * observer.settings.budget,
+                    loss_scale=scale / accumulated,
+                    identify=identify,
+                )
+            except CurvatureUnavailable as reason:
+                observer.measuring.skip(f"curvature at the {phase}", str(reason))
+                return
+        self.results.append(result)

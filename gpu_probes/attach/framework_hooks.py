@@ -1,0 +1,228 @@
+"""Hooks torch: every place through which a training loop must pass tells the observer.
+
+Nothing here changes a number of the script: functions are wrapped by attribute, called with the
+arguments they were given, and return what they returned.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from convlint.gpu_probes.attach.schedule_watch import called_by_construction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from convlint.gpu_probes.attach.observer import Observer
+
+
+def install_hooks(observer: Observer) -> None:
+    """Hook torch in this process, for good."""
+    _hook_creation(observer)
+    _hook_backward(observer)
+    _hook_steps(observer)
+    _hook_clearing(observer)
+    _hook_clipping(observer)
+    _hook_scaler(observer)
+    _hook_schedulers(observer)
+    _hook_loader(observer)
+    observer.losses.install()
+
+
+def _hook_creation(observer: Observer) -> None:
+    for cls in (nn.Module, torch.optim.Optimizer):
+        original = cls.__init__
+
+        def created(
+            self: Any, *args: Any, _original: Callable[..., None] = original, **kwargs: Any
+        ) -> None:
+            _original(self, *args, **kwargs)
+            if observer.measuring.idle:
+                observer.created.remember(self)
+                if isinstance(self, torch.optim.Optimizer):
+                    observer.optimizers.record(self)
+
+        cls.__init__ = functools.wraps(original)(created)  # type: ignore[method-assign]
+
+    add_group = torch.optim.Optimizer.add_param_group
+
+    @functools.wraps(add_group)
+    def add_param_group(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        add_group(self, *args, **kwargs)
+        observer.optimizers.groups_changed()
+
+    torch.optim.Optimizer.add_param_group = add_param_group  # type: ignore[method-assign]
+
+
+def _hook_backward(observer: Observer) -> None:
+    original = torch.autograd.backward
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def backward(*args: Any, **kwargs: Any) -> None:
+        if not observer.measuring.idle:
+            original(*args, **kwargs)
+            return
+        given = signature.bind(*args, **kwargs).arguments.get("tensors")
+        tensors = [given] if isinstance(given, torch.Tensor) else list(given or ())
+        if not isinstance(given, torch.Tensor):
+            args = (tensors, *args[1:]) if args else args
+        differentiable = bool(tensors) and any(t.requires_grad for t in tensors)
+        if differentiable:
+            observer.before_backward(tensors)
+        original(*args, **kwargs)
+        if differentiable:
+            observer.after_backward()
+
+    torch.autograd.backward = backward
+
+
+def _hook_steps(observer: Observer) -> None:
+    from torch.optim.optimizer import (
+        register_optimizer_step_post_hook,
+        register_optimizer_step_pre_hook,
+    )
+
+    def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if observer.measuring.idle:
+            # The optimizer itself stands first among the arguments of a hooked step.
+            closure = any(callable(a) for a in (*args[1:], *kwargs.values()))
+            observer.before_step(optimizer, closure)
+
+    def after(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if observer.measuring.idle:
+            observer.after_step(optimizer)
+
+    register_optimizer_step_pre_hook(before)
+    register_optimizer_step_post_hook(after)
+
+
+def _hook_clearing(observer: Observer) -> None:
+    clear_optimizer, clear_module = torch.optim.Optimizer.zero_grad, nn.Module.zero_grad
+
+    @functools.wraps(clear_optimizer)
+    def optimizer_zero_grad(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        clear_optimizer(self, *args, **kwargs)
+        if observer.measuring.idle:
+            observer.optimizers.record(self).note("zero_grad")
+
+    @functools.wraps(clear_module)
+    def module_zero_grad(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        clear_module(self, *args, **kwargs)
+        if observer.measuring.idle:
+            for record in observer.optimizers.holding(id(p) for p in self.parameters()):
+                record.note("zero_grad")
+
+    torch.optim.Optimizer.zero_grad = optimizer_zero_grad  # type: ignore[method-assign]
+    nn.Module.zero_grad = module_zero_grad  # type: ignore[method-assign]
+
+
+def _hook_clipping(observer: Observer) -> None:
+    for name in ("clip_grad_norm_", "clip_grad_value_"):
+        original = getattr(nn.utils, name)
+
+        def clip(
+            parameters: torch.Tensor | Iterable[torch.Tensor],
+            *args: Any,
+            _original: Callable[..., Any] = original,
+            **kwargs: Any,
+        ) -> Any:
+            if not isinstance(parameters, torch.Tensor):
+                parameters = list(parameters)
+            result = _original(parameters, *args, **kwargs)
+            if observer.measuring.idle:
+                clipped = [parameters] if isinstance(parameters, torch.Tensor) else parameters
+                for record in observer.optimizers.holding(id(p) for p in clipped):
+                    record.clipped = True
+                    record.note("clip")
+            return result
+
+        wrapped = functools.wraps(original)(clip)
+        setattr(nn.utils, name, wrapped)
+        setattr(nn.utils.clip_grad, name, wrapped)
+
+
+def _hook_scaler(observer: Observer) -> None:
+    scaler = torch.amp.GradScaler
+    scale, unscale = scaler.scale, scaler.unscale_
+
+    @functools.wraps(scale)
+    def scaled(self: Any, outputs: Any) -> Any:
+        result = scale(self, outputs)
+        if self.is_enabled() and observer.measuring.idle:
+            observer.loss_scaled(result, self.get_scale())
+        return result
+
+    @functools.wraps(unscale)
+    def unscaled(self: Any, optimizer: torch.optim.Optimizer) -> None:
+        unscale(self, optimizer)
+        if self.is_enabled() and observer.measuring.idle:
+            observer.optimizers.record(optimizer).note("unscale")
+
+    scaler.scale = scaled  # type: ignore[method-assign,assignment]
+    scaler.unscale_ = unscaled  # type: ignore[method-assign]
+
+
+def _hook_schedulers(observer: Observer) -> None:
+    base = torch.optim.lr_scheduler.LRScheduler
+    hooked: set[type] = set()
+    driving: list[Any] = []
+
+    def hook_class(cls: type) -> None:
+        owner = next((c for c in cls.__mro__ if "step" in vars(c)), None)
+        if owner is None or owner in hooked or owner is object:
+            return
+        hooked.add(owner)
+        original = vars(owner)["step"]
+
+        @functools.wraps(original)
+        def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if not observer.measuring.idle or called_by_construction():
+                return original(self, *args, **kwargs)
+            if driving:
+                if driving[-1] is not self:
+                    observer.schedules.nested(self)
+                return original(self, *args, **kwargs)
+            observer.schedules.called(self)
+            optimizer = getattr(self, "optimizer", None)
+            if optimizer is not None:
+                observer.optimizers.record(optimizer).note("scheduler_step")
+            if observer.phase == "hold":
+                return None
+            driving.append(self)
+            try:
+                return original(self, *args, **kwargs)
+            finally:
+                driving.pop()
+
+        owner.step = step  # type: ignore[attr-defined]
+
+    def new(cls: type, *args: Any, **kwargs: Any) -> Any:
+        scheduler = object.__new__(cls)
+        for ancestor in cls.__mro__:
+            hook_class(ancestor)
+        observer.schedules.created(scheduler)
+        return scheduler
+
+    base.__new__ = new  # type: ignore[method-assign,assignment]
+
+
+def _hook_loader(observer: Observer) -> None:
+    loader = torch.utils.data.DataLoader
+    original = loader.__iter__
+
+    @functools.wraps(original)
+    def iterate(self: Any) -> Any:
+        if observer.measuring.idle and observer.steps_seen() == 0:
+            try:
+                observer.schedules.loader_length = len(self)
+            except TypeError:
+                observer.schedules.loader_length = None
+        return original(self)
+
+    loader.__iter__ = iterate  # type: ignore[method-assign]

@@ -1,0 +1,100 @@
+"""The border between the script's computation and ours.
+
+Everything the probe computes happens inside :meth:`Measuring.section`: no gradients recorded,
+autocast off, our own hooks silent, the time not charged to the script, and a failure costs the
+one measurement instead of the run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from convlint.gpu_probes.observations import Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Measuring:
+    """Runs measurements beside the script without leaving a trace in it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        """Wall time spent in measurements so far."""
+        self._inside = False
+        self._process = os.getpid()
+        self._thread = threading.main_thread()
+        self._failed: dict[str, str] = {}
+        self._devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+    @property
+    def idle(self) -> bool:
+        """Whether a hook that fires now belongs to the script's own training.
+
+        False inside a measurement, in a worker process or in another thread.
+        """
+        return (
+            not self._inside
+            and os.getpid() == self._process
+            and threading.current_thread() is self._thread
+        )
+
+    def skip(self, measurement: str, reason: str) -> None:
+        """Remember why ``measurement`` is missing; the first reason stays."""
+        self._failed.setdefault(measurement, reason)
+
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What was not measured, and why."""
+        return tuple(Skipped(name, reason) for name, reason in self._failed.items())
+
+    @contextmanager
+    def section(self, measurement: str, *, gradients: bool = False) -> Iterator[None]:
+        """Run the body as ``measurement``; an exception ends it and marks it skipped.
+
+        ``gradients`` leaves gradient recording on, for measurements that differentiate.
+        """
+        outer = self._inside
+        self._inside = True
+        started = time.perf_counter()
+        try:
+            with ExitStack() as stack:
+                if not gradients:
+                    stack.enter_context(torch.no_grad())
+                for device in self._devices:
+                    stack.enter_context(torch.autocast(device, enabled=False))
+                yield
+        except Exception as error:
+            text = str(error).strip().splitlines()
+            self.skip(measurement, f"{type(error).__name__}: {text[0] if text else ''}")
+        finally:
+            self._inside = outer
+            if not outer:
+                self.seconds += time.perf_counter() - started
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Put the generators of Python, NumPy and torch (every CUDA device in use) back afterwards."""
+    python_state = random.getstate()
+    numpy: Any = sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+    torch_state = torch.get_rng_state()
+    cuda = torch.cuda.is_initialized()
+    cuda_states = torch.cuda.get_rng_state_all() if cuda else []
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        if numpy is not None:
+            numpy.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda_states)

@@ -1,0 +1,336 @@
+"""Follows one training script through its phases and gathers what the recorders saw.
+
+``hold``: optimizer and scheduler steps are withheld and several batches seen at the same
+parameters. ``run``: real steps. The *window* is the time in which the measurements of the initial
+parameters are fed: the hold, or without one everything before the first real step.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from convlint.gpu_probes.attach.assemble import assemble_observations
+from convlint.gpu_probes.attach.autograd_graph import LossGraph, tensors_in, walk_graph
+from convlint.gpu_probes.attach.curvature_points import CurvaturePoints
+from convlint.gpu_probes.attach.forward_watch import ForwardPass, ForwardWatch
+from convlint.gpu_probes.attach.loss_watch import LossWatch
+from convlint.gpu_probes.attach.measuring import Measuring, kept_random_state
+from convlint.gpu_probes.attach.module_registry import CreationPlaces, Model, ModelRegistry
+from convlint.gpu_probes.attach.optimizer_watch import (
+    OptimizerRecord,
+    OptimizerWatch,
+    learning_rate,
+)
+from convlint.gpu_probes.attach.places import user_place
+from convlint.gpu_probes.attach.schedule_watch import ScheduleWatch
+from convlint.gpu_probes.attach.step_series import StepSeries
+from convlint.gpu_probes.quantities.non_finite import NonFiniteDetector
+from convlint.gpu_probes.quantities.parameters import ParameterRecorder, TrackedParameter
+from convlint.gpu_probes.quantities.updates import UpdateRecorder, gradient_norm
+
+if TYPE_CHECKING:
+    from convlint.gpu_probes.attach.run_script import Probe
+    from convlint.gpu_probes.observations import Observations, Place
+
+# Backward passes after the hold whose graph is still walked: enough for the order of events, the
+# modes and the gradients found in .grad.
+_WALKS_AFTER_WINDOW = 24
+# The hold may take this share of the budget.
+_HOLD_SHARE = 0.3
+
+
+class Observer:
+    """The state of one probe, fed by the framework hooks."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.probe = probe
+        self.settings = probe.settings
+        self.measuring = Measuring()
+        self.created = CreationPlaces()
+        self.models = ModelRegistry(self.created)
+        self.optimizers = OptimizerWatch(self.created)
+        self.schedules = ScheduleWatch(self.created, self.measuring)
+        self.losses = LossWatch(self.measuring)
+        self.parameters = ParameterRecorder()
+        self.updates = UpdateRecorder(self.describe)
+        self.non_finite = NonFiniteDetector()
+        self.series = StepSeries(self.measuring)
+        self.curvature = CurvaturePoints(self)
+        self.forward = ForwardWatch(self)
+        self.phase = "hold" if self.settings.hold > 0 else "run"
+        self.window_open = True
+        self.held = 0
+        self.backwards = 0
+        self.scaled = False
+        self._walks_left = self.settings.hold + _WALKS_AFTER_WINDOW
+        self._leaves_at: dict[Place | None, dict[int, torch.Tensor]] = {}
+        self._scales: dict[int, tuple[weakref.ref[torch.Tensor], float]] = {}
+        self._described: dict[int, tuple[str, Place | None]] = {}
+        self._fingerprint: list[float] | None = None
+        self._before_gradients: dict[int, torch.Tensor] = {}
+        self._tracked: dict[int, TrackedParameter] = {}
+        self._window_leaves: set[int] = set()
+
+    def steps_seen(self) -> int:
+        """Steps the script asked for, real or withheld, of the busiest optimizer."""
+        return max((record.steps_seen for record in self.optimizers.records), default=0)
+
+    @property
+    def steps(self) -> int:
+        """Real steps of the busiest optimizer."""
+        return max((record.steps for record in self.optimizers.records), default=0)
+
+    def describe(self, tensor: torch.Tensor) -> tuple[str, Place | None]:
+        """Name and place of a parameter."""
+        return self._described.get(id(tensor), ("parameter", None))
+
+    def check_finite(
+        self, what: str, name: str, tensor: torch.Tensor, place: Place | None
+    ) -> None:
+        """Queue a look for NaN and infinity."""
+        self.non_finite.check(what, name, tensor, self.phase, self._step_number(), place)
+
+    def loss_scaled(self, result: object, scale: float) -> None:
+        """A GradScaler multiplied ``result`` by ``scale``."""
+        self.scaled = True
+        for tensor in tensors_in(result):
+            self._scales[id(tensor)] = (weakref.ref(tensor), scale)
+
+    def before_backward(self, tensors: list[torch.Tensor]) -> None:
+        """The script is about to back-propagate ``tensors``."""
+        self.backwards += 1
+        loss = tensors[0]
+        place = user_place()
+        with self.measuring.section("backward"):
+            leaves, graph, forwards = self._relate(tensors, place)
+            scale = self._scale_of(loss)
+            self.optimizers.before_backward(self.backwards, leaves)
+            value = loss.detach() if loss.dim() == 0 else loss.detach().sum()
+            self.series.back_propagated(self.backwards, value / scale, self.window_open)
+            self.check_finite("loss", "loss", value, place)
+            if self.window_open:
+                self._check_window(leaves)
+        if self.window_open and graph is not None:
+            self.losses.claim(graph)
+            self._track_parameters(forwards, leaves)
+            with self.measuring.section("parameters"):
+                self._before_gradients = {
+                    key: leaf.grad.detach().clone()
+                    for key, leaf in leaves.items()
+                    if leaf.grad is not None
+                }
+        if graph is not None:
+            self.curvature.consider(loss, scale, leaves)
+
+    def after_backward(self) -> None:
+        """The gradients of the last back-propagated loss are in ``.grad``."""
+        if self.window_open and self._tracked:
+            with self.measuring.section("parameters"):
+                optimized = {
+                    id(p) for record in self.optimizers.records for p in record.parameters()
+                }
+                self.parameters.after_backward(
+                    list(self._tracked.values()),
+                    self._window_leaves,
+                    optimized,
+                    self._own_gradients(),
+                )
+                for tracked in self._tracked.values():
+                    if tracked.tensor.grad is not None:
+                        self.check_finite(
+                            "gradient", tracked.name, tracked.tensor.grad, tracked.place
+                        )
+        self._before_gradients = {}
+        if self.phase == "hold":
+            self.held += 1
+            self.probe.channel.progress("hold", self.held, self.settings.hold)
+        for record in self.optimizers.records:
+            if record.in_step and record.uses_closure:
+                self._note_norm(record)
+        self._stop_without_optimizer()
+
+    def before_step(self, optimizer: torch.optim.Optimizer, closure: bool) -> None:
+        """The script calls ``optimizer.step``."""
+        record = self.optimizers.record(optimizer)
+        with self.measuring.section("steps"):
+            self.optimizers.begin_step(record)
+            if record.steps_seen == 0:
+                self.schedules.keep_copies()
+                self.schedules.read_plan()
+            record.in_step = True
+            if closure:
+                record.uses_closure = True
+                self._begin_run("hold", "the optimizer evaluates the loss itself in a closure")
+            if self.phase == "hold":
+                self.optimizers.withhold(record)
+                return
+        if not closure:
+            self._note_norm(record)
+        with self.measuring.section("update ratio"):
+            self.updates.before_step(optimizer, record.number)
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """``optimizer.step`` returned."""
+        record = self.optimizers.record(optimizer)
+        record.in_step = False
+        with self.measuring.section("steps"):
+            used = self.optimizers.consume(record)
+            if record.stash is not None:
+                self.optimizers.give_back(record)
+                record.withheld += 1
+                self._end_hold_when_due()
+                self._stop_at_budget()
+                return
+            record.steps += 1
+            self._close_window()
+            if record is self._primary():
+                uses_closure = record.uses_closure
+                self.series.stepped(used[:1] if uses_closure else used, learning_rate(optimizer))
+        with self.measuring.section("update ratio"):
+            self.updates.after_step(optimizer)
+        self.probe.channel.progress("run", self.steps, self.settings.steps)
+        if self.steps >= self.settings.steps:
+            self.probe.conclude("steps")
+        self._stop_at_budget()
+
+    def observations(
+        self, stopped: str, error: str, place: Place | None, held_back: tuple[str, ...]
+    ) -> Observations:
+        """Everything seen so far, in the shape the parent reads."""
+        with kept_random_state():
+            return assemble_observations(self, stopped, error, place, held_back)
+
+    def _primary(self) -> OptimizerRecord | None:
+        return next((r for r in self.optimizers.records if r.steps), None)
+
+    def _step_number(self) -> int:
+        return self.steps if self.phase == "run" else self.held
+
+    def _relate(
+        self, tensors: list[torch.Tensor], place: Place | None
+    ) -> tuple[dict[int, torch.Tensor], LossGraph | None, list[ForwardPass]]:
+        """Leaves of the loss, and while walks are left its graph and forward passes."""
+        if self._walks_left <= 0 and place in self._leaves_at:
+            return self._leaves_at[place], None, []
+        self._walks_left -= 1
+        graph = walk_graph(tensors)
+        self._leaves_at[place] = graph.leaves
+        forwards = self.forward.claim(graph)
+        if self._walks_left == 0:
+            self.forward.detach()
+        return graph.leaves, graph, forwards
+
+    def _scale_of(self, loss: torch.Tensor) -> float:
+        known = self._scales.pop(id(loss), None)
+        return known[1] if known is not None and known[0]() is loss else 1.0
+
+    def _check_window(self, leaves: dict[int, torch.Tensor]) -> None:
+        """Close the window where parameters moved without an optimizer's step."""
+        first = list(leaves.values())[:16]
+        fingerprint = [float(leaf.detach().reshape(-1)[0]) for leaf in first if leaf.numel()]
+        moved = self._fingerprint is not None and fingerprint != self._fingerprint
+        same_loss = self._fingerprint is None or len(fingerprint) == len(self._fingerprint)
+        if moved and same_loss and self.optimizers.stepping == []:
+            self._close_window()
+        self._fingerprint = fingerprint
+
+    def _track_parameters(
+        self, forwards: list[ForwardPass], leaves: dict[int, torch.Tensor]
+    ) -> None:
+        self._tracked, self._window_leaves = {}, set(leaves)
+        with self.measuring.section("parameters"):
+            several = len(self.models.models) > 1
+            for model in {id(f.model): f.model for f in forwards}.values():
+                self._track_model(model, several)
+            for key, leaf in leaves.items():
+                if key not in self._tracked:
+                    self._track_stranger(key, leaf)
+            for key, tracked in self._tracked.items():
+                self._described[key] = (tracked.name, tracked.place)
+
+    def _track_model(self, model: Model, several: bool) -> None:
+        for name, parameter in model.root.named_parameters():
+            owner, _, _ = name.rpartition(".")
+            module = model.root.get_submodule(owner)
+            label = f"{model.name}." if several else ""
+            self._tracked[id(parameter)] = TrackedParameter(
+                name=f"{label}{name}",
+                tensor=parameter,
+                module=owner,
+                cls=type(module).__name__,
+                depth=model.depths.get(id(module), -1),
+                place=self.models.place(module, model),
+            )
+
+    def _track_stranger(self, key: int, leaf: torch.Tensor) -> None:
+        """A leaf that no model of this loss lists: worth a word when it is meant to learn."""
+        owner = self.models.owner_of(leaf)
+        if owner is None and not self.optimizers.holding([key]):
+            return
+        listed = any(leaf is p for m in self.models.models for p in m.root.parameters())
+        module, name = owner if owner is not None else (None, "parameter")
+        cls = type(module).__name__ if module is not None else type(leaf).__name__
+        self._tracked[key] = TrackedParameter(
+            name=f"{cls}.{name}",
+            tensor=leaf,
+            module="" if module is None else cls,
+            cls=cls,
+            place=self.models.place(module) if module is not None else None,
+            registered=listed or module is None,
+        )
+
+    def _own_gradients(self) -> dict[int, torch.Tensor | None] | None:
+        """This backward pass's own gradients where ``.grad`` holds earlier ones too."""
+        if not self._before_gradients:
+            return None
+        gradients: dict[int, torch.Tensor | None] = {}
+        for key, tracked in self._tracked.items():
+            gradient, before = tracked.tensor.grad, self._before_gradients.get(key)
+            if gradient is not None and before is not None and gradient.shape == before.shape:
+                gradients[key] = gradient - before
+            else:
+                gradients[key] = gradient
+        return gradients
+
+    def _note_norm(self, record: OptimizerRecord) -> None:
+        if record is self._primary() or self._primary() is None:
+            with self.measuring.section("gradient norm"):
+                self.series.gradient_norm(gradient_norm(record.parameters()))
+
+    def _end_hold_when_due(self) -> None:
+        spent = self.probe.seconds() > _HOLD_SHARE * self.settings.budget
+        if self.held >= self.settings.hold or spent:
+            self._begin_run(
+                "hold", f"ended after {self.held} batches: the budget" if spent else ""
+            )
+
+    def _begin_run(self, measurement: str, reason: str) -> None:
+        if self.phase == "run":
+            return
+        self.phase = "run"
+        if reason and self.held < self.settings.hold:
+            self.measuring.skip(measurement, reason)
+        if self.held:
+            self.optimizers.clear_gradients()
+            self._close_window()
+
+    def _close_window(self) -> None:
+        self.window_open = False
+        for flow in self.forward.flows.values():
+            flow.active = False
+        self.losses.close()
+
+    def _stop_at_budget(self) -> None:
+        if self.probe.seconds() >= self.settings.budget:
+            self.probe.conclude("budget")
+
+    def _stop_without_optimizer(self) -> None:
+        """Scripts that update parameters by hand are stopped by their backward passes."""
+        if self.steps_seen() == 0 and self.backwards >= self.settings.steps + self.settings.hold:
+            self.measuring.skip("update ratio", "no optimizer of torch stepped")
+            self.probe.conclude("steps")
+        if self.steps_seen() == 0:
+            self._stop_at_budget()

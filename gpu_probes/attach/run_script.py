@@ -1,0 +1,248 @@
+"""Runs the script as ``python script.py`` would, and concludes the probe however it ends."""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import os
+import platform
+import sys
+import threading
+import time
+import traceback
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from convlint.gpu_probes.attach.environment import (
+    die_with_parent,
+    exempt_directories,
+    prepare_environment,
+    seed_framework,
+    seed_random_state,
+)
+from convlint.gpu_probes.attach.held_writes import (
+    hold_safetensors_writes,
+    hold_torch_writes,
+    hold_writes,
+)
+from convlint.gpu_probes.attach.places import is_user_code, place_of
+from convlint.gpu_probes.attach.settings import (
+    SCRATCH_DIRECTORY,
+    SHADOW_DIRECTORY,
+    Channel,
+    ProbeSettings,
+)
+from convlint.gpu_probes.attach.shadow_tree import ShadowTree
+from convlint.gpu_probes.observations import Device, Observations, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from convlint.gpu_probes.attach.observer import Observer
+
+# How long after the budget a step in progress may still reach its end, as a share and in seconds.
+_GRACE_SHARE = 0.2
+_GRACE_SECONDS = 5.0
+_WATCH_INTERVAL = 0.2
+
+
+class AfterImport(importlib.abc.MetaPathFinder):
+    """Calls a function right after a module was first imported."""
+
+    def __init__(self, callbacks: dict[str, Callable[[ModuleType], None]]) -> None:
+        self._callbacks = callbacks
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Let the other finders find the module, and hook its loader."""
+        if fullname not in self._callbacks:
+            return None
+        callback = self._callbacks.pop(fullname)
+        for finder in sys.meta_path:
+            found = None if finder is self else finder.find_spec(fullname, path, target)
+            if found is not None and found.loader is not None:
+                execute = found.loader.exec_module
+
+                def execute_then_call(module: ModuleType) -> None:
+                    execute(module)
+                    callback(module)
+
+                found.loader.exec_module = execute_then_call  # type: ignore[method-assign]
+                return found
+        return None
+
+
+class Probe:
+    """One probe in this process: the settings, the observer once torch is there, and the end."""
+
+    def __init__(self, settings: ProbeSettings) -> None:
+        self.settings = settings
+        self.channel = Channel(settings.directory)
+        self.started = time.monotonic()
+        self.observer: Observer | None = None
+        self.tree: ShadowTree | None = None
+        self._process = os.getpid()
+        self._concluding = threading.Lock()
+
+    def conclude(self, stopped: str, error: str = "", place: Place | None = None) -> NoReturn:
+        """Hand the observations to the parent and end the process, whatever the script holds.
+
+        The script's own ``finally`` blocks and exit handlers do not run.
+        """
+        if os.getpid() != self._process:
+            os._exit(0)
+        self._concluding.acquire()
+        if self.observer is None:
+            seen = self._without_torch(stopped, error, place)
+        else:
+            seen = self.observer.observations(stopped, error, place, self._held_back())
+        self.channel.observations(seen)
+        self.exit()
+
+    def exit(self) -> NoReturn:
+        """End the process now, with everything printed so far delivered."""
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError, AttributeError):
+                continue
+        os._exit(0)
+
+    def seconds(self) -> float:
+        """Seconds since the probe started."""
+        return time.monotonic() - self.started
+
+    def attach(self, torch: ModuleType) -> None:
+        """Hook torch, just imported."""
+        from convlint.gpu_probes.attach.framework_hooks import install_hooks
+        from convlint.gpu_probes.attach.observer import Observer
+
+        if self.tree is not None:
+            hold_torch_writes(self.tree, torch)
+        if self.settings.seed is not None:
+            seed_framework(self.settings.seed, torch)
+        if self.settings.device.startswith("cuda") and not torch.cuda.is_available():
+            self.channel.failure(f"--device {self.settings.device}: torch sees no CUDA device")
+            self.exit()
+        self.observer = Observer(self)
+        install_hooks(self.observer)
+
+    def _held_back(self) -> tuple[str, ...]:
+        return tuple(self.tree.held) if self.tree is not None else ()
+
+    def _without_torch(self, stopped: str, error: str, place: Place | None) -> Observations:
+        return Observations(
+            script=self.settings.script,
+            arguments=self.settings.arguments,
+            device=Device("cpu", "", "", platform.python_version(), "none"),
+            stopped=stopped,
+            held=0,
+            steps=0,
+            seconds=self.seconds(),
+            error=error,
+            error_place=place,
+            writes_held_back=self._held_back(),
+        )
+
+    def watch(self) -> None:
+        """Conclude the probe from outside when the budget is spent or the parent is gone."""
+        deadline = self.settings.budget
+        grace = max(_GRACE_SECONDS, _GRACE_SHARE * self.settings.budget)
+        parent = os.getppid()
+        while True:
+            time.sleep(_WATCH_INTERVAL)
+            if os.getppid() != parent:
+                os._exit(1)
+            if self.seconds() < deadline:
+                continue
+            # A training loop stops itself at its next step; a script that hangs does not.
+            training = self.observer is not None and self.observer.steps_seen() > 0
+            if not training or self.seconds() > deadline + grace:
+                self.conclude("budget")
+
+
+def run(settings_path: str) -> NoReturn:
+    """Probe the script the settings name. Never returns: the process ends with the answer."""
+    probe = Probe(ProbeSettings.read(settings_path))
+    settings = probe.settings
+    scratch = str(Path(settings.directory) / SCRATCH_DIRECTORY)
+    die_with_parent(os.getppid())
+    code = _compiled(probe)
+    prepare_environment(settings.device, scratch)
+    if settings.seed is not None:
+        seed_random_state(settings.seed)
+    callbacks: dict[str, Callable[[ModuleType], None]] = {"torch": probe.attach}
+    if not settings.allow_writes:
+        shadow = str(Path(settings.directory) / SHADOW_DIRECTORY)
+        probe.tree = tree = ShadowTree(shadow, exempt_directories(settings.directory))
+        hold_writes(tree)
+        callbacks["safetensors.torch"] = lambda module: hold_safetensors_writes(tree, module)
+    sys.meta_path.insert(0, AfterImport(callbacks))
+    threading.Thread(target=probe.watch, name="convlint-watchdog", daemon=True).start()
+    _execute(probe, code)
+
+
+def _compiled(probe: Probe) -> Any:
+    script = probe.settings.script
+    try:
+        return compile(Path(script).read_bytes(), str(Path(script).absolute()), "exec")
+    except OSError as error:
+        probe.channel.failure(f"{script}: {error.strerror or error}")
+    except SyntaxError as error:
+        line, column = error.lineno or 1, max(1, error.offset or 1)
+        probe.channel.failure(f"{script}:{line}:{column}: cannot parse: {error.msg}")
+    except ValueError as error:
+        probe.channel.failure(f"{script}: cannot parse: {error}")
+    probe.exit()
+
+
+def _execute(probe: Probe, code: Any) -> NoReturn:
+    settings = probe.settings
+    path = str(Path(settings.script).absolute())
+    main = ModuleType("__main__")
+    main.__file__ = path
+    main.__dict__["__loader__"] = SourceFileLoader("__main__", path)
+    main.__dict__["__builtins__"] = sys.modules["builtins"]
+    sys.modules["__main__"] = main
+    sys.argv = [settings.script, *settings.arguments]
+    sys.path[0] = str(Path(path).resolve().parent)
+    try:
+        exec(code, main.__dict__)
+    except SystemExit as exit_request:
+        _conclude_exit(probe, exit_request)
+    except BaseException as error:
+        message, place = _described(error)
+        probe.conclude("crashed", message, place)
+    _conclude_end(probe)
+
+
+def _conclude_end(probe: Probe) -> NoReturn:
+    trained = probe.observer is not None and probe.observer.backwards > 0
+    probe.conclude("finished" if trained else "no-training")
+
+
+def _conclude_exit(probe: Probe, exit_request: SystemExit) -> NoReturn:
+    status = exit_request.code
+    trained = probe.observer is not None and probe.observer.backwards > 0
+    if status in (None, 0) and trained:
+        probe.conclude("finished")
+    _, place = _described(exit_request)
+    said = status.strip().splitlines() if isinstance(status, str) else []
+    detail = f": {said[0]}" if said else f" with status {0 if status is None else status}"
+    probe.conclude("exited", f"the script called sys.exit{detail}", place)
+
+
+def _described(error: BaseException) -> tuple[str, Place | None]:
+    """One line for an exception of the script, and the innermost line of its own code."""
+    text = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
+    message = text[-1] if isinstance(error, SyntaxError) and text else (text or [""])[0]
+    place = None
+    for frame in traceback.extract_tb(error.__traceback__):
+        if is_user_code(frame.filename):
+            place = place_of(frame.filename, frame.lineno or 1, frame.name)
+    if isinstance(error, SyntaxError) and error.filename:
+        place = place_of(error.filename, error.lineno or 1, "")
+    return message, place
