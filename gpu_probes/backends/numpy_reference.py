@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-
 from convlint.gpu_probes.backends import statistics as columns
 from convlint.gpu_probes.backends.statistics import TensorStatistics, paired, plain
 
@@ -26,7 +25,9 @@ def multi_tensor_statistics(
     return TensorStatistics(torch.from_numpy(table))
 
 
-def _row(tensor: torch.Tensor, other: torch.Tensor | None) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _row(
+    tensor: torch.Tensor, other: torch.Tensor | None
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     source = plain(tensor)
     x = source.double().cpu().numpy().ravel()
     smallest_normal = (

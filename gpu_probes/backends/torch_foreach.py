@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import torch
-
 from convlint.gpu_probes.backends import statistics as columns
 from convlint.gpu_probes.backends.statistics import TensorStatistics, paired, plain
 
@@ -17,6 +16,12 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 1 << 20
 """Elements widened to float64 at a time: 8 MiB of scratch whatever the size of the tensor."""
+
+ROW: Final = 4096
+"""Elements that one float32 norm may add up."""
+
+SAFE_SQUARES: Final = (1e-28, 1e28)
+"""Mean squares whose elements keep their digits when squared in float32 (1e-38 to 1e38)."""
 
 
 @torch.no_grad()
@@ -55,25 +60,55 @@ def _norms(
     table[:, columns.COUNT] = torch.tensor(
         [x.numel() for x in values], dtype=torch.float64, device=device
     )
-    table[:, columns.SUM_OF_SQUARES] = _squares(values)
+    table[:, columns.SUM_OF_SQUARES] = sums_of_squares(values)
     if others is not None:
         partners = [plain(y) for y in others]
-        table[:, columns.OTHER_SUM_OF_SQUARES] = _squares(partners)
+        table[:, columns.OTHER_SUM_OF_SQUARES] = sums_of_squares(partners)
+        # One difference at a time: its memory is reused for the next.
         differences = [
-            torch.linalg.vector_norm(_floating(x) - _floating(y))
+            sums_of_squares([_floating(x) - _floating(y)])
             for x, y in zip(values, partners, strict=True)
         ]
-        table[:, columns.DIFFERENCE_SUM_OF_SQUARES] = torch.stack(differences).double().square()
+        table[:, columns.DIFFERENCE_SUM_OF_SQUARES] = torch.cat(differences)
     return TensorStatistics(table)
 
 
-def _squares(values: Sequence[torch.Tensor]) -> torch.Tensor:
-    norms = torch._foreach_norm([_floating(x) for x in values], 2)
-    return torch.stack([norm.double() for norm in norms]).square()
+@torch.no_grad()
+def sums_of_squares(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Sum of squares of dense tensors of one device: float64, shape (T,), on that device.
+
+    Right to 1e-7 whatever the size and the scale; NaN or infinite where a tensor is.
+    """
+    if values[0].device.type == "cpu":
+        return torch.tensor([_sum_of_squares_on_cpu(x) for x in values], dtype=torch.float64)
+    norms = torch._foreach_norm([_floating(x) for x in values], 2, torch.float64)
+    return torch.stack(list(norms)).square()
+
+
+def _sum_of_squares_on_cpu(values: torch.Tensor) -> float:
+    """In the tensor's own precision by rows, as fast as a plain norm, unless that loses the value.
+
+    A float32 norm over millions of elements is off by 1e-4, over a row of 4096 by 1e-7; squares
+    beyond float32 (a gradient of 1e-24, or of 1e20) are repeated in float64.
+    """
+    wide = _floating(values)
+    if not wide.is_contiguous() or wide.numel() < 2 * ROW:
+        return _in_float64(wide)
+    flat = wide.view(-1)
+    whole = flat.numel() // ROW * ROW
+    rows: torch.Tensor = torch.linalg.vector_norm(flat[:whole].view(-1, ROW), dim=1)
+    total = float(rows.double().square().sum()) + _in_float64(flat[whole:])
+    if SAFE_SQUARES[0] < total / flat.numel() < SAFE_SQUARES[1]:
+        return total
+    return _in_float64(flat)
+
+
+def _in_float64(values: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(values, dtype=torch.float64)) ** 2
 
 
 def _floating(values: torch.Tensor) -> torch.Tensor:
-    """Integers have no norm in torch and float16 norms overflow at 65504, so both widen."""
+    """Integers have no norm in torch and float16 differences round, so both widen."""
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 

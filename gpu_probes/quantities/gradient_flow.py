@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 from convlint.gpu_probes.backends.statistics import plain
+from convlint.gpu_probes.backends.torch_foreach import sums_of_squares
 from convlint.gpu_probes.observations import GradientFlow, LayerFlow, Measurement, Place
 from convlint.gpu_probes.quantities.parameters import WeightScale, measurable
 from convlint.gpu_probes.quantities.uncertainty import finite_or_none, student_t
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 SHORTEST_CHAIN: Final = 4
 """Layers of one kind below which a slope has no meaning: three points always look like a line."""
+
+NOT_MIXING: Final = ("Norm", "Embedding", "PReLU")
+"""Marks in the class names of modules that bear weights but are no layer of a chain."""
 
 
 @dataclass
@@ -30,7 +34,6 @@ class _Layer:
     output_elements: int = 0
     gradient_squares: torch.Tensor | None = None
     gradient_elements: int = 0
-    samples: int = 0
 
 
 class GradientFlowRecorder:
@@ -54,13 +57,11 @@ class GradientFlowRecorder:
         layer = self._layers.setdefault(name, _Layer(name, cls, depth, place))
         layer.output_squares = _plus(layer.output_squares, _sum_of_squares(output))
         layer.output_elements += output.numel()
-        rows = output.shape[0] if output.dim() > 1 else 1
 
         def read(gradient: torch.Tensor) -> None:
             if self.active:
                 layer.gradient_squares = _plus(layer.gradient_squares, _sum_of_squares(gradient))
                 layer.gradient_elements += gradient.numel()
-                layer.samples += rows
 
         output.register_hook(read)  # type: ignore[no-untyped-call]  # untyped in torch
 
@@ -68,8 +69,9 @@ class GradientFlowRecorder:
         """The flow through one model, layers in order of depth.
 
         ``weights`` by module name comes from `ParameterRecorder.weights_by_module`. The slope and
-        ``end_to_end`` compare norms per sample (rms times the square root of the units), which
-        fan-in initialisation preserves whatever the widths; over equal widths that is the rms.
+        ``end_to_end`` compare norms over the held batches (rms times the square root of the
+        elements), which fan-in initialisation preserves whatever the widths, strides and
+        reshapes; over layers of equal size that is the rms.
         """
         layers = sorted(self._layers.values(), key=lambda layer: layer.depth)
         reached = [layer for layer in layers if layer.gradient_elements]
@@ -86,13 +88,7 @@ class GradientFlowRecorder:
 @torch.no_grad()
 def _sum_of_squares(tensor: torch.Tensor) -> torch.Tensor:
     """Sum of squares in float64, left on the device."""
-    values = plain(tensor)
-    if values.dtype not in (torch.float32, torch.float64):
-        values = values.float()
-    # Norms of short rows in the tensor's own precision, their squares added in float64.
-    rows = values.reshape(-1, values.shape[-1]) if values.dim() > 1 else values.reshape(1, -1)
-    norms: torch.Tensor = torch.linalg.vector_norm(rows, dim=1)
-    return norms.double().square().sum()
+    return sums_of_squares([plain(tensor)])[0]
 
 
 def _plus(held: torch.Tensor | None, added: torch.Tensor) -> torch.Tensor:
@@ -117,17 +113,20 @@ def _layer_flow(layer: _Layer, weight: WeightScale | None) -> LayerFlow:
 
 
 def _largest_chain(layers: Sequence[_Layer]) -> list[_Layer]:
-    """The layers of the most frequent class, nearest the input first."""
-    if not layers:
+    """The layers of the most frequent class, nearest the input first.
+
+    Layers that mix inputs by a matrix come before those that rescale or look up.
+    """
+    mixing = [layer for layer in layers if not any(mark in layer.cls for mark in NOT_MIXING)]
+    candidates = mixing or layers
+    if not candidates:
         return []
-    commonest, _ = Counter(layer.cls for layer in layers).most_common(1)[0]
-    return [layer for layer in layers if layer.cls == commonest]
+    commonest, _ = Counter(layer.cls for layer in candidates).most_common(1)[0]
+    return [layer for layer in candidates if layer.cls == commonest]
 
 
-def _gradient_norm_per_sample(layer: _Layer) -> float:
-    if layer.gradient_squares is None or not layer.samples:
-        return math.nan
-    return math.sqrt(layer.gradient_squares.item() / layer.samples)
+def _gradient_norm(layer: _Layer) -> float:
+    return math.nan if layer.gradient_squares is None else math.sqrt(layer.gradient_squares.item())
 
 
 def _slope(chain: Sequence[_Layer]) -> Measurement:
@@ -138,7 +137,7 @@ def _slope(chain: Sequence[_Layer]) -> Measurement:
         return Measurement(
             None, unit=unit, n=len(chain), note=f"fewer than {SHORTEST_CHAIN} layers of one kind"
         )
-    norms = [_gradient_norm_per_sample(layer) for layer in chain]
+    norms = [_gradient_norm(layer) for layer in chain]
     if not all(math.isfinite(norm) and norm > 0 for norm in norms):
         return Measurement(
             None, unit=unit, n=len(chain), note="a layer's gradient is zero or not finite"
@@ -167,14 +166,14 @@ def _end_to_end(chain: Sequence[_Layer]) -> Measurement:
     unit = "first / last"
     if len(chain) < 2:
         return Measurement(None, unit=unit, n=len(chain), note="fewer than 2 layers of one kind")
-    first, last = _gradient_norm_per_sample(chain[0]), _gradient_norm_per_sample(chain[-1])
+    first, last = _gradient_norm(chain[0]), _gradient_norm(chain[-1])
     if not (math.isfinite(first) and math.isfinite(last)) or last == 0:
         return Measurement(None, unit=unit, n=len(chain), note="the gradient is zero or not finite")
     return Measurement(
         finite_or_none(first / last),
         unit=unit,
         n=len(chain),
-        note=f"{chain[0].name} over {chain[-1].name}, norms per sample",
+        note=f"{chain[0].name} over {chain[-1].name}, norms over the batch",
     )
 
 

@@ -138,7 +138,7 @@ def _digest(values: torch.Tensor) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{values.dtype}{tuple(values.shape)}".encode())
     raw = values.contiguous().reshape(-1).view(torch.uint8).cpu()
-    digest.update(memoryview(raw.numpy()))
+    digest.update(raw.numpy().data)
     return digest.digest()
 
 
