@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence, names
+from convlint.rules.patterns.initial_scale import freshly_initialised
 from convlint.rules.patterns.places import first_place, place_to_location
 from convlint.rules.patterns.runs import has_several_optimizers
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.gpu_probes.observations import Observations, Parameter
+
+ERROR_SHARE = 0.5
+"""When half of the model stays random, the model as written is not being trained."""
 
 
 class ParameterNotOptimized(Rule):
@@ -37,11 +42,12 @@ class ParameterNotOptimized(Rule):
         loss = F.cross_entropy(head(encoder(x)), y)
 
     ## When it is fine
-    Training only the last layers of a network: worth a note (`requires_grad_(False)` saves time
-    and memory), not a warning. Runs with several optimizers are not judged.
+    Training only the last layers of a pre-trained network: worth a note (`requires_grad_(False)`
+    saves time and memory), not a warning. Runs with several optimizers are not judged.
 
     ## Measured
-    Gradients of the held batches against the parameter groups of every optimizer.
+    Gradients of the held batches against the parameter groups of every optimizer. Error when half
+    of the model stays at a random initialisation (told by the scale of the weights).
 
     ## References
     - PyTorch documentation, torch.optim, Constructing it
@@ -56,15 +62,22 @@ class ParameterNotOptimized(Rule):
         optimized = [p for p in seen.parameters if p.requires_grad and p.optimized]
         if not left_out or not optimized:
             return
-        feature_extraction = _only_below(left_out, optimized)
+        random = freshly_initialised(left_out)
+        feature_extraction = _only_below(left_out, optimized) and not random
+        severity = self.severity
+        if feature_extraction:
+            severity = Severity.INFO
+        elif random and _elements(left_out) >= ERROR_SHARE * _elements([*left_out, *optimized]):
+            severity = Severity.ERROR
         yield self.finding(
             place_to_location(first_place(p.place for p in left_out), seen),
             f"{len(left_out)} parameters receive a gradient but are in no optimizer: "
-            f"{names([p.name for p in left_out])}",
+            f"{names([p.name for p in left_out])}"
+            + (", which stay at their random initial values" if random else ""),
             help="freeze them with requires_grad_(False) if that is meant: it saves their gradient"
             if feature_extraction
             else "give the optimizer all trainable parameters, after the model is complete",
-            severity=Severity.INFO if feature_extraction else self.severity,
+            severity=severity,
             evidence=measured_evidence(
                 "parameters with a gradient and without an optimizer",
                 quantity="parameters",
@@ -97,3 +110,7 @@ def _left_out(seen: Observations) -> list[Parameter]:
 def _only_below(left_out: list[Parameter], optimized: list[Parameter]) -> bool:
     """Whether everything left out lies nearer the input than everything trained."""
     return max(p.depth for p in left_out) < min(p.depth for p in optimized)
+
+
+def _elements(parameters: list[Parameter]) -> int:
+    return sum(math.prod(p.shape) for p in parameters)

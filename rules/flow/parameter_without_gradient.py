@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence, names, share
+from convlint.rules.patterns.initial_scale import freshly_initialised
 from convlint.rules.patterns.places import first_place, place_to_location
 from convlint.rules.patterns.runs import closed_gates, improves, symmetric_weights
 
@@ -53,7 +54,8 @@ class ParameterWithoutGradient(Rule):
 
     ## Measured
     None or exact zero in every one of at least two held batches. Error when they make up half of
-    the optimized elements and the loss does not go down; info below 1 %.
+    the optimized elements and are freshly initialised (told by the scale of the weights) or the
+    loss does not go down; info below 1 %.
 
     ## References
     - PyTorch documentation, Autograd mechanics
@@ -71,7 +73,7 @@ class ParameterWithoutGradient(Rule):
         part = _elements(lost) / max(1, _elements(optimized))
         missing = [p for p in lost if p.missing]
         how = "no gradient" if missing else "a gradient of exactly 0"
-        if part >= ERROR_SHARE and not improves(seen):
+        if part >= ERROR_SHARE and (freshly_initialised(lost) or not improves(seen)):
             severity = Severity.ERROR
         elif part < INFO_SHARE or all(p.missing and p.depth < 0 for p in lost):
             severity = Severity.INFO
