@@ -1,0 +1,89 @@
+"""Every rule documents itself, and its documentation is true: the examples are run."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+
+import pytest
+from convlint.rules import Rule, all_rules
+
+from convlint.engine import check_source
+from convlint.findings import Confidence
+
+SECTIONS = (
+    "What it does",
+    "Why it hurts",
+    "Example",
+    "Use instead",
+    "When it is fine",
+    "Measured",
+    "References",
+)
+RULES = all_rules()
+STATIC_RULES = [rule for rule in RULES if rule.has_static()]
+
+
+def sections(rule: Rule) -> dict[str, str]:
+    """The text below each ``## Heading`` of the rule's docstring, by heading."""
+    parts = re.split(r"^## (.+)$", inspect.getdoc(type(rule)) or "", flags=re.MULTILINE)
+    return dict(zip((name.strip() for name in parts[1::2]), parts[2::2], strict=True))
+
+
+def code_block(text: str) -> str:
+    """The fenced or indented block in a section, dedented."""
+    if fenced := re.search(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+        return fenced[1]
+    lines = [line for line in text.splitlines() if line.startswith("    ") or not line.strip()]
+    return textwrap.dedent("\n".join(lines)).strip() + "\n"
+
+
+def slugs_found(rule: Rule, source: str) -> set[str]:
+    """The slugs this one rule reports in ``source``, at any confidence."""
+    return {
+        finding.slug
+        for finding in check_source(
+            source, "example.py", rules=[rule], min_confidence=Confidence.LOW
+        )
+    }
+
+
+def test_the_catalogue_is_not_empty_and_names_are_unique() -> None:
+    assert RULES
+    assert len({rule.slug for rule in RULES}) == len(RULES)
+    assert len({rule.code for rule in RULES}) == len(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.slug)
+def test_a_rule_is_named_documented_and_judges_something(rule: Rule) -> None:
+    assert re.fullmatch(r"[A-Z]{3}\d{3}", rule.code)
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.slug)
+    assert rule.has_static() or rule.has_measured()
+    documented = sections(rule)
+    assert list(documented) == list(SECTIONS)
+    assert all(text.strip() for text in documented.values())
+
+
+@pytest.mark.parametrize("rule", STATIC_RULES, ids=lambda rule: rule.slug)
+def test_the_example_fires(rule: Rule) -> None:
+    assert slugs_found(rule, code_block(sections(rule)["Example"])) == {rule.slug}
+
+
+@pytest.mark.parametrize("rule", STATIC_RULES, ids=lambda rule: rule.slug)
+def test_what_to_use_instead_does_not_fire(rule: Rule) -> None:
+    assert slugs_found(rule, code_block(sections(rule)["Use instead"])) == set()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.slug)
+def test_examples_are_valid_python(rule: Rule) -> None:
+    documented = sections(rule)
+    for heading in ("Example", "Use instead"):
+        source = code_block(documented[heading])
+        assert source.strip()
+        compile(source, f"<{rule.slug}: {heading}>", "exec")
+
+
+@pytest.mark.parametrize("name", sorted({n for rule in RULES for n in rule.confirmed_by}))
+def test_confirming_measurements_exist(name: str) -> None:
+    assert any(rule.slug == name and rule.has_measured() for rule in RULES)
