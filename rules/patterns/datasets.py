@@ -15,6 +15,7 @@ __all__ = [
     "UNSCALED_ARRAYS",
     "batch_source",
     "dataset_of",
+    "is_evaluating",
     "is_evaluation",
     "is_training",
     "transform_steps",
@@ -117,6 +118,12 @@ def is_training(objects: Mapping[int, Object], loader: Object) -> bool:
     if words & _TRAIN_WORDS:
         return dataset is None or not is_evaluation(dataset)
     return dataset is not None and _declared_training(dataset)
+
+
+def is_evaluating(objects: Mapping[int, Object], loader: Object) -> bool:
+    """Whether a loader's own names or its dataset say that it serves validation or test."""
+    dataset = dataset_of(objects, loader)
+    return bool(_words(loader) & _EVAL_WORDS) or (dataset is not None and is_evaluation(dataset))
 
 
 def is_evaluation(dataset: Object) -> bool:

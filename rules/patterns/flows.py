@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from convlint.program.facts import Flow, Object, TrainingProgram, Value
 
 __all__ = [
+    "JOIN",
     "PLACEMENT_OPS",
     "SHAPE_OPS",
     "UNKNOWN_SOURCES",

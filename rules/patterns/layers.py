@@ -192,6 +192,16 @@ class Architecture:
         """The library modules in the model, in order of registration."""
         return tuple(self._objects[n] for n in self.model.layers if n in self._objects)
 
+    def owners(self) -> Iterator[Object]:
+        """The model and every submodule registered in it."""
+        pending, met = [self.model.object], set[int]()
+        while pending:
+            module = self._objects.get(pending.pop())
+            if module is not None and module.id not in met:
+                met.add(module.id)
+                yield module
+                pending.extend(module.children.values())
+
     @cached_property
     def ops(self) -> frozenset[str]:
         """Every operation in the model, by what its forward does and by what it registers."""

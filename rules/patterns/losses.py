@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convlint.program.facts import Event, EventKind, Loop
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import LossCall, TrainingProgram
+    from convlint.program.facts import Flow, LossCall, Node, TrainingProgram
+    from convlint.rules.patterns.flows import FlowGraph
 
-__all__ = ["trained_losses"]
+__all__ = ["forward_location", "trained_losses"]
 
 _GRADIENT_FREE = frozenset({"no_grad", "inference_mode"})
 
 
-def trained_losses(program: TrainingProgram, names: frozenset[str]) -> Iterator[LossCall]:
-    """The calls of these torch losses outside ``no_grad``, one per place in the source.
+def trained_losses(program: TrainingProgram, names: frozenset[str] | None) -> Iterator[LossCall]:
+    """The calls of these torch losses (of any, for None) outside ``no_grad``, one per place in the source.
 
     A helper inlined at several calls is met once for every different input it receives.
     """
     objects = {item.id: item for item in program.objects}
     met: set[tuple[Location, int | None]] = set()
     for loss in program.losses:
-        if loss.name not in names or _disabled(loss.context):
+        if (names is not None and loss.name not in names) or _disabled(loss.context):
             continue
         criterion = objects.get(loss.object) if loss.object is not None else None
         if criterion is not None and not criterion.cls.startswith("torch."):
@@ -32,6 +35,31 @@ def trained_losses(program: TrainingProgram, names: frozenset[str]) -> Iterator[
             continue
         met.add((loss.location, loss.input))
         yield loss
+
+
+def forward_location(
+    program: TrainingProgram, graph: FlowGraph, loss: LossCall, first: Flow
+) -> Location:
+    """The call of the model that computes ``first`` on the way to ``loss``; the loss call itself
+    when no such call was recorded."""
+    on_the_way = {flow.id for flow in graph.ancestors(loss.input)}
+    for event in _forwards(program):
+        if event.flow in on_the_way and any(f.id == first.id for f in graph.ancestors(event.flow)):
+            return event.location
+    return loss.location
+
+
+def _forwards(program: TrainingProgram) -> Iterator[Event]:
+    pending: list[Node] = [node for entry in program.entries for node in entry.body]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Event):
+            if node.kind is EventKind.FORWARD:
+                yield node
+        elif isinstance(node, Loop):
+            pending.extend(node.body)
+        else:
+            pending.extend(inner for arm in node.arms for inner in arm.body)
 
 
 def _disabled(context: tuple[str, ...]) -> bool:

@@ -1,0 +1,182 @@
+"""DAT004: the training data comes in the same order every epoch."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from convlint.findings import Applicability, Confidence, Edit, Evidence, Finding, Fix, Severity
+from convlint.program.facts import Event, EventKind, Loop
+from convlint.rules import Rule
+from convlint.rules.patterns.datasets import dataset_of, is_evaluating, is_training
+from convlint.rules.patterns.flows import objects_by_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Location
+    from convlint.program.facts import Node, Object, TrainingProgram, Value
+
+ORDERED = re.compile(
+    r"seq|series|tempor|forecast|stream|iterable|bptt|corpus|buffer|replay|rollout|trajector"
+    r"|episode|window|recurr|language|text|token|webdataset",
+    re.IGNORECASE,
+)
+"""Names of data whose order carries meaning, or that have no order to shuffle."""
+SAMPLERS = ("sampler", "batch_sampler")
+
+
+class TrainNotShuffled(Rule):
+    """The training loader serves the data in the same order every epoch.
+
+    ## What it does
+    Reports a `DataLoader` that serves training (by its name, by `train=True` of its dataset, or
+    because gradients are computed in a loop over it), over a map-style dataset, without `shuffle=True` and without a sampler.
+
+    ## Why it hurts
+    Stochastic gradient descent needs batches that are unbiased samples of the data. Data sets are
+    often stored sorted by class or by time: then every batch pulls in one direction, batch
+    statistics are those of one class, and the loss saws up and down once an epoch.
+
+    ## Example
+        import torch
+        from sklearn.datasets import load_iris
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        x, y = load_iris(return_X_y=True)
+        train_set = TensorDataset(torch.tensor(x).float(), torch.tensor(y))
+        train_loader = DataLoader(train_set, batch_size=16, shuffle=False)
+        model = nn.Linear(4, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for epoch in range(10):
+            for inputs, labels in train_loader:
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(model(inputs), labels)
+                loss.backward()
+                optimizer.step()
+
+    ## Use instead
+        import torch
+        from sklearn.datasets import load_iris
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        x, y = load_iris(return_X_y=True)
+        train_set = TensorDataset(torch.tensor(x).float(), torch.tensor(y))
+        train_loader = DataLoader(train_set, batch_size=16, shuffle=True)
+        model = nn.Linear(4, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for epoch in range(10):
+            for inputs, labels in train_loader:
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(model(inputs), labels)
+                loss.backward()
+                optimizer.step()
+
+    ## When it is fine
+    A sampler or batch sampler, iterable and streaming datasets, time series and language models
+    read in order, replay buffers, loaders that only evaluate on the training data.
+
+    ## Measured
+    The order of the data is not measured.
+
+    ## References
+    - PyTorch, `torch.utils.data.DataLoader`: `shuffle` is False by default
+    - Bottou, Curiously fast convergence of some stochastic gradient descent algorithms, 2009
+    """
+
+    code, slug, severity = "DAT004", "train-not-shuffled", Severity.WARNING
+    confidence = Confidence.MEDIUM
+    unmeasured_because = "the probe does not know the order in which the data is stored"
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """One finding per training loader that neither shuffles nor samples."""
+        objects = objects_by_id(program)
+        training, evaluating = _use_of_loaders(program)
+        reported: set[Location] = set()
+        for loader in program.objects:
+            if loader.cls != "torch.utils.data.DataLoader" or loader.location in reported:
+                continue
+            dataset = dataset_of(objects, loader)
+            if dataset is None or not _is_map_style(dataset) or not _unshuffled(loader):
+                continue
+            if loader.id in evaluating and loader.id not in training:
+                continue
+            trains = loader.id in training and not is_evaluating(objects, loader)
+            if not (trains or is_training(objects, loader)) or _is_ordered(loader, dataset):
+                continue
+            reported.add(loader.location)
+            yield self.finding(
+                loader.location,
+                "the training loader does not shuffle: every epoch sees the same batches in the "
+                "same order",
+                help="pass `shuffle=True`",
+                evidence=(Evidence("static", "`shuffle` is not true and there is no sampler"),),
+                fix=_fix(loader.args.get("shuffle")),
+            )
+
+
+def _unshuffled(loader: Object) -> bool:
+    """Whether `shuffle` is surely false and there surely is no sampler."""
+    if any(_given(loader.args.get(name)) for name in SAMPLERS) or "**" in loader.args:
+        return False
+    shuffle = loader.args.get("shuffle")
+    return shuffle is None or (shuffle.known and not shuffle.constant)
+
+
+def _given(value: Value | None) -> bool:
+    return value is not None and not (value.known and value.constant is None)
+
+
+def _is_map_style(dataset: Object) -> bool:
+    """Whether a dataset surely is indexed rather than iterated."""
+    lineage = " ".join((dataset.cls, *dataset.bases))
+    if "Iterable" in lineage or "Streaming" in lineage:
+        return False
+    return dataset.cls.startswith(("torch.utils.data.", "torchvision.datasets.")) or any(
+        base == "torch.utils.data.Dataset" for base in dataset.bases
+    )
+
+
+def _is_ordered(loader: Object, dataset: Object) -> bool:
+    names = (*loader.names, *dataset.names, dataset.cls.rpartition(".")[2])
+    return any(ORDERED.search(name) for name in names)
+
+
+def _use_of_loaders(program: TrainingProgram) -> tuple[frozenset[int], frozenset[int]]:
+    """The loaders that some loop iterates with, and without, a backward pass in it."""
+    training: set[int] = set()
+    evaluating: set[int] = set()
+
+    def walk(nodes: tuple[Node, ...]) -> bool:
+        """Whether a backward pass happens in these nodes."""
+        found = False
+        for node in nodes:
+            if isinstance(node, Event):
+                found = found or node.kind is EventKind.BACKWARD
+            elif isinstance(node, Loop):
+                inside = walk(node.body)
+                if node.over.object is not None:
+                    if inside:
+                        training.add(node.over.object)
+                    elif not node.incomplete:
+                        evaluating.add(node.over.object)
+                found = found or inside
+            else:
+                arms = [walk(arm.body) for arm in node.arms]
+                found = found or any(arms)
+        return found
+
+    for entry in program.entries:
+        walk(entry.body)
+    return frozenset(training), frozenset(evaluating)
+
+
+def _fix(shuffle: Value | None) -> Fix | None:
+    """Turn a literal ``shuffle=False`` into True; an absent argument is left to the reader."""
+    if shuffle is None or shuffle.location is None or shuffle.constant is not False:
+        return None
+    if shuffle.origin is not None and shuffle.origin.kind != "literal":
+        return None
+    return Fix("shuffle the training data", (Edit(shuffle.location, "True"),), Applicability.UNSAFE)
