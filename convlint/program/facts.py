@@ -147,6 +147,13 @@ class Object(msgspec.Struct, frozen=True):
     escaped: bool = False
     context: tuple[str, ...] = ()
     """``loop`` entries for every loop the constructor call stands in (innermost last)."""
+    same_as: int | None = None
+    """Another object that stands for this one where a branch decides which of them is used; events
+    then name that other one."""
+    symbolic: bool = False
+    """Known only by its identity; ``kind`` then says what its use shows it to be."""
+    complete: bool = True
+    """For modules: false when a submodule or base class could not be resolved."""
 
 
 class Flow(msgspec.Struct, frozen=True):

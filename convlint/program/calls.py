@@ -1,0 +1,467 @@
+"""Calls into the project: binding arguments, walking functions, making instances."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import libcst as cst
+
+from convlint.program.domain import (
+    UNKNOWN,
+    Abstract,
+    Argument,
+    Arguments,
+    Choice,
+    Class,
+    Const,
+    ForwardResult,
+    Function,
+    Instance,
+    Iterated,
+    Library,
+    LibraryMethod,
+    Map,
+    Partial,
+    Scope,
+    Seq,
+    Site,
+    Super,
+    Tensor,
+)
+from convlint.program.expressions import Expressions
+from convlint.program.facts import EventKind, ObjectKind, Origin
+from convlint.program.libraries.kinds import DATASET_BASES, is_module_base
+from convlint.program.state import ArmDraft, BranchDraft, LoopDraft, NodeDraft
+
+DEEPEST_CALL = 12
+"""Calls nested deeper than this are not followed."""
+
+_NO_GRAD_DECORATORS = frozenset({"torch.no_grad", "torch.inference_mode"})
+
+
+class Calls(Expressions):
+    """Calls of project functions, classes and module instances."""
+
+    @abstractmethod
+    def execute(self, body: cst.BaseSuite, scope: Scope) -> str | None:
+        """Walk a suite; how control leaves it."""
+
+    @abstractmethod
+    def library_call(self, callee: Library, arguments: Arguments, site: Site, scope: Scope) -> Abstract:
+        """Call something of a library."""
+
+    @abstractmethod
+    def library_method(
+        self, receiver: Abstract, name: str, arguments: Arguments, site: Site, scope: Scope
+    ) -> Abstract:
+        """Call a method of a library object, tensor or container."""
+
+    @abstractmethod
+    def call_layer(self, layer: Instance, arguments: Arguments, site: Site) -> Abstract:
+        """Apply a library module."""
+
+    @abstractmethod
+    def call_loss(
+        self, name: str, arguments: Arguments, site: Site, criterion: Instance | None
+    ) -> Abstract:
+        """Apply a loss."""
+
+    def call(self, node: cst.Call, scope: Scope) -> Abstract:
+        """Evaluate a call expression."""
+        site = Site(scope.module, node)
+        if isinstance(node.func, cst.Name) and node.func.value == "super":
+            return self._super(scope)
+        callee = self.evaluate(node.func, scope)
+        return self.apply(callee, self._arguments(node, scope), site, scope)
+
+    def _super(self, scope: Scope) -> Abstract:
+        current: Scope | None = scope
+        while current is not None:
+            if current.self_class is not None:
+                bound = current.names.get("<self>")
+                return Super(current.self_class, bound) if bound is not None else UNKNOWN
+            current = current.parent
+        return UNKNOWN
+
+    def _arguments(self, node: cst.Call, scope: Scope) -> Arguments:
+        result = Arguments()
+        for arg in node.args:
+            value = self.evaluate(arg.value, scope)
+            site = Site(scope.module, arg.value)
+            if arg.star == "*":
+                known = self.known_items(value)
+                if known is None:
+                    result.complete = False
+                    if isinstance(value, Seq):
+                        result.positional += [Argument(item, site) for item in value.items]
+                else:
+                    result.positional += [Argument(item, site) for item in known]
+            elif arg.star == "**":
+                if isinstance(value, Map):
+                    for key, item in value.items.items():
+                        if isinstance(key, str):
+                            result.keywords[key] = Argument(item, site)
+                    result.complete = result.complete and value.complete
+                else:
+                    result.complete = False
+            elif arg.keyword is not None:
+                result.keywords[arg.keyword.value] = Argument(value, site)
+            else:
+                result.positional.append(Argument(value, site))
+        return result
+
+    def apply(self, callee: Abstract, arguments: Arguments, site: Site, scope: Scope) -> Abstract:
+        """Call ``callee`` whatever it is."""
+        if isinstance(callee, Function):
+            return self.call_with(callee, arguments, site)
+        if isinstance(callee, Class):
+            return self.instantiate(callee, arguments, site)
+        if isinstance(callee, Library):
+            return self.library_call(callee, arguments, site, scope)
+        if isinstance(callee, LibraryMethod):
+            return self.library_method(callee.receiver, callee.name, arguments, site, scope)
+        if isinstance(callee, Instance):
+            return self.call_instance(callee, arguments, site, scope)
+        if isinstance(callee, Partial):
+            merged = Arguments(
+                callee.arguments.positional + arguments.positional,
+                {**callee.arguments.keywords, **arguments.keywords},
+                callee.arguments.complete and arguments.complete,
+            )
+            return self.apply(callee.callee, merged, site, scope)
+        if isinstance(callee, Choice):
+            options = [o for o in callee.options if not (isinstance(o, Const) and o.value is None)]
+            if len(options) == 1:
+                return self.apply(options[0], arguments, site, scope)
+            leaders = {id(o.same_as or o) for o in options if isinstance(o, Instance)}
+            if len(leaders) == 1 and all(isinstance(o, Instance) for o in options):
+                return self.apply(options[0], arguments, site, scope)
+            return self._call_either(options, arguments, site, scope)
+        return self.unresolved_call(arguments, site)
+
+    def _call_either(
+        self, options: list[Abstract], arguments: Arguments, site: Site, scope: Scope
+    ) -> Abstract:
+        arms: list[ArmDraft] = []
+        writes = []
+        results = []
+        outer = self.block
+        for option in options:
+            self.block = []
+            self.begin_arm()
+            results.append(self.apply(option, arguments, site, scope))
+            writes.append(self.end_arm())
+            arms.append(ArmDraft(self.block, None))
+        self.block = outer
+        self.merge_arms(writes)
+        if any(arm.body for arm in arms):
+            self.block.append(BranchDraft(site, arms))
+        return self.join(results)
+
+    def unresolved_call(self, arguments: Arguments, site: Site, name: str = "") -> Abstract:
+        """A call nobody can follow: what it received may be changed by it."""
+        self.escape(arguments.values(), site, name)
+        flows = tuple(
+            dict.fromkeys(v.flow for v in arguments.values() if isinstance(v, Tensor))
+        )
+        if flows:
+            return self.new_flow("<unknown>", flows, site=site, name=name)
+        return self.new_symbol(name, site)
+
+    # Functions.
+
+    def call_with(self, function: Function, arguments: Arguments, site: Site) -> Abstract:
+        """Walk a project function with evaluated arguments."""
+        nested = len(self.call_stack)
+        if nested >= DEEPEST_CALL or any(f is function.node for f in self.call_stack):
+            return self.unresolved_call(arguments, site, function.name)
+        scope = Scope({}, function.scope.module, function.scope, function.name, self_class=function.owner)
+        if function.bound is not None:
+            scope.names["<self>"] = function.bound
+        if not self._bind(function, arguments, scope):
+            return self.unresolved_call(arguments, site, function.name)
+        self.walked_functions.add(id(function.node))
+        return self._walk(function, scope, site)
+
+    def call_function(
+        self,
+        function: Function,
+        arguments: list[Abstract],
+        keywords: dict[str, Abstract],
+        site: Site,
+    ) -> Abstract:
+        """Walk a project function with plain values as arguments."""
+        return self.call_with(
+            function,
+            Arguments(
+                [Argument(a, site) for a in arguments],
+                {k: Argument(v, site) for k, v in keywords.items()},
+            ),
+            site,
+        )
+
+    def _walk(self, function: Function, scope: Scope, site: Site) -> Abstract:
+        self.call_stack.append(function.node)
+        self.via.append(site)
+        no_grad = any(d in _NO_GRAD_DECORATORS for d in function.decorators)
+        if no_grad:
+            self.context.append("no_grad")
+        outer, self.block = self.block, []
+        try:
+            node = function.node
+            if isinstance(node, cst.Lambda):
+                return self.evaluate(node.body, scope)
+            status = self.execute(node.body, scope)
+            if not scope.returns:
+                return Const(None)
+            if status is None and not any(isinstance(r, Iterated) for r in scope.returns):
+                scope.returns.append(Const(None))
+            return self.join(scope.returns)
+        finally:
+            outer.extend(end_returns(self.block, inside_loop=False))
+            self.block = outer
+            if no_grad:
+                self.context.pop()
+            self.via.pop()
+            self.call_stack.pop()
+
+    def _bind(self, function: Function, arguments: Arguments, scope: Scope) -> bool:
+        """Bind arguments to parameters; false when they do not fit."""
+        parameters = function.node.params
+        positional = [*parameters.posonly_params, *parameters.params]
+        given = list(arguments.positional)
+        if function.bound is not None and "staticmethod" not in function.decorators:
+            given.insert(0, Argument(function.bound))
+        keywords = dict(arguments.keywords)
+        for parameter in (*positional, *parameters.kwonly_params):
+            name = parameter.name.value
+            if parameter in positional and given:
+                scope.names[name] = given.pop(0).value
+            elif name in keywords:
+                scope.names[name] = keywords.pop(name).value
+            elif name in function.options:
+                scope.names[name] = function.options[name]
+            elif parameter.default is not None:
+                scope.names[name] = self._default(function, name, parameter.default)
+            else:
+                scope.names[name] = self.parameter_symbol(parameter, scope)
+        if isinstance(parameters.star_arg, cst.Param):
+            scope.names[parameters.star_arg.name.value] = Seq(
+                "tuple", [a.value for a in given], arguments.complete
+            )
+        elif given and arguments.complete:
+            return False
+        if parameters.star_kwarg is not None:
+            scope.names[parameters.star_kwarg.name.value] = Map(
+                {k: a.value for k, a in keywords.items()}, arguments.complete
+            )
+        return True
+
+    def _default(self, function: Function, name: str, node: cst.BaseExpression) -> Abstract:
+        value = self.evaluate(node, function.scope)
+        if isinstance(value, Const):
+            origin = Origin("function default", f"default of {name} in {function.name}()")
+            return Const(value.value, origin, certain=bool(self.call_stack) or value.certain)
+        return value
+
+    def parameter_symbol(self, parameter: cst.Param, scope: Scope) -> Abstract:
+        """An unknown argument; its annotation may tell what kind of thing it is."""
+        site = Site(scope.module, parameter)
+        symbol = self.new_symbol(parameter.name.value, site)
+        if parameter.annotation is not None:
+            annotated = self.evaluate(parameter.annotation.annotation, scope)
+            self._apply_annotation(symbol, annotated)
+        return symbol
+
+    def _apply_annotation(self, symbol: Instance, annotated: Abstract) -> None:
+        if not isinstance(annotated, Library):
+            return
+        if annotated.name.startswith("torch.optim.lr_scheduler."):
+            symbol.methods.add("get_last_lr")
+        elif annotated.name.startswith("torch.optim."):
+            symbol.methods.update(("zero_grad", "param_groups"))
+        elif annotated.name == "torch.amp.GradScaler":
+            symbol.methods.update(("scale", "unscale_"))
+        elif annotated.name in ("torch.nn.Module", "torch.Tensor"):
+            symbol.methods.add("<module>" if annotated.name.endswith("Module") else "<tensor>")
+        symbol.cls = annotated.name
+
+    # Classes.
+
+    def lineage(self, klass: Class) -> list[Class]:
+        """The project classes of the method resolution order, nearest first."""
+        order = [klass]
+        for base in klass.bases:
+            if isinstance(base, Class):
+                order += [c for c in self.lineage(base) if c not in order]
+        return order
+
+    def method_of(self, receiver: Abstract, name: str) -> Abstract | None:
+        """The project attribute or method ``name`` of an instance's class."""
+        if not isinstance(receiver, Instance) or receiver.klass is None:
+            return None
+        for klass in self.lineage(receiver.klass):
+            member = klass.members.get(name)
+            if member is None:
+                continue
+            if isinstance(member, Function):
+                bound = Function(
+                    member.node, member.scope, member.name, klass, receiver, member.decorators, member.options
+                )
+                if "property" in member.decorators or "functools.cached_property" in member.decorators:
+                    return self.call_function(bound, [], {}, Site(member.scope.module, member.node))
+                return bound
+            return member
+        return None
+
+    def instantiate(self, klass: Class, arguments: Arguments, site: Site) -> Abstract:
+        """Make an instance of a project class and walk its ``__init__``."""
+        kind = self.class_kind(klass)
+        if kind is None:
+            return UNKNOWN
+        instance = self.new_instance(kind, f"{klass.scope.module.name}.{klass.name}", site, klass=klass)
+        instance.bases = tuple(sorted(klass.lineage))
+        instance.complete = klass.resolved
+        for position, argument in enumerate(arguments.positional):
+            instance.args[str(position)] = argument
+        instance.args.update(arguments.keywords)
+        self._fill_fields(instance, klass, arguments)
+        initialiser = self.method_of(instance, "__init__")
+        if isinstance(initialiser, Function):
+            self._name_arguments(instance, initialiser)
+            contexts, self.context = self.context, []
+            self.forward_depth += 1
+            try:
+                self.call_with(initialiser, arguments, site)
+            finally:
+                self.forward_depth -= 1
+                self.context = contexts
+        elif not klass.resolved:
+            self.escape(arguments.values(), site, klass.name)
+        setup = self.method_of(instance, "setup") if kind is ObjectKind.MODEL else None
+        if isinstance(setup, Function) and "lightning" in " ".join(klass.lineage):
+            self.call_function(setup, [], {}, site)
+        return instance
+
+    def _name_arguments(self, instance: Instance, initialiser: Function) -> None:
+        parameters = [*initialiser.node.params.posonly_params, *initialiser.node.params.params][1:]
+        for position, parameter in enumerate(parameters):
+            argument = instance.args.pop(str(position), None)
+            if argument is not None:
+                instance.args[parameter.name.value] = argument
+
+    def class_kind(self, klass: Class) -> ObjectKind | None:
+        """What an instance of the class is; None for enumerations, exceptions and the like."""
+        lineage = klass.lineage
+        if any(is_module_base(name) for name in lineage):
+            return ObjectKind.MODEL
+        if lineage & DATASET_BASES or any(n.startswith("torchvision.datasets.") for n in lineage):
+            return ObjectKind.DATASET
+        if any(n.startswith("torch.optim.lr_scheduler.") for n in lineage):
+            return ObjectKind.SCHEDULER
+        if any(n.startswith("torch.optim.") for n in lineage):
+            return ObjectKind.OPTIMIZER
+        if any(n.endswith(("Enum", "Exception", "Error", "torch.autograd.Function")) for n in lineage):
+            return None
+        return ObjectKind.INSTANCE
+
+    def _fill_fields(self, instance: Instance, klass: Class, arguments: Arguments) -> None:
+        """Dataclass-like classes: annotated fields take the arguments or their defaults."""
+        for owner in reversed(self.lineage(klass)):
+            for name in owner.fields:
+                default = owner.members.get(name)
+                if default is None:
+                    continue
+                if isinstance(default, Const):
+                    origin = Origin("dataclass default", f"default of {name} in {owner.name}")
+                    default = Const(default.value, origin, certain=False)
+                instance.attributes[name] = default
+        if self.method_of(instance, "__init__") is None:
+            fields = [name for owner in reversed(self.lineage(klass)) for name in owner.fields]
+            for name, argument in zip(fields, arguments.positional, strict=False):
+                instance.attributes[name] = argument.value
+            for name, argument in arguments.keywords.items():
+                instance.attributes[name] = argument.value
+
+    # Instances.
+
+    def call_instance(
+        self, instance: Instance, arguments: Arguments, site: Site, scope: Scope
+    ) -> Abstract:
+        """Call an object: a module's forward, a loss, a symbol."""
+        kind = instance.kind
+        if instance.is_module:
+            return self.call_module(instance, arguments, site)
+        if kind is ObjectKind.LOSS:
+            return self.call_loss(instance.cls, arguments, site, instance)
+        if kind in (ObjectKind.TRANSFORM, ObjectKind.ESTIMATOR):
+            flows = tuple(f for f in (self.as_flow(v, site) for v in arguments.values()) if f is not None)
+            return self.new_flow("transform", flows, source=instance, name=instance.cls, site=site)
+        if kind is ObjectKind.SYMBOL:
+            return self._call_symbol(instance, arguments, site)
+        called = self.method_of(instance, "__call__")
+        if isinstance(called, Function):
+            return self.call_with(called, arguments, site)
+        return self.unresolved_call(arguments, site, instance.cls)
+
+    def _call_symbol(self, symbol: Instance, arguments: Arguments, site: Site) -> Abstract:
+        flows = tuple(
+            dict.fromkeys(
+                f
+                for v in arguments.values()
+                if (f := self.as_flow(v, site)) is not None
+            )
+        )
+        others = [v for v in arguments.values() if self.training_objects(v)]
+        if any(not (isinstance(v, Instance) and v.kind is ObjectKind.SYMBOL) for v in others):
+            self.escape(arguments.values(), site, ".".join(symbol.names[:1]))
+        if not flows:
+            return self.new_symbol(f"{symbol.names[0]}()" if symbol.names else "", site)
+        symbol.methods.add("<called>")
+        output = self.new_flow("<unknown>", flows, source=symbol, site=site)
+        if self.forward_depth == 0:
+            self.emit(EventKind.FORWARD, site, target=symbol, flow=output.flow)
+        return output
+
+    def call_module(self, module: Instance, arguments: Arguments, site: Site) -> Abstract:
+        """Apply a module: walk its forward when it is the project's."""
+        outermost = self.forward_depth == 0
+        self.forward_depth += 1
+        try:
+            result = self._forward(module, arguments, site)
+        finally:
+            self.forward_depth -= 1
+        if outermost:
+            output = self.as_flow(result.items[0] if isinstance(result, Seq) and result.items else result, site)
+            self.emit(EventKind.FORWARD, site, target=module, flow=output)
+        return result
+
+    def _forward(self, module: Instance, arguments: Arguments, site: Site) -> Abstract:
+        forward = self.method_of(module, "forward") if module.klass is not None else None
+        if isinstance(forward, Function):
+            result = self.call_with(forward, arguments, site)
+            if module.forward is None:
+                self._remember_forward(module, arguments, result, site)
+            return result
+        return self.call_layer(module, arguments, site)
+
+    def _remember_forward(
+        self, module: Instance, arguments: Arguments, result: Abstract, site: Site
+    ) -> None:
+        inputs = tuple(f for f in (self.as_flow(v, site) for v in arguments.values()) if f is not None)
+        results = result.items if isinstance(result, Seq) else [result]
+        outputs = tuple(f for f in (self.as_flow(v, site) for v in results) if f is not None)
+        module.forward = ForwardResult(inputs, outputs, bool(outputs))
+
+
+def end_returns(nodes: list[NodeDraft], inside_loop: bool) -> list[NodeDraft]:
+    """A function's ``return`` ends the function, not the loop that calls it."""
+    for node in nodes:
+        if isinstance(node, BranchDraft):
+            for arm in node.arms:
+                if arm.ends == "return":
+                    arm.ends = "break" if inside_loop else None
+                end_returns(arm.body, inside_loop)
+        elif isinstance(node, LoopDraft):
+            end_returns(node.body, inside_loop=True)
+    return nodes

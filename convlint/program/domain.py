@@ -1,0 +1,278 @@
+"""Abstract values: what the interpreter knows of a value while it walks the program.
+
+These live only during extraction; ``convlint.program.export`` turns them into facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from convlint.program.facts import ObjectKind, Origin, Scalar
+
+if TYPE_CHECKING:
+    import libcst as cst
+
+    from convlint.program.index import SourceModule
+
+
+class Abstract:
+    """Base of all abstract values."""
+
+    __slots__ = ()
+
+
+class Unknown(Abstract):
+    """Nothing is known."""
+
+    __slots__ = ()
+
+
+UNKNOWN = Unknown()
+
+
+@dataclass(slots=True, eq=False)
+class Const(Abstract):
+    """A constant. ``certain`` is false for defaults a user can override from outside."""
+
+    value: Scalar
+    origin: Origin | None = None
+    certain: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Choice(Abstract):
+    """One of a few values, by the branch taken."""
+
+    options: tuple[Abstract, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Seq(Abstract):
+    """A list, tuple or set. ``complete`` is false when it may hold more than ``items``."""
+
+    kind: str
+    items: list[Abstract]
+    complete: bool = True
+    node: Site | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Map(Abstract):
+    """A dict with constant keys."""
+
+    items: dict[Scalar, Abstract]
+    complete: bool = True
+    node: Site | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Site:
+    """A syntax node of a module; its position is computed only when a fact needs it."""
+
+    module: SourceModule
+    node: cst.CSTNode
+
+
+@dataclass(slots=True, eq=False)
+class Argument:
+    """A call argument: its value and where it is written (None for library defaults)."""
+
+    value: Abstract
+    site: Site | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Instance(Abstract):
+    """An object on the abstract heap; ``id`` is its number in the facts."""
+
+    id: int
+    kind: ObjectKind
+    cls: str
+    site: Site
+    args: dict[str, Argument] = field(default_factory=dict)
+    attributes: dict[str, Abstract] = field(default_factory=dict)
+    children: dict[str, Instance] = field(default_factory=dict)
+    klass: Class | None = None
+    bases: tuple[str, ...] = ()
+    names: list[str] = field(default_factory=list)
+    methods: set[str] = field(default_factory=set)
+    """Names of the methods called on it: what kind of thing a symbol is."""
+    escaped: bool = False
+    same_as: Instance | None = None
+    """The object that takes this one's place when a branch decides between the two."""
+    loops: int = 0
+    parent: Instance | None = None
+    complete: bool = True
+    forward: ForwardResult | None = None
+
+    @property
+    def is_module(self) -> bool:
+        """Whether this holds parameters like a torch.nn.Module."""
+        return self.kind in (ObjectKind.MODEL, ObjectKind.LAYER)
+
+
+@dataclass(slots=True, eq=False)
+class ForwardResult:
+    """What one analysed call of a module's forward received and returned."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    known: bool
+
+
+@dataclass(slots=True, eq=False)
+class Tensor(Abstract):
+    """A tensor or array: a node of the data-flow graph."""
+
+    flow: int
+
+
+@dataclass(slots=True, eq=False)
+class Parameters(Abstract):
+    """The parameters of some modules (``model.parameters()``), or one of them.
+
+    ``owners`` is None when part of it could not be resolved. ``single`` is true for one
+    parameter drawn from it; ``attribute`` names it (``weight``) when known.
+    """
+
+    owners: tuple[Instance, ...]
+    resolved: bool = True
+    single: bool = False
+    attribute: str = ""
+    named: bool = False
+    view: str = ""
+    """``data`` or ``grad`` when it stands for that view of the parameter."""
+
+
+@dataclass(slots=True, eq=False)
+class ParameterGroups(Abstract):
+    """``optimizer.param_groups`` or, when ``single``, one group of it."""
+
+    optimizer: Instance
+    single: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Layers(Abstract):
+    """Modules of one class met while iterating ``model.modules()``, treated together."""
+
+    instances: tuple[Instance, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Library(Abstract):
+    """Something of a library, by canonical qualified name."""
+
+    name: str
+
+
+@dataclass(slots=True, eq=False)
+class LibraryMethod(Abstract):
+    """A method of a library object, tensor or other abstract value."""
+
+    receiver: Abstract
+    name: str
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """A namespace: a module's, a function call's, a class body's."""
+
+    names: dict[str, Abstract]
+    module: SourceModule
+    parent: Scope | None = None
+    function: str = ""
+    returns: list[Abstract] = field(default_factory=list)
+    globals: set[str] = field(default_factory=set)
+    self_class: Class | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Function(Abstract):
+    """A function, method or lambda of the project."""
+
+    node: cst.FunctionDef | cst.Lambda
+    scope: Scope
+    name: str
+    owner: Class | None = None
+    bound: Abstract | None = None
+    decorators: tuple[str, ...] = ()
+    options: dict[str, Abstract] = field(default_factory=dict)
+    """Defaults given by decorators (click, typer)."""
+
+
+@dataclass(slots=True, eq=False)
+class Class(Abstract):
+    """A class of the project. ``lineage`` holds the qualified names of all library ancestors."""
+
+    node: cst.ClassDef
+    scope: Scope
+    name: str
+    bases: tuple[Abstract, ...]
+    members: dict[str, Abstract]
+    lineage: frozenset[str]
+    resolved: bool
+    decorators: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    """Annotated names of the body in order: the parameters of a dataclass."""
+
+
+@dataclass(slots=True, eq=False)
+class ProjectModule(Abstract):
+    """An imported module of the project."""
+
+    scope: Scope
+
+
+@dataclass(slots=True, eq=False)
+class LoopRange(Abstract):
+    """``range(...)``: ``trips`` is the number of iterations when known."""
+
+    trips: Abstract
+    values: range | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Iterated(Abstract):
+    """``enumerate(x)``, ``zip(x, y)``, ``iter(x)``, ``tqdm(x)``, ``x.items()`` over ``sources``."""
+
+    kind: str
+    sources: tuple[Abstract, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Arguments:
+    """The arguments of one call. ``complete`` is false after an unresolved ``*`` or ``**``."""
+
+    positional: list[Argument] = field(default_factory=list)
+    keywords: dict[str, Argument] = field(default_factory=dict)
+    complete: bool = True
+
+    def values(self) -> tuple[Abstract, ...]:
+        """Every argument's value."""
+        return tuple(a.value for a in (*self.positional, *self.keywords.values()))
+
+    def get(self, position: int, keyword: str) -> Abstract | None:
+        """The argument given at ``position`` or as ``keyword``; None when not given."""
+        if keyword in self.keywords:
+            return self.keywords[keyword].value
+        if position < len(self.positional):
+            return self.positional[position].value
+        return None
+
+
+@dataclass(slots=True, eq=False)
+class Partial(Abstract):
+    """``functools.partial(callee, ...)``."""
+
+    callee: Abstract
+    arguments: Arguments
+
+
+@dataclass(slots=True, eq=False)
+class Super(Abstract):
+    """``super()`` inside a method of ``owner`` on ``bound``."""
+
+    owner: Class
+    bound: Abstract

@@ -1,0 +1,387 @@
+"""From the interpreter's drafts to facts: places computed, objects numbered, noise dropped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.program.domain import (
+    Abstract,
+    Argument,
+    Choice,
+    Class,
+    Const,
+    Function,
+    Instance,
+    Library,
+    Map,
+    Parameters,
+    Seq,
+    Site,
+    Tensor,
+)
+from convlint.program.facts import (
+    UNKNOWN,
+    Arm,
+    Branch,
+    Call,
+    Entry,
+    Event,
+    EventKind,
+    Flow,
+    Initialisation,
+    Loop,
+    LossCall,
+    Model,
+    Node,
+    Object,
+    ObjectKind,
+    PlainList,
+    TrainingProgram,
+    Value,
+)
+from convlint.program.state import (
+    BranchDraft,
+    EventDraft,
+    LoopDraft,
+    NodeDraft,
+)
+
+if TYPE_CHECKING:
+    from convlint.findings import Location
+    from convlint.program.extract import Interpreter
+    from convlint.program.index import SourceModule
+
+_DEEPEST_VALUE = 4
+
+_OPTIMIZER_METHODS = frozenset({"zero_grad", "param_groups", "add_param_group"})
+_SCHEDULER_METHODS = frozenset({"get_last_lr", "get_lr"})
+_SCALER_METHODS = frozenset({"scale", "unscale_"})
+_MODULE_METHODS = frozenset(
+    {"parameters", "named_parameters", "train", "eval", "modules", "load_state_dict", "<module>"}
+)
+
+
+def symbol_kind(symbol: Instance) -> ObjectKind:
+    """What a symbol is, by the methods called on it."""
+    methods = symbol.methods
+    if methods & _SCALER_METHODS:
+        return ObjectKind.SCALER
+    if methods & _MODULE_METHODS:
+        return ObjectKind.MODEL
+    if methods & _OPTIMIZER_METHODS:
+        return ObjectKind.OPTIMIZER
+    if methods & _SCHEDULER_METHODS:
+        return ObjectKind.SCHEDULER
+    return ObjectKind.SYMBOL
+
+
+class Exporter:
+    """Turns one finished walk into a ``TrainingProgram``."""
+
+    def __init__(self, walk: Interpreter, module: SourceModule) -> None:
+        self._walk = walk
+        self._module = module
+        self._training_symbols = frozenset(
+            i.id
+            for i in walk.instances
+            if i.kind is ObjectKind.SYMBOL and symbol_kind(i) is not ObjectKind.SYMBOL
+        )
+
+    def program(self, role: str) -> TrainingProgram:
+        """The facts."""
+        walk = self._walk
+        return TrainingProgram(
+            path=self._module.path,
+            role=role,
+            managed=tuple(walk.managed),
+            objects=tuple(self._object(i) for i in walk.instances),
+            flows=tuple(
+                Flow(
+                    f.id,
+                    f.op,
+                    f.inputs,
+                    self._arguments(f.args),
+                    f.layer.id if f.layer is not None else None,
+                    f.source.id if f.source is not None else None,
+                    f.index,
+                    f.name,
+                    self._place(f.site),
+                    f.detached,
+                )
+                for f in walk.flows
+            ),
+            models=tuple(self._models()),
+            entries=tuple(
+                Entry(e.name, self._place_of(e.site), self._nodes(e.body), e.standalone)
+                for e in walk.entries
+            ),
+            initialisations=tuple(
+                Initialisation(
+                    i.name,
+                    self._place_of(i.site),
+                    tuple(layer.id for layer in i.layers),
+                    i.classes,
+                    i.parameter,
+                    self._arguments(i.args),
+                    order,
+                )
+                for order, i in enumerate(walk.initialisations)
+            ),
+            losses=tuple(
+                LossCall(
+                    c.name,
+                    self._place_of(c.site),
+                    c.input,
+                    c.target,
+                    self._arguments(c.args),
+                    c.object.id if c.object is not None else None,
+                    c.flow,
+                    c.context,
+                    c.loops,
+                )
+                for c in walk.losses
+            ),
+            calls=tuple(
+                Call(
+                    c.name,
+                    self._place_of(c.site),
+                    self._arguments(c.args),
+                    self._value(c.result),
+                    c.receiver.id if c.receiver is not None else None,
+                    c.context,
+                    c.loops,
+                    c.function,
+                )
+                for c in walk.calls
+            ),
+            problems=tuple(walk.problems),
+        )
+
+    # Places and values.
+
+    def _place(self, site: Site | None) -> Location | None:
+        return self._place_of(site) if site is not None else None
+
+    def _place_of(self, site: Site) -> Location:
+        return site.module.positions.of(site.node)
+
+    def _arguments(self, arguments: dict[str, Argument]) -> dict[str, Value]:
+        return {name: self._value(a.value, a.site) for name, a in arguments.items()}
+
+    def _value(self, value: Abstract, site: Site | None = None, depth: int = 0) -> Value:
+        location = self._place(site)
+        if isinstance(value, Const):
+            return Value(candidates=(value.value,), origin=value.origin, location=location)
+        if isinstance(value, Choice):
+            return self._choice(value, location)
+        if isinstance(value, Instance):
+            return Value(object=value.id, location=location)
+        if isinstance(value, Tensor):
+            return Value(flow=value.flow, location=location)
+        if isinstance(value, Library):
+            return Value(name=value.name, location=location)
+        if isinstance(value, (Function, Class)):
+            name = f"{value.scope.module.name}.{value.name}"
+            return Value(name=name, project=True, location=location)
+        if isinstance(value, Parameters) and len(value.owners) == 1:
+            return Value(object=value.owners[0].id, name="parameters", location=location)
+        if depth < _DEEPEST_VALUE and isinstance(value, Seq) and value.complete:
+            items = tuple(self._value(item, None, depth + 1) for item in value.items)
+            return Value(items=items, location=location)
+        if depth < _DEEPEST_VALUE and isinstance(value, Map) and value.complete:
+            items = tuple(self._value(item, None, depth + 1) for item in value.items.values())
+            return Value(items=items, keys=tuple(value.items), location=location)
+        return Value(location=location) if location is not None else UNKNOWN
+
+    def _choice(self, value: Choice, location: Location | None) -> Value:
+        constants = [o for o in value.options if isinstance(o, Const)]
+        if len(constants) == len(value.options):
+            return Value(candidates=tuple(c.value for c in constants), origin=constants[0].origin, location=location)
+        instances = {(o.same_as or o).id for o in value.options if isinstance(o, Instance)}
+        if len(instances) == 1 and not any(isinstance(o, Tensor) for o in value.options):
+            return Value(object=instances.pop(), location=location)
+        return Value(location=location)
+
+    # Objects.
+
+    def _object(self, instance: Instance) -> Object:
+        kind = symbol_kind(instance) if instance.kind is ObjectKind.SYMBOL else instance.kind
+        parameters: tuple[int, ...] | None = None
+        if instance.kind is ObjectKind.OPTIMIZER:
+            given = instance.args.get("params") or instance.args.get("0")
+            if given is not None and "param_groups" not in instance.args:
+                owners, resolved = self._walk.parameter_owners(given.value)
+                parameters = tuple((o.same_as or o).id for o in owners) if resolved else None
+        return Object(
+            id=instance.id,
+            kind=kind,
+            cls=instance.cls,
+            location=self._place_of(instance.site),
+            args=self._arguments(instance.args),
+            names=tuple(instance.names),
+            bases=instance.bases,
+            children={name: child.id for name, child in instance.children.items()},
+            attributes={
+                name: self._value(value)
+                for name, value in instance.attributes.items()
+                if not name.startswith("<") and instance.kind is not ObjectKind.SYMBOL
+            },
+            parameters_of=parameters,
+            escaped=instance.escaped,
+            context=("loop",) * instance.loops,
+            same_as=instance.same_as.id if instance.same_as is not None else None,
+            symbolic=instance.kind is ObjectKind.SYMBOL,
+            complete=instance.complete,
+        )
+
+    def _models(self) -> list[Model]:
+        models: list[Model] = []
+        for instance in self._walk.instances:
+            bare = instance.cls == "torch.nn.Sequential"
+            if instance.parent is not None or not (instance.kind is ObjectKind.MODEL or bare):
+                continue
+            members = self._walk.modules_of(instance)
+            layers = [
+                m.id
+                for m in members
+                if m.kind is ObjectKind.LAYER and not m.cls.startswith("torch.nn.Module") and m.cls != "torch.nn.Sequential"
+            ]
+            forward = instance.forward
+            models.append(
+                Model(
+                    object=instance.id,
+                    cls=instance.cls,
+                    location=self._class_place(instance),
+                    layers=tuple(layers),
+                    inputs=forward.inputs if forward is not None else (),
+                    outputs=forward.outputs if forward is not None else (),
+                    forward_known=bare or (forward is not None and forward.known),
+                    complete=all(m.complete for m in members),
+                    bases=instance.bases,
+                    plain_lists=self._plain_lists(members),
+                )
+            )
+        return models
+
+    def _class_place(self, instance: Instance) -> Location:
+        if instance.klass is not None:
+            return self._place_of(Site(instance.klass.scope.module, instance.klass.node.name))
+        return self._place_of(instance.site)
+
+    def _plain_lists(self, members: list[Instance]) -> tuple[PlainList, ...]:
+        found: list[PlainList] = []
+        for draft in self._walk.plain_lists:
+            if draft.owner not in members or not draft.holds:
+                continue
+            registered = {m for member in members for m in member.children.values()}
+            later = bool(draft.layers) and all(layer in registered for layer in draft.layers)
+            found.append(
+                PlainList(
+                    draft.attribute,
+                    draft.container,
+                    draft.holds,
+                    self._place_of(draft.site),
+                    tuple(layer.id for layer in draft.layers),
+                    registered_later=later,
+                )
+            )
+        return tuple(found)
+
+    # Events.
+
+    def _nodes(self, drafts: list[NodeDraft]) -> tuple[Node, ...]:
+        nodes: list[Node] = []
+        for draft in drafts:
+            node = self._node(draft)
+            if node is not None:
+                nodes.append(node)
+        return tuple(nodes)
+
+    def _node(self, draft: NodeDraft) -> Node | None:
+        if isinstance(draft, EventDraft):
+            return self._event(draft)
+        if isinstance(draft, BranchDraft):
+            arms = tuple(Arm(self._nodes(a.body), a.ends) for a in draft.arms)
+            if not any(a.body or a.ends for a in arms):
+                return None
+            return Branch(
+                self._place_of(draft.site),
+                arms,
+                draft.condition,
+                draft.modulo,
+                draft.first_iteration,
+                tuple(g.id for g in draft.guards),
+            )
+        body = self._nodes(draft.body)
+        if not body:
+            return None
+        return Loop(
+            draft.id,
+            self._place_of(draft.site),
+            draft.kind,
+            self._value(draft.over),
+            self._value(draft.trips),
+            draft.index,
+            body,
+            incomplete=_has_unknown_call(body),
+        )
+
+    def _event(self, draft: EventDraft) -> Event | None:
+        kind = draft.kind
+        target = draft.target
+        escapes = tuple(
+            e.id
+            for e in draft.escapes
+            if e.kind is not ObjectKind.SYMBOL or e.id in self._training_symbols
+        )
+        if target is not None and target.kind is ObjectKind.SYMBOL:
+            resolved = self._symbol_event(kind, target)
+            if resolved is None:
+                return None
+            if resolved is EventKind.UNKNOWN_CALL and kind is not EventKind.UNKNOWN_CALL:
+                escapes = (*escapes, target.id)
+            kind = resolved
+        if kind is EventKind.UNKNOWN_CALL and not escapes and target is None:
+            return None
+        return Event(
+            kind=kind,
+            location=self._place_of(draft.site),
+            target=target.id if target is not None else None,
+            optimizer=draft.optimizer.id if draft.optimizer is not None else None,
+            over=tuple((o.same_as or o).id for o in draft.over) if draft.over is not None else None,
+            flow=draft.flow,
+            name=draft.name,
+            args=self._arguments(draft.args),
+            flags=draft.flags,
+            context=draft.context,
+            via=tuple(self._place_of(v) for v in draft.via),
+            escapes=escapes,
+        )
+
+    def _symbol_event(self, kind: EventKind, symbol: Instance) -> EventKind | None:
+        """What an event on a symbol is once all its methods are known."""
+        what = symbol_kind(symbol)
+        if kind is EventKind.STEP:
+            if what is ObjectKind.OPTIMIZER:
+                return kind
+            if what is ObjectKind.SCHEDULER:
+                return EventKind.SCHEDULER_STEP
+            return EventKind.UNKNOWN_CALL
+        if kind is EventKind.SCALER_UPDATE and what is not ObjectKind.SCALER:
+            return None
+        if kind is EventKind.UNKNOWN_CALL and what is ObjectKind.SYMBOL:
+            return None
+        return kind
+
+
+def _has_unknown_call(nodes: tuple[Node, ...]) -> bool:
+    for node in nodes:
+        if isinstance(node, Event):
+            if node.kind is EventKind.UNKNOWN_CALL:
+                return True
+        elif isinstance(node, Branch):
+            if any(_has_unknown_call(arm.body) for arm in node.arms):
+                return True
+        elif _has_unknown_call(node.body):
+            return True
+    return False

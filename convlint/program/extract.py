@@ -1,0 +1,225 @@
+"""From source text to ``TrainingProgram``: walk the module, then whatever nobody called."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+import libcst as cst
+
+from convlint.program.domain import (
+    UNKNOWN,
+    Abstract,
+    Argument,
+    Arguments,
+    Class,
+    Const,
+    Function,
+    Instance,
+    Scope,
+    Seq,
+    Site,
+)
+from convlint.program.export import Exporter
+from convlint.program.facts import ObjectKind, TrainingProgram
+from convlint.program.index import ProjectIndex, SourceModule, parse
+from convlint.program.state import BudgetExceeded, EntryDraft
+from convlint.program.statements import Statements
+
+_BUDGET = 60_000
+"""Statements walked per file, callees included; beyond it what was seen so far stands."""
+
+_DEEPEST_PYTHON_STACK = "the code is nested too deeply to follow"
+
+
+class Interpreter(Statements):
+    """Walks one program from every place its execution can start."""
+
+    def __init__(self, index: ProjectIndex, root: Path | None) -> None:
+        super().__init__(index, root, _BUDGET)
+        self._plain_values = {}
+
+    def run(self, module: SourceModule) -> None:
+        """Walk the module's top level, then functions and classes nothing called."""
+        scope = Scope({"__name__": UNKNOWN}, module)
+        self.modules[module] = scope
+        try:
+            self._enter("<module>", module, lambda: self.execute_all(module.tree.body, scope), False)
+            self._walk_uncalled(scope, module)
+        except BudgetExceeded:
+            self.problems.append(f"{module.path}: too large to follow every call; part of it was not looked at")
+        except RecursionError:
+            self.problems.append(f"{module.path}: {_DEEPEST_PYTHON_STACK}")
+
+    def _enter(self, name: str, module: SourceModule, walk: object, standalone: bool) -> None:
+        assert callable(walk)
+        site = Site(module, module.tree)
+        self._reset()
+        try:
+            walk()
+        finally:
+            if self.block:
+                self.entries.append(EntryDraft(name, site, self.block, standalone))
+            self._reset()
+
+    def _reset(self) -> None:
+        self.block = []
+        self.context = []
+        self.via = []
+        self.loops = []
+        self.forward_depth = 0
+        self.class_guards = []
+        self.call_stack = []
+        self._trail.clear()
+
+    def _walk_uncalled(self, scope: Scope, module: SourceModule) -> None:
+        called = _called_names(module.tree)
+        functions = [
+            v for v in scope.names.values() if isinstance(v, Function) and v.scope.module is module
+        ]
+        classes = [v for v in scope.names.values() if isinstance(v, Class) and v.scope.module is module]
+        made = {i.klass for i in self.instances if i.klass is not None}
+        for klass in classes:
+            if klass not in made:
+                self._walk_class(klass, called)
+        for instance in list(self.instances):
+            if instance.klass in classes and instance.kind is ObjectKind.MODEL and instance.forward is None:
+                self._apply_alone(instance)
+        for wanted in (False, True):
+            for function in functions:
+                is_called = function.name in called
+                if is_called is wanted and id(function.node) not in self.walked_functions:
+                    self._walk_function(function)
+
+    def _walk_function(self, function: Function) -> None:
+        module = function.scope.module
+        site = Site(module, function.node)
+        self._enter(
+            function.name, module, lambda: self.call_with(function, Arguments(), site), True
+        )
+
+    def _walk_class(self, klass: Class, called: frozenset[str]) -> None:
+        module = klass.scope.module
+        site = Site(module, klass.node)
+        made: list[Abstract] = []
+        self._enter(
+            f"{klass.name}()", module, lambda: made.append(self.instantiate(klass, Arguments(), site)), True
+        )
+        instance = made[0] if made else UNKNOWN
+        if not isinstance(instance, Instance):
+            return
+        if instance.kind is ObjectKind.MODEL:
+            self._apply_alone(instance)
+        methods = [m for c in self.lineage(klass) for m in c.members.values() if isinstance(m, Function)]
+        for wanted in (False, True):
+            for method in methods:
+                if method.name.startswith("__") or id(method.node) in self.walked_functions:
+                    continue
+                if (method.name in called) is wanted:
+                    self._walk_method(instance, method)
+
+    def _walk_method(self, instance: Instance, method: Function) -> None:
+        bound = self.method_of(instance, method.name)
+        if not isinstance(bound, Function):
+            return
+        module = method.scope.module
+        owner = instance.cls.rpartition(".")[2]
+        self._enter(
+            f"{owner}.{method.name}",
+            module,
+            lambda: self.call_with(bound, Arguments(), Site(module, method.node)),
+            True,
+        )
+
+    def _apply_alone(self, instance: Instance) -> None:
+        """Walk a model's forward on unknown inputs."""
+        forward = self.method_of(instance, "forward")
+        if not isinstance(forward, Function) or forward.scope.module is not instance.site.module:
+            if not isinstance(forward, Function):
+                return
+        module = forward.scope.module
+        parameters = [*forward.node.params.posonly_params, *forward.node.params.params][1:]
+        arguments = Arguments()
+        for parameter in parameters:
+            if parameter.default is not None:
+                break
+            site = Site(module, parameter)
+            arguments.positional.append(Argument(self.new_flow("<input>", site=site), site))
+        self._enter(
+            f"{instance.cls.rpartition('.')[2]}.forward",
+            module,
+            lambda: self.call_module(instance, arguments, Site(module, forward.node)),
+            True,
+        )
+
+    def resolve_plain_lists(self) -> None:
+        """Decide, once everything is known, which plain containers hold modules."""
+        for draft in self.plain_lists:
+            value, items = self._plain_values.get(id(draft), (Seq("list", []), []))
+            current = list(value.items.values()) if not isinstance(value, Seq) else value.items
+            layers = tuple(dict.fromkeys(self._modules_within(current)))
+            draft.layers = layers
+            draft.holds = "modules" if layers else "parameters" if self._has_parameter(current) else ""
+            del items
+
+    def _modules_within(self, values: list[Abstract], depth: int = 0) -> list[Instance]:
+        found: list[Instance] = []
+        for value in values:
+            if isinstance(value, Instance) and value.is_module:
+                found.append(value)
+            elif isinstance(value, Seq) and depth < 2:
+                found += self._modules_within(value.items, depth + 1)
+        return found
+
+    def _has_parameter(self, values: list[Abstract]) -> bool:
+        from convlint.program.domain import Tensor
+
+        return any(isinstance(v, Tensor) and self.flows[v.flow].op == "<parameter>" for v in values)
+
+
+def _called_names(tree: cst.Module) -> frozenset[str]:
+    """Names that occur as ``name(...)`` or ``x.name(...)`` anywhere in the file."""
+    names: set[str] = set()
+    stack: list[cst.CSTNode] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, cst.Call):
+            if isinstance(node.func, cst.Name):
+                names.add(node.func.value)
+            elif isinstance(node.func, cst.Attribute):
+                names.add(node.func.attr.value)
+        if isinstance(node, (cst.BaseParenthesizableWhitespace, cst.TrailingWhitespace, cst.Name)):
+            continue
+        stack.extend(node.children)
+    return frozenset(names)
+
+
+def extract_program(
+    source: str,
+    path: str,
+    *,
+    project_root: Path | None = None,
+    index: ProjectIndex | None = None,
+) -> TrainingProgram:
+    """Extract the facts of one file.
+
+    ``path`` is how findings name the file; when it exists on disk, its imports are followed into
+    other files of the project, up to ``project_root`` (by default the nearest folder with a
+    ``pyproject.toml``, ``setup.py``, ``setup.cfg`` or ``.git``). Pass the same ``index`` for the files of one run
+    to parse shared modules once.
+
+    Raises SourceSyntaxError when the file cannot be parsed.
+    """
+    tree = parse(source, path)
+    file = Path(path)
+    module = SourceModule(path, tree, file.resolve() if file.is_file() else None)
+    interpreter = Interpreter(index or ProjectIndex(), project_root)
+    interpreter.run(module)
+    interpreter.resolve_plain_lists()
+    return Exporter(interpreter, module).program(_role(path))
+
+
+def _role(path: str) -> str:
+    pure = PurePath(path)
+    if pure.name.startswith("test_") or pure.name == "conftest.py" or "tests" in pure.parts:
+        return "test"
+    return "script"

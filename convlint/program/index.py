@@ -1,0 +1,130 @@
+"""The project around a file: which of its imports are files of the same project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import libcst as cst
+
+from convlint.program.libraries.kinds import ML_ROOTS
+from convlint.program.positions import Positions
+
+_LARGEST_IMPORTED_FILE = 400_000
+"""Bytes; larger modules (generated tables) are not looked into."""
+
+_ROOT_MARKERS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
+
+
+class SourceSyntaxError(Exception):
+    """A file that cannot be parsed: ``path``, ``line`` and ``column`` (from 1), ``message``."""
+
+    def __init__(self, path: str, line: int, column: int, message: str) -> None:
+        super().__init__(f"{path}:{line}:{column}: cannot parse: {message}")
+        self.path = path
+        self.line = line
+        self.column = column
+        self.message = message
+
+
+class SourceModule:
+    """One parsed file of the project. ``path`` is how the user named it."""
+
+    def __init__(self, path: str, tree: cst.Module, file: Path | None) -> None:
+        self.path = path
+        self.tree = tree
+        self.file = file
+        self.positions = Positions(tree, path)
+        self.is_package = file is not None and file.name == "__init__.py"
+
+    @property
+    def name(self) -> str:
+        """The module's short name, used to qualify its classes and functions."""
+        if self.file is None:
+            return Path(self.path).stem
+        return self.file.parent.name if self.is_package else self.file.stem
+
+
+def parse(source: str, path: str) -> cst.Module:
+    """Parse a file. Raises SourceSyntaxError with the place of the first error."""
+    try:
+        return cst.parse_module(source)
+    except cst.ParserSyntaxError as error:
+        line, column, message = _first_error(source, error)
+        raise SourceSyntaxError(path, line, column, message) from None
+    except (RecursionError, ValueError) as error:
+        raise SourceSyntaxError(path, 1, 1, str(error) or "nested too deeply") from None
+
+
+def _first_error(source: str, error: cst.ParserSyntaxError) -> tuple[int, int, str]:
+    """Python's own parser names the cause (``unmatched ')'``) better than libcst does."""
+    try:
+        compile(source, "<source>", "exec", dont_inherit=True)
+    except SyntaxError as better:
+        return better.lineno or 1, max(better.offset or 1, 1), better.msg
+    except (ValueError, RecursionError, MemoryError):
+        pass
+    reason = error.message.splitlines()[0] if error.message else "invalid syntax"
+    return error.editor_line, error.editor_column, reason
+
+
+class ProjectIndex:
+    """Finds and parses the project's modules; a parse is shared by all files of a run."""
+
+    def __init__(self) -> None:
+        self._modules: dict[Path, SourceModule | None] = {}
+        self._resolved: dict[tuple[Path, str], Path | None] = {}
+
+    def load(self, file: Path) -> SourceModule | None:
+        """The parsed module, or None when it cannot be read or parsed."""
+        if file not in self._modules:
+            self._modules[file] = self._read(file)
+        return self._modules[file]
+
+    def _read(self, file: Path) -> SourceModule | None:
+        try:
+            if file.stat().st_size > _LARGEST_IMPORTED_FILE:
+                return None
+            source = file.read_text(encoding="utf-8")
+            return SourceModule(_display(file), parse(source, str(file)), file)
+        except (OSError, UnicodeDecodeError, SourceSyntaxError):
+            return None
+
+    def resolve(self, name: str, level: int, importer: Path, root: Path | None) -> Path | None:
+        """The file of module ``name`` as imported (``level`` leading dots) by ``importer``."""
+        if level:
+            base = importer.parent
+            for _ in range(level - 1):
+                base = base.parent
+            return _module_file(base, name)
+        if name.partition(".")[0] in ML_ROOTS:
+            return None
+        key = (importer.parent, name)
+        if key not in self._resolved:
+            self._resolved[key] = self._search(name, importer, root)
+        return self._resolved[key]
+
+    def _search(self, name: str, importer: Path, root: Path | None) -> Path | None:
+        for folder in (importer.parent, *importer.parent.parents):
+            found = _module_file(folder, name) or _module_file(folder / "src", name)
+            if found is not None and found != importer:
+                return found
+            if folder == root or any((folder / marker).exists() for marker in _ROOT_MARKERS):
+                return None
+        return None
+
+
+def _module_file(base: Path, name: str) -> Path | None:
+    target = base.joinpath(*name.split(".")) if name else base
+    package = target / "__init__.py"
+    if package.is_file():
+        return package
+    module = target.with_name(target.name + ".py") if name else None
+    return module if module is not None and module.is_file() else None
+
+
+def _display(file: Path) -> str:
+    """The path relative to the working directory when it lies below it."""
+    try:
+        return str(file.relative_to(Path.cwd()))
+    except ValueError:
+        return str(file)

@@ -1,0 +1,500 @@
+"""Methods of library objects, tensors, parameters and containers: where most events come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from convlint.program.command_line import add_argument, parsed_arguments
+from convlint.program.domain import (
+    UNKNOWN,
+    Abstract,
+    Argument,
+    Arguments,
+    Choice,
+    Const,
+    Function,
+    Instance,
+    Iterated,
+    Layers,
+    Library,
+    Map,
+    ParameterGroups,
+    Parameters,
+    Scope,
+    Seq,
+    Site,
+    Tensor,
+)
+from convlint.program.facts import EventKind, ObjectKind
+from convlint.program.libraries.operations import (
+    DETACHING,
+    NOT_DIFFERENTIABLE,
+    SIZE_METHODS,
+    operation,
+)
+from convlint.program.library_calls import LibraryCalls
+
+_SAME_MODULE = frozenset(
+    {
+        "to", "cuda", "cpu", "half", "float", "double", "bfloat16", "type", "requires_grad_",
+        "share_memory", "compile", "to_empty", "xpu", "npu", "mps",
+    }
+)  # fmt: skip
+_IN_PLACE_INITIALISERS = frozenset({"normal_", "uniform_", "fill_", "zero_", "xavier_", "trunc_normal_"})
+_IN_PLACE_UPDATES = frozenset(
+    {"add_", "sub_", "mul_", "div_", "copy_", "addcdiv_", "addcmul_", "lerp_", "set_"}
+)
+_CLIPPING = frozenset({"clamp_", "clip_", "mul_", "div_", "clamp_min_", "clamp_max_"})
+_QUIET_PREFIXES = ("save", "load", "print", "log", "add_", "get_", "set_", "is_", "num_", "format")
+
+
+class LibraryMethods(LibraryCalls):
+    """Method calls whose receiver is not a project object with that method."""
+
+    def library_method(
+        self, receiver: Abstract, name: str, arguments: Arguments, site: Site, scope: Scope
+    ) -> Abstract:
+        """``receiver.name(...)``."""
+        if isinstance(receiver, Tensor):
+            return self._tensor_method(receiver, name, arguments, site)
+        if isinstance(receiver, Instance):
+            receiver.methods.add(name)
+            handler = _BY_KIND.get(receiver.kind, LibraryMethods._other_method)
+            return handler(self, receiver, name, arguments, site)
+        if isinstance(receiver, Parameters):
+            return self._parameter_method(receiver, name, arguments, site)
+        if isinstance(receiver, Layers):
+            return self._layers_method(receiver, name, site)
+        if isinstance(receiver, Seq):
+            return self._sequence_method(receiver, name, arguments, site)
+        if isinstance(receiver, Map):
+            return self._mapping_method(receiver, name, arguments, site)
+        if isinstance(receiver, Const):
+            return _constant_method(receiver, name, arguments)
+        if isinstance(receiver, Iterated) and name == "__next__":
+            return self.element_of(receiver, site)
+        return UNKNOWN
+
+    # Tensors.
+
+    def _tensor_method(self, tensor: Tensor, name: str, arguments: Arguments, site: Site) -> Abstract:
+        if name == "backward":
+            return self._backward_on(tensor.flow, arguments, site)
+        if name in SIZE_METHODS or name == "item" or name == "tolist":
+            return UNKNOWN
+        if name in ("register_hook", "retain_grad", "requires_grad_"):
+            return tensor
+        inputs = [tensor.flow]
+        inputs += [f for v in arguments.values() if (f := self.as_flow(v, site)) is not None]
+        args = {
+            k: a
+            for k, a in self.named_arguments(f"torch.Tensor.{name}", arguments).items()
+            if not isinstance(a.value, Tensor)
+        }
+        return self.new_flow(
+            operation(name),
+            tuple(dict.fromkeys(inputs)),
+            args=args,
+            name=f"torch.Tensor.{name}",
+            site=site,
+            detached=name in DETACHING or name in NOT_DIFFERENTIABLE,
+        )
+
+    def _backward_on(self, flow: int | None, arguments: Arguments, site: Site) -> Abstract:
+        flags = []
+        if flow is not None and self.flows[flow].op == "scaled":
+            flags.append("scaled")
+        for flag in ("retain_graph", "create_graph"):
+            value = arguments.keywords.get(flag)
+            if value is not None and isinstance(value.value, Const) and value.value.value is True:
+                flags.append(flag)
+        self.emit(EventKind.BACKWARD, site, flow=flow, flags=tuple(flags))
+        return Const(None)
+
+    # Objects by kind.
+
+    def _optimizer_method(self, optimizer: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+        leader = optimizer.same_as or optimizer
+        if name == "zero_grad":
+            self.emit(EventKind.ZERO_GRAD, site, target=leader, name=name)
+        elif name == "step":
+            closure = arguments.get(0, "closure")
+            if isinstance(closure, Function):
+                self.call_function(closure, [], {}, site)
+            flags = ("closure",) if closure is not None and not _is_none(closure) else ()
+            self.emit(EventKind.STEP, site, target=leader, flags=flags)
+        elif name == "add_param_group":
+            optimizer.args["param_groups"] = Argument(UNKNOWN, site)
+        elif name in ("train", "eval"):
+            return Const(None)
+        return UNKNOWN
+
+    def _scheduler_method(self, scheduler: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+        if name in ("step", "step_update"):
+            leader = scheduler.same_as or scheduler
+            self.emit(
+                EventKind.SCHEDULER_STEP,
+                site,
+                target=leader,
+                name=name,
+                args={str(i): a for i, a in enumerate(arguments.positional)},
+            )
+        return UNKNOWN
+
+    def _scaler_method(self, scaler: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+        leader = scaler.same_as or scaler
+        first = arguments.positional[0].value if arguments.positional else UNKNOWN
+        if name == "scale":
+            flow = self.as_flow(first, site)
+            return self.new_flow("scaled", (flow,) if flow is not None else (), source=leader, site=site)
+        optimizer = self.training_object(first)
+        if name == "unscale_":
+            self.emit(EventKind.UNSCALE, site, target=leader, optimizer=optimizer)
+        elif name == "step":
+            self.emit(EventKind.SCALER_STEP, site, target=leader, optimizer=optimizer)
+        elif name == "update":
+            self.emit(EventKind.SCALER_UPDATE, site, target=leader)
+        return UNKNOWN
+
+    def training_object(self, value: Abstract) -> Instance | None:
+        """The one optimizer (or symbol) that ``value`` is."""
+        if isinstance(value, Instance):
+            return value.same_as or value
+        if isinstance(value, Choice):
+            found = {id(i.same_as or i): i.same_as or i for i in value.options if isinstance(i, Instance)}
+            return next(iter(found.values())) if len(found) == 1 else None
+        return None
+
+    def _module_method(self, module: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+        leader = module.same_as or module
+        if name in ("parameters", "named_parameters"):
+            return Parameters((leader,), named=name.startswith("named"))
+        if name in ("train", "eval"):
+            self._set_mode(leader, name, arguments, site)
+            return module
+        if name == "zero_grad":
+            self.emit(EventKind.ZERO_GRAD, site, target=leader, over=(leader,), name=name)
+            return Const(None)
+        if name in ("modules", "children", "named_modules"):
+            return Iterated(name, (module,))
+        if name == "named_children":
+            return Iterated("items", (module,))
+        if name in ("items", "values"):
+            return Iterated(name, (module,))
+        if name == "apply":
+            self._apply_function(module, arguments, site)
+            return module
+        if name in ("forward", "__call__"):
+            return self.call_module(module, arguments, site)
+        if name in ("append", "extend", "insert"):
+            return self._grow_container(module, name, arguments)
+        if name in ("add_module", "register_module") and len(arguments.positional) == 2:
+            key, child = (a.value for a in arguments.positional)
+            if isinstance(child, Instance) and child.is_module:
+                self.register_child(
+                    module, str(key.value) if isinstance(key, Const) else f"<{len(module.children)}>", child
+                )
+            return Const(None)
+        if name in ("register_buffer", "register_parameter") and arguments.positional:
+            key = arguments.positional[0].value
+            value = arguments.get(1, "tensor") or arguments.get(1, "param")
+            if isinstance(key, Const) and isinstance(key.value, str) and value is not None:
+                self.write(module.attributes, key.value, value)
+            return Const(None)
+        if name in ("log", "log_dict", "save_hyperparameters"):
+            return Const(None)
+        if name == "manual_backward":
+            loss = arguments.positional[0].value if arguments.positional else UNKNOWN
+            return self._backward_on(self.as_flow(loss, site), arguments, site)
+        if name in _SAME_MODULE:
+            return module
+        if name in ("state_dict", "load_state_dict", "buffers", "named_buffers", "extra_repr"):
+            return UNKNOWN
+        if module.kind is ObjectKind.MODEL and not module.complete:
+            self.escape((module, *arguments.values()), site, name)
+        flows = [f for v in arguments.values() if (f := self.as_flow(v, site)) is not None]
+        return self.new_flow("<unknown>", tuple(flows), layer=module, site=site) if flows else UNKNOWN
+
+    def _set_mode(self, module: Instance, name: str, arguments: Arguments, site: Site) -> None:
+        mode = arguments.get(0, "mode")
+        if name == "train" and isinstance(mode, Const):
+            kind = EventKind.TRAIN_MODE if mode.value else EventKind.EVAL_MODE
+        elif name == "train" and mode is not None:
+            self.emit(EventKind.UNKNOWN_CALL, site, target=module, name="train(mode)")
+            return
+        else:
+            kind = EventKind.TRAIN_MODE if name == "train" else EventKind.EVAL_MODE
+        self.emit(kind, site, target=module)
+
+    def _apply_function(self, module: Instance, arguments: Arguments, site: Site) -> None:
+        function = arguments.get(0, "fn")
+        if isinstance(function, Function):
+            for group in self.grouped_modules(module):
+                argument = group
+                if isinstance(group, Layers) and group.instances[0].klass is not None:
+                    argument = group.instances[0]
+                self.call_function(function, [argument], {}, site)
+
+    def _grow_container(self, module: Instance, name: str, arguments: Arguments) -> Abstract:
+        value = arguments.positional[-1].value if arguments.positional else UNKNOWN
+        if name == "extend":
+            known = self.known_items(value)
+            if known is None:
+                module.complete = False
+            else:
+                self.extend_container(module, known)
+        else:
+            self.extend_container(module, [value])
+        if self.loops:
+            module.complete = False
+        return module
+
+    def _accelerator_method(self, accelerator: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+        values = [a.value for a in arguments.positional]
+        if name in ("prepare", "setup", "setup_dataloaders", "prepare_model", "prepare_optimizer",
+                    "prepare_data_loader", "prepare_scheduler", "unwrap_model", "setup_module"):  # fmt: skip
+            return values[0] if len(values) == 1 else Seq("tuple", values)
+        if name == "backward":
+            flow = next((f for v in values if (f := self.as_flow(v, site)) is not None), None)
+            self.emit(EventKind.BACKWARD, site, flow=flow, flags=("accelerate",))
+            return Const(None)
+        if name in ("clip_grad_norm_", "clip_grad_value_", "clip_gradients"):
+            position = 1 if name == "clip_gradients" else 0
+            owners, resolved = self.parameter_owners(arguments.get(position, "parameters") or UNKNOWN)
+            self.emit(
+                EventKind.CLIP,
+                site,
+                over=owners if resolved else None,
+                name=f"accelerator.{name}",
+                args={str(i): a for i, a in enumerate(arguments.positional)},
+                flags=("accelerate",),
+            )
+            return UNKNOWN
+        if name in ("accumulate", "autocast", "no_sync", "no_backward_sync"):
+            return self.new_instance(ObjectKind.LIBRARY, f"accelerator.{name}", site)
+        if name in ("gather", "gather_for_metrics", "reduce", "pad_across_processes"):
+            flow = self.as_flow(values[0], site) if values else None
+            return self.new_flow(name, (flow,), site=site, detached=True) if flow is not None else UNKNOWN
+        return UNKNOWN
+
+    def _estimator_method(self, estimator: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+        flow = self.as_flow(arguments.positional[0].value, site) if arguments.positional else None
+        if name == "fit":
+            return estimator
+        if name in ("transform", "fit_transform", "inverse_transform", "predict", "predict_proba"):
+            inputs = (flow,) if flow is not None else ()
+            return self.new_flow(name, inputs, source=estimator, name=f"{estimator.cls}.{name}", site=site)
+        return UNKNOWN
+
+    def _symbol_method(self, symbol: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+        values = arguments.values()
+        if name == "backward":
+            return self._backward_on(self.as_flow(symbol, site), arguments, site)
+        if name == "step":
+            return self._symbol_step(symbol, arguments, site)
+        if name == "zero_grad":
+            self.emit(EventKind.ZERO_GRAD, site, target=symbol, name=name)
+            return Const(None)
+        if name in ("train", "eval") and len(values) <= 1:
+            self._set_mode(symbol, name, arguments, site)
+            return symbol
+        if name in ("parameters", "named_parameters"):
+            return Parameters((symbol,), named=name.startswith("named"))
+        if name == "scale" and values and self.as_flow(values[0], site) is not None:
+            return self._scaler_method(symbol, name, arguments, site)
+        if name in ("unscale_", "update"):
+            return self._scaler_method(symbol, name, arguments, site)
+        if name in ("modules", "children", "named_modules"):
+            return Iterated(name, (symbol,))
+        if name == "manual_backward" and values:
+            return self._backward_on(self.as_flow(values[0], site), arguments, site)
+        if name in _SAME_MODULE:
+            return symbol
+        if name in ("clip_grad_norm_", "clip_grad_value_"):
+            return self._accelerator_method(symbol, name, arguments, site)
+        if name == "item":
+            return UNKNOWN
+        if name in ("items", "values", "keys", "append", "format", "join", "state_dict", "apply"):
+            return UNKNOWN
+        if not name.startswith(_QUIET_PREFIXES):
+            self.escape(values, site, name)
+        flow = self.as_flow(symbol, site)
+        inputs = (flow,) if flow is not None else ()
+        return self.new_flow(operation(name), inputs, site=site, name=f"torch.Tensor.{name}", detached=name in DETACHING)
+
+    def _symbol_step(self, symbol: Instance, arguments: Arguments, site: Site) -> Abstract:
+        values = arguments.values()
+        first = values[0] if values else None
+        stepped = self.training_object(first) if first is not None else None
+        if stepped is not None and (
+            stepped.kind is ObjectKind.OPTIMIZER or stepped.methods & {"zero_grad", "param_groups"}
+        ):
+            self.emit(EventKind.SCALER_STEP, site, target=symbol, optimizer=stepped)
+        elif first is None or isinstance(first, Function):
+            if isinstance(first, Function):
+                self.call_function(first, [], {}, site)
+            self.emit(EventKind.STEP, site, target=symbol, flags=("closure",) if first is not None else ())
+        else:
+            self.emit(EventKind.UNKNOWN_CALL, site, target=symbol, name="step")
+        return UNKNOWN
+
+    def _other_method(self, instance: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+        if instance.cls == "argparse.ArgumentParser" or instance.cls.endswith("._ArgumentGroup"):
+            return self._parser_method(instance, name, arguments, site)
+        if instance.kind is ObjectKind.INSTANCE and instance.klass is not None and not instance.klass.resolved:
+            self.escape((instance, *arguments.values()), site, name)
+            return self.new_symbol(name, site)
+        if instance.kind is ObjectKind.TRAINER:
+            self.escape(arguments.values(), site, name)
+            return UNKNOWN
+        if instance.kind in (ObjectKind.LOSS, ObjectKind.LOADER, ObjectKind.DATASET) and name in _SAME_MODULE:
+            return instance
+        if instance.kind is ObjectKind.LOSS and name == "forward":
+            return self.call_loss(instance.cls, arguments, site, instance)
+        if instance.kind is ObjectKind.LIBRARY and instance.cls.startswith("torch.distributions."):
+            return self.new_flow(name, tuple(f for v in arguments.values() if (f := self.as_flow(v, site)) is not None), site=site)
+        return UNKNOWN
+
+    def _parser_method(self, parser: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+        if name == "add_argument":
+            add_argument(parser, arguments, self.location_line(site))
+        elif name in ("add_argument_group", "add_mutually_exclusive_group"):
+            return parser
+        elif name in ("parse_args", "parse_known_args"):
+            namespace = self.new_instance(ObjectKind.INSTANCE, "argparse.Namespace", site)
+            namespace.attributes.update(parsed_arguments(parser))
+            return namespace if name == "parse_args" else Seq("tuple", [namespace, UNKNOWN])
+        elif name == "set_defaults":
+            for key, argument in arguments.keywords.items():
+                parser.attributes[key] = argument.value
+        return UNKNOWN
+
+    def location_line(self, site: Site) -> int:
+        """The line a site stands in."""
+        return site.module.positions.of(site.node).line
+
+    # Parameters and layers.
+
+    def _parameter_method(self, parameter: Parameters, name: str, arguments: Arguments, site: Site) -> Abstract:
+        over = parameter.owners if parameter.resolved else None
+        if parameter.view == "grad":
+            if name == "zero_":
+                self.emit(EventKind.ZERO_GRAD, site, over=over, flags=("hand-written",))
+            elif name in _CLIPPING:
+                self.emit(EventKind.CLIP, site, over=over, flags=("hand-written",), name=name)
+            elif name in _IN_PLACE_UPDATES:
+                self.emit(EventKind.GRAD_WRITE, site, over=over, name=name)
+            return parameter if name in ("detach", "detach_", "data", "clone") else UNKNOWN
+        if name in _IN_PLACE_INITIALISERS:
+            named = self.named_arguments(f"torch.nn.init.{name}", Arguments([Argument(parameter), *arguments.positional], arguments.keywords))
+            if name == "fill_":
+                named = {"val": arguments.positional[0]} if arguments.positional else {}
+            self.record_initialisation(f"torch.Tensor.{name}", parameter, named, site)
+            return parameter
+        if name in _IN_PLACE_UPDATES:
+            if self.loops:
+                self.emit(EventKind.PARAMETER_WRITE, site, over=over, name=name)
+            elif name in ("mul_", "copy_", "div_", "add_"):
+                self.record_initialisation(f"torch.Tensor.{name}", parameter, {}, site)
+            return parameter
+        if name in ("clamp_", "clip_"):
+            self.emit(EventKind.PARAMETER_WRITE, site, over=over, name=name)
+        if name in ("detach", "data", "clone", "to", "cuda", "view", "requires_grad_", "t"):
+            return parameter
+        if name in ("dim", "numel", "size", "nelement"):
+            return UNKNOWN
+        flow = self.new_flow("<parameter>", site=site)
+        return self.new_flow(operation(name), (flow.flow,), site=site)
+
+    def _layers_method(self, layers: Layers, name: str, site: Site) -> Abstract:
+        if name == "__class__":
+            return Library(layers.instances[0].cls)
+        if name in ("parameters", "named_parameters"):
+            return Parameters(layers.instances, named=name.startswith("named"))
+        return UNKNOWN
+
+    # Containers and constants.
+
+    def _sequence_method(self, sequence: Seq, name: str, arguments: Arguments, site: Site) -> Abstract:
+        value = arguments.positional[-1].value if arguments.positional else UNKNOWN
+        if name == "append":
+            if isinstance(value, Tensor) and self.loops:
+                self.emit(EventKind.ACCUMULATE, site, flow=value.flow, flags=("append",))
+            if self.loops:
+                sequence.complete = False
+                if not any(item is value for item in sequence.items[-1:]):
+                    sequence.items.append(value)
+            else:
+                sequence.items.append(value)
+        elif name == "extend":
+            known = self.known_items(value)
+            if known is None:
+                sequence.complete = False
+            else:
+                sequence.items.extend(known)
+                sequence.complete = sequence.complete and not self.loops
+        elif name == "insert":
+            sequence.items.insert(0, value)
+            sequence.complete = False
+        elif name == "pop":
+            return sequence.items[-1] if sequence.items else UNKNOWN
+        elif name == "copy":
+            return Seq(sequence.kind, list(sequence.items), sequence.complete, sequence.node)
+        return UNKNOWN
+
+    def _mapping_method(self, mapping: Map, name: str, arguments: Arguments, site: Site) -> Abstract:
+        key = arguments.positional[0].value if arguments.positional else UNKNOWN
+        if name in ("items", "values"):
+            return Iterated(name, (mapping,))
+        if name == "keys":
+            return Seq("list", [Const(k) for k in mapping.items], mapping.complete)
+        if name in ("get", "pop", "setdefault") and isinstance(key, Const):
+            found = mapping.items.get(key.value)
+            if found is not None:
+                return found
+            default = arguments.positional[1].value if len(arguments.positional) > 1 else Const(None)
+            return default if mapping.complete else UNKNOWN
+        if name == "update":
+            if isinstance(key, Map):
+                mapping.items.update(key.items)
+                mapping.complete = mapping.complete and key.complete
+            elif arguments.positional:
+                mapping.complete = False
+            mapping.items.update({k: a.value for k, a in arguments.keywords.items()})
+        if name == "copy":
+            return Map(dict(mapping.items), mapping.complete, mapping.node)
+        return UNKNOWN
+
+
+def _is_none(value: Abstract) -> bool:
+    return isinstance(value, Const) and value.value is None
+
+
+_FOLDED_STRING_METHODS = frozenset(
+    {"find", "startswith", "endswith", "lower", "upper", "strip", "replace", "count"}
+)
+
+
+def _constant_method(constant: Const, name: str, arguments: Arguments) -> Abstract:
+    if not isinstance(constant.value, str) or name not in _FOLDED_STRING_METHODS:
+        return UNKNOWN
+    given = [v.value for v in arguments.values() if isinstance(v, Const)]
+    if len(given) != len(arguments.values()):
+        return UNKNOWN
+    try:
+        return Const(getattr(constant.value, name)(*given), constant.origin, constant.certain)
+    except (TypeError, ValueError):
+        return UNKNOWN
+
+
+_BY_KIND: dict[ObjectKind, Callable[[Any, Instance, str, Arguments, Site], Abstract]] = {
+    ObjectKind.OPTIMIZER: LibraryMethods._optimizer_method,
+    ObjectKind.SCHEDULER: LibraryMethods._scheduler_method,
+    ObjectKind.SCALER: LibraryMethods._scaler_method,
+    ObjectKind.MODEL: LibraryMethods._module_method,
+    ObjectKind.LAYER: LibraryMethods._module_method,
+    ObjectKind.ACCELERATOR: LibraryMethods._accelerator_method,
+    ObjectKind.ESTIMATOR: LibraryMethods._estimator_method,
+    ObjectKind.SYMBOL: LibraryMethods._symbol_method,
+}

@@ -1,0 +1,447 @@
+"""The interpreter's state: the heap, the data-flow graph, the event tree being built, and the
+trail that lets both arms of a branch start from the same state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from convlint.program.domain import (
+    UNKNOWN,
+    Abstract,
+    Argument,
+    Choice,
+    Class,
+    Const,
+    Function,
+    Instance,
+    Library,
+    Map,
+    Parameters,
+    ProjectModule,
+    Scope,
+    Seq,
+    Site,
+    Tensor,
+    Unknown,
+)
+from convlint.program.facts import EventKind, ObjectKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from convlint.program.index import ProjectIndex, SourceModule
+
+MOST_OPTIONS = 4
+"""A value that could be more things than this is unknown."""
+
+_MISSING: Any = object()
+
+
+@dataclass(slots=True, eq=False)
+class FlowDraft:
+    """A node of the data-flow graph before export."""
+
+    id: int
+    op: str
+    inputs: tuple[int, ...]
+    args: dict[str, Argument]
+    layer: Instance | None
+    source: Instance | None
+    index: int | None
+    name: str
+    site: Site | None
+    detached: bool
+
+
+@dataclass(slots=True, eq=False)
+class EventDraft:
+    """An event before export."""
+
+    kind: EventKind
+    site: Site
+    target: Instance | None = None
+    optimizer: Instance | None = None
+    over: tuple[Instance, ...] | None = None
+    flow: int | None = None
+    name: str = ""
+    args: dict[str, Argument] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
+    via: tuple[Site, ...] = ()
+    escapes: tuple[Instance, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class ArmDraft:
+    """One side of a branch before export."""
+
+    body: list[NodeDraft]
+    ends: str | None
+
+
+@dataclass(slots=True, eq=False)
+class BranchDraft:
+    """A branch before export."""
+
+    site: Site
+    arms: list[ArmDraft]
+    condition: str = ""
+    modulo: bool = False
+    first_iteration: bool = False
+    guards: tuple[Instance, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class LoopDraft:
+    """A loop before export."""
+
+    id: int
+    site: Site
+    kind: str
+    over: Abstract
+    trips: Abstract
+    index: str
+    body: list[NodeDraft]
+
+
+NodeDraft = EventDraft | BranchDraft | LoopDraft
+
+
+@dataclass(slots=True, eq=False)
+class EntryDraft:
+    """An entry point before export."""
+
+    name: str
+    site: Site
+    body: list[NodeDraft]
+    standalone: bool
+
+
+@dataclass(slots=True, eq=False)
+class InitialisationDraft:
+    """An initialisation call before export."""
+
+    name: str
+    site: Site
+    layers: tuple[Instance, ...]
+    classes: tuple[str, ...]
+    parameter: str
+    args: dict[str, Argument]
+
+
+@dataclass(slots=True, eq=False)
+class LossDraft:
+    """A loss call before export."""
+
+    name: str
+    site: Site
+    input: int | None
+    target: int | None
+    args: dict[str, Argument]
+    object: Instance | None
+    flow: int
+    context: tuple[str, ...]
+    loops: tuple[int, ...]
+
+
+@dataclass(slots=True, eq=False)
+class CallDraft:
+    """A library call before export."""
+
+    name: str
+    site: Site
+    args: dict[str, Argument]
+    result: Abstract
+    receiver: Instance | None
+    context: tuple[str, ...]
+    loops: tuple[int, ...]
+    function: str
+
+
+@dataclass(slots=True, eq=False)
+class PlainListDraft:
+    """Modules kept in a plain container, before export."""
+
+    owner: Instance
+    attribute: str
+    container: str
+    holds: str
+    site: Site
+    layers: tuple[Instance, ...]
+
+
+class BudgetExceeded(Exception):
+    """The program is too large to walk to its end; what was seen so far stands."""
+
+
+class State:
+    """Everything the interpreter accumulates while it walks one program."""
+
+    def __init__(self, index: ProjectIndex, root: Path | None, budget: int) -> None:
+        self.index = index
+        self.root = root
+        self.budget = budget
+        self.instances: list[Instance] = []
+        self.flows: list[FlowDraft] = []
+        self.block: list[NodeDraft] = []
+        self.entries: list[EntryDraft] = []
+        self.initialisations: list[InitialisationDraft] = []
+        self.losses: list[LossDraft] = []
+        self.calls: list[CallDraft] = []
+        self.plain_lists: list[PlainListDraft] = []
+        self.registered_attributes: set[tuple[int, str]] = set()
+        self.managed: dict[str, None] = {}
+        self.problems: list[str] = []
+        self.context: list[str] = []
+        self.via: list[Site] = []
+        self.loops: list[int] = []
+        self.loop_count = 0
+        self.forward_depth = 0
+        self.class_guards: list[tuple[str, ...]] = []
+        self.call_stack: list[object] = []
+        self.modules: dict[SourceModule, Scope] = {}
+        self.walked_functions: set[int] = set()
+        self._trail: list[list[tuple[Any, Any, Any]]] = []
+
+    # Heap and graph.
+
+    def spend(self) -> None:
+        """Count one statement against the budget. Raises BudgetExceeded when it is used up."""
+        self.budget -= 1
+        if self.budget < 0:
+            raise BudgetExceeded
+
+    def new_instance(
+        self,
+        kind: ObjectKind,
+        cls: str,
+        site: Site,
+        args: dict[str, Argument] | None = None,
+        klass: Class | None = None,
+    ) -> Instance:
+        """Put a new object on the heap."""
+        instance = Instance(len(self.instances), kind, cls, site, args or {}, klass=klass)
+        instance.loops = len(self.loops)
+        self.instances.append(instance)
+        return instance
+
+    def new_symbol(self, name: str, site: Site) -> Instance:
+        """An object known only by its identity."""
+        symbol = self.new_instance(ObjectKind.SYMBOL, "", site)
+        if name:
+            symbol.names.append(name)
+        return symbol
+
+    def new_flow(
+        self,
+        op: str,
+        inputs: tuple[int, ...] = (),
+        *,
+        site: Site | None = None,
+        args: dict[str, Argument] | None = None,
+        layer: Instance | None = None,
+        source: Instance | None = None,
+        index: int | None = None,
+        name: str = "",
+        detached: bool = False,
+    ) -> Tensor:
+        """Add a node to the data-flow graph."""
+        detached = detached or self.without_gradient()
+        flow = FlowDraft(
+            len(self.flows), op, inputs, args or {}, layer, source, index, name, site, detached
+        )
+        self.flows.append(flow)
+        return Tensor(flow.id)
+
+    def without_gradient(self) -> bool:
+        """Whether the innermost gradient context is off."""
+        for context in reversed(self.context):
+            if context == "no_grad":
+                return True
+            if context == "enable_grad":
+                return False
+        return False
+
+    def as_flow(self, value: Abstract, site: Site | None) -> int | None:
+        """The flow of a tensor-like value; symbols become sources, constants give None."""
+        if isinstance(value, Tensor):
+            return value.flow
+        if isinstance(value, Choice):
+            flows = [f for f in (self.as_flow(o, site) for o in value.options) if f is not None]
+            if len(set(flows)) == 1:
+                return flows[0]
+            return self.new_flow("<join>", tuple(dict.fromkeys(flows)), site=site).flow if flows else None
+        if isinstance(value, Instance) and value.kind is ObjectKind.SYMBOL:
+            existing = value.attributes.get("<flow>")
+            if not isinstance(existing, Tensor):
+                existing = self.new_flow("<symbol>", source=value, site=value.site)
+                value.attributes["<flow>"] = existing
+            return existing.flow
+        return None
+
+    def register_child(self, parent: Instance, name: str, child: Instance) -> None:
+        """Record a submodule, unless that would close a cycle."""
+        ancestor: Instance | None = parent
+        while ancestor is not None:
+            if ancestor is child:
+                return
+            ancestor = ancestor.parent
+        self.write(parent.children, name, child)
+        if child.parent is None:
+            child.parent = parent
+
+    # Events.
+
+    def emit(self, kind: EventKind, site: Site, **details: Any) -> None:
+        """Append an event to the block being built."""
+        self.block.append(
+            EventDraft(kind, site, context=tuple(self.context), via=tuple(self.via), **details)
+        )
+
+    def escape(self, values: tuple[Abstract, ...], site: Site, name: str = "") -> None:
+        """Objects of the training were handed to code that could not be resolved."""
+        escaped = tuple(dict.fromkeys(i for value in values for i in self.training_objects(value)))
+        for instance in escaped:
+            instance.escaped = True
+        if escaped:
+            self.emit(EventKind.UNKNOWN_CALL, site, name=name, escapes=escaped)
+
+    def training_objects(self, value: Abstract, depth: int = 0) -> list[Instance]:
+        """The objects within ``value`` that unresolved code could step, clear or switch."""
+        if depth > 3:
+            return []
+        if isinstance(value, Instance):
+            if value.kind in _ESCAPING:
+                return [value]
+            if value.kind is ObjectKind.INSTANCE:
+                found = [value]
+                for attribute in list(value.attributes.values()):
+                    found += self.training_objects(attribute, depth + 1)
+                return found
+            return []
+        if isinstance(value, Parameters):
+            return list(value.owners)
+        if isinstance(value, Choice):
+            return [i for o in value.options for i in self.training_objects(o, depth + 1)]
+        if isinstance(value, Seq):
+            return [i for o in value.items for i in self.training_objects(o, depth + 1)]
+        if isinstance(value, Map):
+            return [i for o in value.items.values() for i in self.training_objects(o, depth + 1)]
+        if isinstance(value, Function) and value.bound is not None:
+            return self.training_objects(value.bound, depth + 1)
+        return []
+
+    # Branches.
+
+    def write(self, mapping: dict[Any, Any], key: Any, value: Any) -> None:
+        """Write ``mapping[key]``, so that a branch can undo it."""
+        if self._trail:
+            self._trail[-1].append((mapping, key, mapping.get(key, _MISSING)))
+        mapping[key] = value
+
+    def begin_arm(self) -> None:
+        """Start recording writes."""
+        self._trail.append([])
+
+    def end_arm(self) -> list[tuple[dict[Any, Any], Any, Any]]:
+        """Undo the writes since ``begin_arm`` and return them as (mapping, key, value written)."""
+        changed: dict[tuple[int, Any], tuple[dict[Any, Any], Any, Any]] = {}
+        for mapping, key, old in reversed(self._trail.pop()):
+            changed.setdefault((id(mapping), key), (mapping, key, mapping.get(key, _MISSING)))
+            if old is _MISSING:
+                mapping.pop(key, None)
+            else:
+                mapping[key] = old
+        return list(changed.values())
+
+    def merge_arms(self, arms: list[list[tuple[dict[Any, Any], Any, Any]]]) -> None:
+        """Write the join of what the arms that fall through left behind."""
+        places: dict[tuple[int, Any], tuple[dict[Any, Any], Any]] = {}
+        for arm in arms:
+            for mapping, key, _ in arm:
+                places.setdefault((id(mapping), key), (mapping, key))
+        for place, (mapping, key) in places.items():
+            values = []
+            for arm in arms:
+                written = next(
+                    (v for m, k, v in arm if (id(m), k) == place), mapping.get(key, _MISSING)
+                )
+                values.append(written)
+            present = [v for v in values if v is not _MISSING]
+            if not present:
+                continue
+            if all(isinstance(v, Abstract) for v in present):
+                # A name bound in one arm only is used only where that arm ran.
+                self.write(mapping, key, self.join(present))
+            else:
+                self.write(mapping, key, present[-1])
+
+    def join(self, values: list[Abstract]) -> Abstract:
+        """The least value that covers all of ``values``."""
+        options: list[Abstract] = []
+        for value in values:
+            for option in value.options if isinstance(value, Choice) else (value,):
+                if not any(_same(option, other) for other in options):
+                    options.append(option)
+        if len(options) == 1:
+            return options[0]
+        if len(options) > MOST_OPTIONS:
+            return UNKNOWN
+        tensors = [o for o in options if isinstance(o, Tensor)]
+        if len(tensors) == len(options):
+            return self.new_flow("<join>", tuple(t.flow for t in tensors))
+        self._alias(options)
+        return Choice(tuple(options))
+
+    def _alias(self, options: list[Abstract]) -> None:
+        """Objects of one kind made in different arms are the same thing to what follows."""
+        first: dict[ObjectKind, Instance] = {}
+        for option in options:
+            if isinstance(option, Instance) and option.kind in _ALIASED:
+                leader = first.setdefault(option.kind, option)
+                if leader is not option and option.same_as is None and leader.same_as is not option:
+                    option.same_as = leader
+
+
+_ESCAPING = frozenset(
+    {
+        ObjectKind.MODEL,
+        ObjectKind.LAYER,
+        ObjectKind.OPTIMIZER,
+        ObjectKind.SCHEDULER,
+        ObjectKind.SCALER,
+        ObjectKind.SYMBOL,
+        ObjectKind.LOADER,
+        ObjectKind.ACCELERATOR,
+    }
+)
+
+_ALIASED = frozenset(
+    {
+        ObjectKind.OPTIMIZER,
+        ObjectKind.SCHEDULER,
+        ObjectKind.MODEL,
+        ObjectKind.LAYER,
+        ObjectKind.LOADER,
+        ObjectKind.SCALER,
+    }
+)
+
+
+def _same(a: Abstract, b: Abstract) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, Const) and isinstance(b, Const):
+        return type(a.value) is type(b.value) and a.value == b.value
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.flow == b.flow
+    if isinstance(a, Library) and isinstance(b, Library):
+        return a.name == b.name
+    if isinstance(a, Unknown) and isinstance(b, Unknown):
+        return True
+    if isinstance(a, ProjectModule) and isinstance(b, ProjectModule):
+        return a.scope is b.scope
+    if isinstance(a, Parameters) and isinstance(b, Parameters):
+        return a.owners == b.owners and a.single == b.single and a.view == b.view
+    return isinstance(a, Function) and isinstance(b, Function) and a.node is b.node and a.bound is b.bound
