@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from convlint.errors import UserError, did_you_mean
-from convlint.findings import Confidence, Finding, Severity
+from convlint.findings import Confidence, Severity
 from convlint.selection import RuleChoice, Selection, resolve_selection, rules_matching
 
 CONFIGURATION_FILES = ("convlint.toml", "pyproject.toml")
@@ -84,18 +84,14 @@ class Settings:
                 silenced |= slugs
         return silenced
 
-    def shows(self, finding: Finding) -> bool:
-        """Whether a reader sees ``finding``: info is shown when asked for or when its rule was
-        selected."""
-        return (
-            finding.severity is not Severity.INFO
-            or self.show_info
-            or finding.slug in self.selection.asked_for
-        )
+    def shows(self, slug: str, severity: Severity) -> bool:
+        """Whether a reader sees such a finding: info is shown when asked for or when its rule
+        was selected by name."""
+        return severity is not Severity.INFO or self.show_info or slug in self.selection.asked_for
 
-    def fails(self, finding: Finding) -> bool:
-        """Whether ``finding`` makes the command exit with 1."""
-        return finding.severity.rank >= self.fail_on.rank
+    def fails(self, severity: Severity) -> bool:
+        """Whether a finding this severe makes the command exit with 1."""
+        return severity.rank >= self.fail_on.rank
 
 
 class SettingsFinder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,8 +22,9 @@ from convlint.selection import RuleChoice
 from convlint.suppressions import find_suppressions, without_suppressed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from convlint.gpu_probes.observations import Observations
     from convlint.program.facts import TrainingProgram
     from convlint.rules import Rule
 
@@ -38,7 +40,8 @@ class Outcome:
 
     ``findings`` are those a reader should see, ``hidden`` counts the info findings kept back,
     ``failing`` those at or above ``fail-on`` that no measurement refutes. ``problems`` are files
-    that could not be read or parsed, ``faults`` what convlint itself failed at. ``sources`` has the text of every parsed file by its shown path.
+    that could not be read or parsed, ``faults`` what convlint itself failed at (``failed_rules``: the
+    measured checks among it). ``sources`` has the text of every parsed file by its shown path.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -46,6 +49,7 @@ class Outcome:
     faults: list[UserError] = field(default_factory=list)
     programs: list[TrainingProgram] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
+    failed_rules: set[str] = field(default_factory=set)
     files: int = 0
     hidden: int = 0
     failing: int = 0
@@ -58,19 +62,14 @@ def check_paths(
     stdin: bytes | None = None,
     stdin_name: str = STDIN_NAME,
     facts_only: bool = False,
-    with_info: bool = False,
 ) -> Outcome:
     """Check files and directories; ``-`` stands for ``stdin``, shown as ``stdin_name``.
 
-    With ``facts_only`` no rule runs and ``programs`` holds what was extracted. With ``with_info``
-    no info finding is held back.
+    With ``facts_only`` no rule runs and ``programs`` holds what was extracted.
 
     Raises:
         UserError: the configuration or the choice of rules has a mistake.
     """
-    overrides = overrides or Overrides()
-    if with_info:
-        overrides = msgspec.structs.replace(overrides, show_info=True)
     outcome = Outcome()
     finder = SettingsFinder(overrides)
     named = [os.fspath(path) for path in paths]
@@ -166,12 +165,37 @@ def run_rules(
     return findings
 
 
-def keep_wanted(findings: Iterable[Finding], finder: SettingsFinder, outcome: Outcome) -> None:
+def run_measured_rules(
+    rules: Iterable[Rule], seen: Observations, outcome: Outcome
+) -> list[Finding]:
+    """Judge what a probe saw. A rule that raises becomes a fault of ``outcome``."""
+    from convlint.audit import measure
+
+    findings: list[Finding] = []
+    for rule in rules:
+        try:
+            findings += measure(seen, (rule,))
+        except Exception as error:
+            outcome.failed_rules.add(rule.slug)
+            outcome.faults.append(_own_fault(f"rule {rule.slug}", seen.script, error))
+    return sorted(findings, key=lambda finding: finding.sort_key)
+
+
+def keep_wanted(
+    findings: Iterable[Finding],
+    finder: SettingsFinder,
+    outcome: Outcome,
+    *,
+    shown_by_source: Iterable[Finding] = (),
+) -> None:
     """Add to ``outcome`` the findings of any files that settings and comments let through.
 
     For findings that do not come from ``check_paths`` (measured or joined ones). Text of the
-    files is read when ``outcome.sources`` lacks it.
+    files is read when ``outcome.sources`` lacks it. A measurement that refutes a finding lowers
+    it to info; it stays visible when the source alone would have shown it: ``shown_by_source``
+    has the findings as they were.
     """
+    severities = {(f.slug, f.location): f.severity for f in shown_by_source}
     by_file: dict[str, list[Finding]] = {}
     for finding in map(_with_display_path, findings):
         by_file.setdefault(finding.location.path, []).append(finding)
@@ -190,7 +214,8 @@ def keep_wanted(findings: Iterable[Finding], finder: SettingsFinder, outcome: Ou
             for finding in group
             if finding.slug in rules and finding.confidence.rank >= settings.min_confidence.rank
         ]
-        _take(without_suppressed(kept, find_suppressions(source)), Path(shown), settings, outcome)
+        kept = without_suppressed(kept, find_suppressions(source))
+        _take(kept, Path(shown), settings, outcome, severities)
     outcome.findings.sort(key=lambda finding: finding.sort_key)
 
 
@@ -256,18 +281,26 @@ def _with_display_path(finding: Finding) -> Finding:
     )
 
 
-def _take(findings: list[Finding], file: Path, settings: Settings, outcome: Outcome) -> None:
+def _take(
+    findings: list[Finding],
+    file: Path,
+    settings: Settings,
+    outcome: Outcome,
+    severities: Mapping[tuple[str, Location], Severity] = MappingProxyType({}),
+) -> None:
     silenced = settings.ignored_in(file)
     for finding in findings:
         if finding.slug in silenced:
             continue
-        if not settings.shows(finding):
+        severity = severities.get((finding.slug, finding.location), finding.severity)
+        visible = max(severity, finding.severity, key=lambda s: s.rank)
+        if not settings.shows(finding.slug, visible):
             outcome.hidden += 1
             continue
         outcome.findings.append(finding)
         judged = finding.judgement
         refuted = judged is not None and judged.verdict is Verdict.REFUTED
-        outcome.failing += settings.fails(finding) and not refuted
+        outcome.failing += not refuted and settings.fails(finding.severity)
 
 
 def _own_fault(what: str, shown: str, error: Exception) -> UserError:

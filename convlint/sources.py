@@ -49,6 +49,11 @@ def display_path(path: Path) -> str:
     return absolute
 
 
+def without_working_directory(sentence: str) -> str:
+    """``sentence`` with absolute paths below the working directory made relative."""
+    return sentence.replace(os.getcwd() + os.sep, "")  # noqa: PTH109
+
+
 def find_files(
     paths: Iterable[Path],
     *,

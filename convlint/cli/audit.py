@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,43 +43,52 @@ def command(
       2    the script could not be read or run, or crashed or ended before a step
       130  interrupted
     """
-    from convlint.audit import join
-    from convlint.cli import EXIT_CANNOT, EXIT_CLEAN, EXIT_FINDINGS
+    import msgspec
+
+    from convlint.audit import Decision, join
+    from convlint.cli import EXIT_CLEAN, EXIT_FINDINGS
     from convlint.cli.streams import complain, write_bytes, write_report
     from convlint.config import SettingsFinder
-    from convlint.engine import Outcome, check_paths, keep_wanted
+    from convlint.engine import check_paths, keep_wanted, run_measured_rules
+    from convlint.findings import Confidence
     from convlint.report.json import to_json
+    from convlint.sources import without_working_directory
 
     wanted = take_overrides(options)
     finder = SettingsFinder(wanted)
-    read = check_paths((script,), wanted, with_info=True)
-    for fault in read.faults:
-        complain(str(fault))
-    if read.problems:
+    settings = finder.for_file(Path(script))
+    # What the source alone leaves in doubt may be confirmed: the run decides what is shown.
+    everything = msgspec.structs.replace(wanted, min_confidence=Confidence.LOW, show_info=True)
+    outcome = check_paths((script,), everything)
+    static, outcome.findings, outcome.failing = outcome.findings, [], 0
+    if outcome.problems:
         if output_format == "json":
             write_bytes(to_json(()))
-        raise read.problems[0]
-    seen, failure = observe_or_explain(script, args, output_format, quiet=quiet, **options)
-    joined, verdict = join(read.findings, seen)
-    outcome = Outcome(sources=read.sources)
-    keep_wanted(joined, finder, outcome)
+        raise outcome.problems[0]
+    seen = observe_or_explain(script, args, quiet=quiet, **options)
+    sound = settings.selection.rules
+    if seen is not None:
+        run_measured_rules(sound, seen, outcome)
+        sound = tuple(rule for rule in sound if rule.slug not in outcome.failed_rules)
+    judged = [finding for finding in static if finding.slug not in outcome.failed_rules]
+    joined, verdict = join(judged, seen, sound)
+    left = [finding for finding in static if finding.slug in outcome.failed_rules]
+    keep_wanted([*joined, *left], finder, outcome, shown_by_source=static)
+    for fault in outcome.faults:
+        complain(str(fault))
     if output_format == "json":
-        stated = None if failure else (str(verdict.decision), verdict.reason)
+        stated = (verdict.decision.value, without_working_directory(verdict.reason))
         write_bytes(to_json(outcome.findings, observations=seen, verdict=stated))
-    elif failure is None:
-        write_report(_lines(outcome, seen, verdict, output_format, quiet))
     else:
-        write_report(_lines(outcome, None, None, output_format, quiet))
-    if read.faults:
-        return EXIT_CANNOT
+        write_report(_lines(outcome, seen, verdict, output_format, quiet))
     code = exit_code(seen, outcome)
-    return EXIT_FINDINGS if code == EXIT_CLEAN and verdict.decision == "no-go" else code
+    return EXIT_FINDINGS if code == EXIT_CLEAN and verdict.decision is Decision.NO_GO else code
 
 
 def _lines(
     outcome: Outcome,
     seen: Observations | None,
-    verdict: RunVerdict | None,
+    verdict: RunVerdict,
     output_format: str,
     quiet: bool,
 ) -> Iterator[Line]:
@@ -93,5 +103,4 @@ def _lines(
             yield from measured_summary(seen)
     if not quiet:
         yield from text.summary(outcome.findings, files=None, hidden=outcome.hidden)
-    if verdict is not None:
-        yield verdict_line(str(verdict.decision), verdict.reason)
+    yield verdict_line(verdict)

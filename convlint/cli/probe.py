@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,20 +46,24 @@ def command(
       2    the script could not be run, or crashed or ended before a step
       130  interrupted
     """
-    from convlint.audit import measure
-    from convlint.cli.streams import write_bytes, write_report
+    from convlint.cli.streams import complain, write_bytes, write_report
     from convlint.config import SettingsFinder
-    from convlint.engine import Outcome, keep_wanted
+    from convlint.engine import Outcome, keep_wanted, run_measured_rules
 
     finder = SettingsFinder(take_overrides(options))
-    seen, failure = observe_or_explain(script, args, output_format, quiet=quiet, **options)
+    settings = finder.for_file(Path(script))
+    seen = observe_or_explain(script, args, quiet=quiet, **options)
     outcome = Outcome()
-    keep_wanted(measure(seen), finder, outcome)
+    if seen is not None:
+        measured = run_measured_rules(settings.selection.rules, seen, outcome)
+        keep_wanted(measured, finder, outcome)
+    for fault in outcome.faults:
+        complain(str(fault))
     if output_format == "json":
         from convlint.report.json import to_json
 
         write_bytes(to_json(outcome.findings, observations=seen))
-    elif failure is None or outcome.findings:
+    elif seen is not None:
         write_report(_lines(outcome, seen, output_format, quiet))
     return exit_code(seen, outcome)
 

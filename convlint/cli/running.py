@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from convlint.cli.options import output_format_option, selection_options
-from convlint.cli.streams import complain, write_bytes
+from convlint.cli.streams import complain
 from convlint.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ def run_options(command: Command) -> Command:
         click.option("-q", "--quiet", is_flag=True, help="Print findings and nothing else."),
         output_format_option,
         selection_options,
+        click.option(
+            "--show-output",
+            is_flag=True,
+            help="Pass what the script prints on to standard error; it is dropped otherwise.",
+        ),
         click.option(
             "--allow-writes",
             is_flag=True,
@@ -108,14 +113,15 @@ def observe(
     python: str | None,
     allow_writes: bool,
     seed: int,
+    show_output: bool,
     quiet: bool,
 ) -> Observations:
     """Run the script for a short horizon, with a progress bar where standard error is a terminal.
 
     Raises:
-        UserError: the script could not be started.
+        UserError: the script could not be started or gave no answer.
     """
-    from convlint.launch import run_probe
+    from convlint.launch import ProbeError, run_probe
 
     if not Path(script).is_file():
         raise UserError("no such file", path=script)
@@ -123,48 +129,45 @@ def observe(
         writes = "" if allow_writes else "; the files it writes are held back"
         complain(f"running {script} for up to {steps} steps or {budget:g} s{writes}")
     with _progress() as progress:
-        return run_probe(
-            script,
-            args,
-            steps=steps,
-            hold=0 if no_hold else hold,
-            budget=budget,
-            device=device,
-            python=python,
-            allow_writes=allow_writes,
-            seed=seed,
-            progress=progress,
-        )
+        try:
+            return run_probe(
+                script,
+                args,
+                steps=steps,
+                hold=0 if no_hold else hold,
+                budget=budget,
+                device=device,
+                python=python,
+                allow_writes=allow_writes,
+                seed=seed,
+                progress=progress,
+                script_output="stderr" if show_output else "discard",
+            )
+        except ProbeError as error:
+            raise UserError(str(error)) from None
 
 
-def observe_or_explain(
-    script: str, args: tuple[str, ...], output_format: str, **run: Any
-) -> tuple[Observations, str | None]:
+def observe_or_explain(script: str, args: tuple[str, ...], **run: Any) -> Observations | None:
     """Run the script; say in one line on standard error what went wrong with it.
 
-    Returns what was seen and, when it never took a step, why. When the script could not be
-    started at all, JSON output is completed (empty) before the error passes on.
+    Returns what was seen, None when the script could not be started or gave no answer.
     """
     try:
         seen = observe(script, args, **run)
-    except UserError:
-        if output_format == "json":
-            from convlint.report.json import to_json
-
-            write_bytes(to_json(()))
-        raise
-    failure = why_not_measured(seen)
-    line = failure or crash_after_steps(seen)
+    except UserError as error:
+        complain(str(error))
+        return None
+    line = why_not_measured(seen) or crash_after_steps(seen)
     if line is not None:
         complain(line)
-    return seen, failure
+    return seen
 
 
-def exit_code(seen: Observations, outcome: Outcome) -> int:
-    """2 when no step was seen, 1 for failing findings or a later crash, else 0."""
+def exit_code(seen: Observations | None, outcome: Outcome) -> int:
+    """2 when no step was seen or a rule failed, 1 for failing findings or a crash, else 0."""
     from convlint.cli import EXIT_CANNOT, EXIT_CLEAN, EXIT_FINDINGS
 
-    if why_not_measured(seen) is not None:
+    if seen is None or why_not_measured(seen) is not None or outcome.faults:
         return EXIT_CANNOT
     return EXIT_FINDINGS if outcome.failing or seen.stopped == "crashed" else EXIT_CLEAN
 
@@ -200,7 +203,7 @@ def _crash_place(seen: Observations) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int, str], None] | None]:
+def _progress() -> Iterator[Callable[[str, int, int], None] | None]:
     """A callback that moves a bar on standard error; None when that is not a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -217,7 +220,7 @@ def _progress() -> Iterator[Callable[[int, int, str], None] | None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
-        def show(done: int, total: int, phase: str) -> None:
+        def show(phase: str, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total or None, description=phase)
 
         yield show

@@ -6,10 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 from convlint.report.text import FAINT, STRONG, Line, format_number, one_line
+from convlint.sources import without_working_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from convlint.audit import RunVerdict
     from convlint.gpu_probes.observations import (
         Convergence,
         Curvature,
@@ -85,12 +87,24 @@ def measured_summary(seen: Observations) -> Iterator[Line]:
 _DECISION_STYLE = {"go": "bold green", "go with care": "bold yellow", "no-go": "bold red"}
 
 
-def verdict_line(decision: str, reason: str) -> Line:
-    """``Verdict: go: the loss converges ...``."""
+def verdict_line(verdict: RunVerdict) -> Line:
+    """``Verdict: go: the loss goes from 2.3 to 0.4``, and how the findings were judged."""
+    counts = ", ".join(
+        f"{count} {name}"
+        for count, name in (
+            (verdict.confirmed, "confirmed"),
+            (verdict.refuted, "refuted"),
+            (verdict.unmeasured, "unmeasured"),
+            (verdict.measured, "only measured"),
+        )
+        if count
+    )
+    decision = verdict.decision.value
     return (
         ("Verdict: ", STRONG),
-        (decision, _DECISION_STYLE.get(decision, STRONG)),
-        (f": {one_line(reason)}", ""),
+        (decision, _DECISION_STYLE[decision]),
+        (f": {one_line(without_working_directory(verdict.reason))}", ""),
+        (f" ({counts})" if counts else "", FAINT),
     )
 
 

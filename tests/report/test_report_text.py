@@ -19,7 +19,10 @@ from convlint.report import text
 SOURCE = "import torch\nlr = 10\n\toptimizer = SGD(lr=lr)  # 漢字\n"
 
 
-def finding(location: Location = Location("train.py", 3, 18, 3, 23), **changes) -> Finding:
+PLACE = Location("train.py", 3, 18, 3, 23)
+
+
+def finding(location: Location = PLACE, **changes) -> Finding:
     options = {
         "code": "OPT001",
         "slug": "lr-high",
