@@ -123,7 +123,7 @@ class MissingClipping(Rule):
     slug = "missing-clipping"
     severity = Severity.WARNING
     confidence = Confidence.MEDIUM
-    confirmed_by = ("gradient-spikes", "exploding-gradient")
+    confirmed_by = ("gradient-spikes",)
     unmeasured_because = "the probe saw too few steps to tell the spread of gradient norms"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:

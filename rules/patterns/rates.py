@@ -1,0 +1,119 @@
+"""Learning rates as the script gives them to its optimizers, and who changes them later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from convlint.findings import Related
+from convlint.program.facts import EventKind, ObjectKind
+from convlint.rules.patterns.ownership import object_of, scheduled_optimizer, submodules
+from convlint.rules.patterns.paths import occurrences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Location
+    from convlint.program.facts import Object, TrainingProgram, Value
+
+_RATE_NAMES = ("lr", "learning_rate")
+
+_RATE_SETTING_SCHEDULERS = frozenset(
+    {"OneCycleLR", "CyclicLR", "LambdaLR", "MultiplicativeLR", "LinearLR", "SequentialLR"}
+)
+"""Schedulers after which the rate given to the optimizer is not the rate it trains with: they
+warm up, or multiply it by a function of their own."""
+_RATE_FINDERS = ("torch_lr_finder", "lr_finder")
+_REINFORCEMENT = ("gym", "gymnasium", "stable_baselines3", "pettingzoo")
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRate:
+    """One learning rate of one optimizer: the number and where it stands."""
+
+    number: float
+    value: Value
+    optimizer: Object
+
+    @property
+    def location(self) -> Location:
+        """The argument, or the constructor when the argument's place is not known."""
+        return self.value.location or self.optimizer.location
+
+    @property
+    def text(self) -> str:
+        """The number, with its origin when it was not written on the spot."""
+        origin = self.value.origin
+        if origin is None or origin.kind == "literal" or not origin.text:
+            return f"{self.number:g}"
+        return f"{self.number:g} ({origin.text})"
+
+    @property
+    def related(self) -> tuple[Related, ...]:
+        """The place the number comes from, when that is another one."""
+        origin = self.value.origin
+        if origin is None or origin.location is None or origin.location == self.location:
+            return ()
+        return (Related(origin.location, "the value comes from here"),)
+
+
+def learning_rates(optimizer: Object) -> Iterator[LearningRate]:
+    """Every learning rate an optimizer is built with: the common one and those of its groups."""
+    groups = optimizer.args.get("params")
+    own: list[LearningRate] = []
+    items = (groups.items if groups is not None else None) or ()
+    for group in items:
+        for key, value in zip(group.keys or (), group.items or (), strict=False):
+            if key in _RATE_NAMES and value.number is not None:
+                own.append(LearningRate(value.number, value, optimizer))
+    yield from own
+    if items and len(own) == len(items):
+        return
+    for name in _RATE_NAMES:
+        common = optimizer.args.get(name)
+        if common is not None and common.number is not None:
+            yield LearningRate(common.number, common, optimizer)
+
+
+def rate_is_set_elsewhere(program: TrainingProgram, optimizer: Object) -> bool:
+    """Whether a warm-up, a function of the step or the script itself sets the learning rate."""
+    if any(name.split(".")[-1] in _RATE_FINDERS for name in program.imports):
+        return True
+    for found in program.objects:
+        if found.kind is not ObjectKind.SCHEDULER:
+            continue
+        owner = scheduled_optimizer(program, found.id)
+        if owner not in (optimizer.id, None):
+            continue
+        name = found.cls.rsplit(".", 1)[-1]
+        if name in _RATE_SETTING_SCHEDULERS or "warmup" in name.lower():
+            return True
+        if not found.cls.startswith("torch.optim.lr_scheduler."):
+            return True
+    return any(
+        o.kind is EventKind.LR_WRITE and o.event.target in (optimizer.id, None)
+        for entry in program.entries
+        for o in occurrences(entry.body)
+    )
+
+
+def optimizes_modules(program: TrainingProgram, optimizer: Object) -> bool:
+    """Whether the optimizer trains a network: known modules, not a handful of leaf tensors.
+
+    A single linear layer (a probe on frozen features, a regression) is no network either.
+    """
+    if not optimizer.parameters_of:
+        return False
+    parts = [object_of(program, n) for n in submodules(program, optimizer.parameters_of)]
+    if any(part is None or part.kind is not ObjectKind.LAYER for part in parts):
+        return True
+    weights = [part for part in parts if part is not None and "in_features" in part.args]
+    return not (len(parts) == 1 and len(weights) == 1)
+
+
+def learns_by_reinforcement(program: TrainingProgram) -> bool:
+    """Whether the script trains in a simulated environment.
+
+    There a tiny policy makes one update per episode, and rates ten times the usual are common.
+    """
+    return any(name.split(".")[0] in _REINFORCEMENT for name in program.imports)
