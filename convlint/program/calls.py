@@ -47,7 +47,9 @@ class Calls(Expressions):
         """Walk a suite; how control leaves it."""
 
     @abstractmethod
-    def library_call(self, callee: Library, arguments: Arguments, site: Site, scope: Scope) -> Abstract:
+    def library_call(
+        self, callee: Library, arguments: Arguments, site: Site, scope: Scope
+    ) -> Abstract:
         """Call something of a library."""
 
     @abstractmethod
@@ -133,7 +135,7 @@ class Calls(Expressions):
             options = [o for o in callee.options if not (isinstance(o, Const) and o.value is None)]
             if len(options) == 1:
                 return self.apply(options[0], arguments, site, scope)
-            leaders = {id(o.same_as or o) for o in options if isinstance(o, Instance)}
+            leaders = {o.leader.id for o in options if isinstance(o, Instance)}
             if len(leaders) == 1 and all(isinstance(o, Instance) for o in options):
                 return self.apply(options[0], arguments, site, scope)
             return self._call_either(options, arguments, site, scope)
@@ -161,9 +163,7 @@ class Calls(Expressions):
     def unresolved_call(self, arguments: Arguments, site: Site, name: str = "") -> Abstract:
         """A call nobody can follow: what it received may be changed by it."""
         self.escape(arguments.values(), site, name)
-        flows = tuple(
-            dict.fromkeys(v.flow for v in arguments.values() if isinstance(v, Tensor))
-        )
+        flows = tuple(dict.fromkeys(v.flow for v in arguments.values() if isinstance(v, Tensor)))
         if flows:
             return self.new_flow("<unknown>", flows, site=site, name=name)
         return self.new_symbol(name, site)
@@ -175,7 +175,9 @@ class Calls(Expressions):
         nested = len(self.call_stack)
         if nested >= DEEPEST_CALL or any(f is function.node for f in self.call_stack):
             return self.unresolved_call(arguments, site, function.name)
-        scope = Scope({}, function.scope.module, function.scope, function.name, self_class=function.owner)
+        scope = Scope(
+            {}, function.scope.module, function.scope, function.name, self_class=function.owner
+        )
         if function.bound is not None:
             scope.names["<self>"] = function.bound
         if not self._bind(function, arguments, scope):
@@ -306,9 +308,18 @@ class Calls(Expressions):
                 continue
             if isinstance(member, Function):
                 bound = Function(
-                    member.node, member.scope, member.name, klass, receiver, member.decorators, member.options
+                    member.node,
+                    member.scope,
+                    member.name,
+                    klass,
+                    receiver,
+                    member.decorators,
+                    member.options,
                 )
-                if "property" in member.decorators or "functools.cached_property" in member.decorators:
+                if (
+                    "property" in member.decorators
+                    or "functools.cached_property" in member.decorators
+                ):
                     return self.call_function(bound, [], {}, Site(member.scope.module, member.node))
                 return bound
             return member
@@ -319,7 +330,9 @@ class Calls(Expressions):
         kind = self.class_kind(klass)
         if kind is None:
             return UNKNOWN
-        instance = self.new_instance(kind, f"{klass.scope.module.name}.{klass.name}", site, klass=klass)
+        instance = self.new_instance(
+            kind, f"{klass.scope.module.name}.{klass.name}", site, klass=klass
+        )
         instance.bases = tuple(sorted(klass.lineage))
         instance.complete = klass.resolved
         for position, argument in enumerate(arguments.positional):
@@ -361,7 +374,9 @@ class Calls(Expressions):
             return ObjectKind.SCHEDULER
         if any(n.startswith("torch.optim.") for n in lineage):
             return ObjectKind.OPTIMIZER
-        if any(n.endswith(("Enum", "Exception", "Error", "torch.autograd.Function")) for n in lineage):
+        if any(
+            n.endswith(("Enum", "Exception", "Error", "torch.autograd.Function")) for n in lineage
+        ):
             return None
         return ObjectKind.INSTANCE
 
@@ -395,7 +410,9 @@ class Calls(Expressions):
         if kind is ObjectKind.LOSS:
             return self.call_loss(instance.cls, arguments, site, instance)
         if kind in (ObjectKind.TRANSFORM, ObjectKind.ESTIMATOR):
-            flows = tuple(f for f in (self.as_flow(v, site) for v in arguments.values()) if f is not None)
+            flows = tuple(
+                f for f in (self.as_flow(v, site) for v in arguments.values()) if f is not None
+            )
             return self.new_flow("transform", flows, source=instance, name=instance.cls, site=site)
         if kind is ObjectKind.SYMBOL:
             return self._call_symbol(instance, arguments, site)
@@ -406,11 +423,7 @@ class Calls(Expressions):
 
     def _call_symbol(self, symbol: Instance, arguments: Arguments, site: Site) -> Abstract:
         flows = tuple(
-            dict.fromkeys(
-                f
-                for v in arguments.values()
-                if (f := self.as_flow(v, site)) is not None
-            )
+            dict.fromkeys(f for v in arguments.values() if (f := self.as_flow(v, site)) is not None)
         )
         others = [v for v in arguments.values() if self.training_objects(v)]
         if any(not (isinstance(v, Instance) and v.kind is ObjectKind.SYMBOL) for v in others):
@@ -432,7 +445,9 @@ class Calls(Expressions):
         finally:
             self.forward_depth -= 1
         if outermost:
-            output = self.as_flow(result.items[0] if isinstance(result, Seq) and result.items else result, site)
+            output = self.as_flow(
+                result.items[0] if isinstance(result, Seq) and result.items else result, site
+            )
             self.emit(EventKind.FORWARD, site, target=module, flow=output)
         return result
 
@@ -448,7 +463,9 @@ class Calls(Expressions):
     def _remember_forward(
         self, module: Instance, arguments: Arguments, result: Abstract, site: Site
     ) -> None:
-        inputs = tuple(f for f in (self.as_flow(v, site) for v in arguments.values()) if f is not None)
+        inputs = tuple(
+            f for f in (self.as_flow(v, site) for v in arguments.values()) if f is not None
+        )
         results = result.items if isinstance(result, Seq) else [result]
         outputs = tuple(f for f in (self.as_flow(v, site) for v in results) if f is not None)
         module.forward = ForwardResult(inputs, outputs, bool(outputs))

@@ -71,7 +71,11 @@ def add_argument(parser: Instance, arguments: Arguments, line: int) -> None:
     kind = arguments.keywords.get("type")
     if default is not None:
         value = _converted(default.value, kind.value if kind is not None else None)
-    elif action is not None and isinstance(action.value, Const) and action.value.value in ("store_true", "store_false"):
+    elif (
+        action is not None
+        and isinstance(action.value, Const)
+        and action.value.value in ("store_true", "store_false")
+    ):
         value = Const(action.value.value == "store_false")
     elif flag.startswith("-") and "required" not in arguments.keywords:
         value = Const(None)

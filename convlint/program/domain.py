@@ -82,6 +82,10 @@ class Argument:
     site: Site | None = None
 
 
+class Children(dict[str, "Instance"]):
+    """Submodules by name. Where two arms of a branch register different ones, the first stands."""
+
+
 @dataclass(slots=True, eq=False)
 class Instance(Abstract):
     """An object on the abstract heap; ``id`` is its number in the facts."""
@@ -92,7 +96,7 @@ class Instance(Abstract):
     site: Site
     args: dict[str, Argument] = field(default_factory=dict)
     attributes: dict[str, Abstract] = field(default_factory=dict)
-    children: dict[str, Instance] = field(default_factory=dict)
+    children: Children = field(default_factory=Children)
     klass: Class | None = None
     bases: tuple[str, ...] = ()
     names: list[str] = field(default_factory=list)
@@ -105,6 +109,14 @@ class Instance(Abstract):
     parent: Instance | None = None
     complete: bool = True
     forward: ForwardResult | None = None
+
+    @property
+    def leader(self) -> Instance:
+        """The object that events on this one name: itself, unless a branch made it an alias."""
+        current = self
+        while current.same_as is not None:
+            current = current.same_as
+        return current
 
     @property
     def is_module(self) -> bool:

@@ -42,7 +42,6 @@ from convlint.program.facts import (
 from convlint.program.state import (
     BranchDraft,
     EventDraft,
-    LoopDraft,
     NodeDraft,
 )
 
@@ -196,8 +195,12 @@ class Exporter:
     def _choice(self, value: Choice, location: Location | None) -> Value:
         constants = [o for o in value.options if isinstance(o, Const)]
         if len(constants) == len(value.options):
-            return Value(candidates=tuple(c.value for c in constants), origin=constants[0].origin, location=location)
-        instances = {(o.same_as or o).id for o in value.options if isinstance(o, Instance)}
+            return Value(
+                candidates=tuple(c.value for c in constants),
+                origin=constants[0].origin,
+                location=location,
+            )
+        instances = {o.leader.id for o in value.options if isinstance(o, Instance)}
         if len(instances) == 1 and not any(isinstance(o, Tensor) for o in value.options):
             return Value(object=instances.pop(), location=location)
         return Value(location=location)
@@ -211,7 +214,7 @@ class Exporter:
             given = instance.args.get("params") or instance.args.get("0")
             if given is not None and "param_groups" not in instance.args:
                 owners, resolved = self._walk.parameter_owners(given.value)
-                parameters = tuple((o.same_as or o).id for o in owners) if resolved else None
+                parameters = tuple(o.leader.id for o in owners) if resolved else None
         return Object(
             id=instance.id,
             kind=kind,
@@ -229,7 +232,7 @@ class Exporter:
             parameters_of=parameters,
             escaped=instance.escaped,
             context=("loop",) * instance.loops,
-            same_as=instance.same_as.id if instance.same_as is not None else None,
+            same_as=instance.leader.id if instance.same_as is not None else None,
             symbolic=instance.kind is ObjectKind.SYMBOL,
             complete=instance.complete,
         )
@@ -244,7 +247,9 @@ class Exporter:
             layers = [
                 m.id
                 for m in members
-                if m.kind is ObjectKind.LAYER and not m.cls.startswith("torch.nn.Module") and m.cls != "torch.nn.Sequential"
+                if m.kind is ObjectKind.LAYER
+                and not m.cls.startswith("torch.nn.Module")
+                and m.cls != "torch.nn.Sequential"
             ]
             forward = instance.forward
             models.append(
@@ -348,7 +353,7 @@ class Exporter:
             location=self._place_of(draft.site),
             target=target.id if target is not None else None,
             optimizer=draft.optimizer.id if draft.optimizer is not None else None,
-            over=tuple((o.same_as or o).id for o in draft.over) if draft.over is not None else None,
+            over=tuple(o.leader.id for o in draft.over) if draft.over is not None else None,
             flow=draft.flow,
             name=draft.name,
             args=self._arguments(draft.args),

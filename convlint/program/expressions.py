@@ -184,7 +184,9 @@ class Expressions(State):
         if isinstance(left, Const) and isinstance(right, Const):
             return _fold(function, left, right)
         if name == "add" and isinstance(left, Seq) and isinstance(right, Seq):
-            return Seq(left.kind, left.items + right.items, left.complete and right.complete, left.node)
+            return Seq(
+                left.kind, left.items + right.items, left.complete and right.complete, left.node
+            )
         if name == "mul" and isinstance(left, Seq):
             repeats = right.value if isinstance(right, Const) else None
             if isinstance(repeats, int) and 0 <= repeats * len(left.items) <= LARGEST_UNROLLED:
@@ -268,7 +270,11 @@ class Expressions(State):
                 return Const(found is positive, _COMPUTED, left.certain)
         if isinstance(right, Map) and right.complete:
             return Const((left.value in right.items) is positive, _COMPUTED, left.certain)
-        if isinstance(right, Const) and isinstance(right.value, str) and isinstance(left.value, str):
+        if (
+            isinstance(right, Const)
+            and isinstance(right.value, str)
+            and isinstance(left.value, str)
+        ):
             found = left.value in right.value
             return Const(found is positive, _COMPUTED, left.certain and right.certain)
         return UNKNOWN
@@ -291,7 +297,9 @@ class Expressions(State):
 
     # Displays.
 
-    def _elements(self, node: cst.List | cst.Tuple | cst.Set, scope: Scope) -> tuple[list[Abstract], bool]:
+    def _elements(
+        self, node: cst.List | cst.Tuple | cst.Set, scope: Scope
+    ) -> tuple[list[Abstract], bool]:
         items: list[Abstract] = []
         complete = True
         for element in node.elements:
@@ -339,7 +347,9 @@ class Expressions(State):
     def _comprehension(
         self, node: cst.ListComp | cst.GeneratorExp | cst.SetComp, scope: Scope
     ) -> Abstract:
-        items, complete = self._comprehend(node.for_in, scope, lambda inner: self.evaluate(node.elt, inner))
+        items, complete = self._comprehend(
+            node.for_in, scope, lambda inner: self.evaluate(node.elt, inner)
+        )
         kind = "generator" if isinstance(node, cst.GeneratorExp) else "list"
         if kind == "generator" and len(items) == 1 and isinstance(items[0], Parameters):
             owner = items[0]
@@ -353,7 +363,11 @@ class Expressions(State):
         iterable = self.evaluate(for_in.iter, scope)
         known = self.known_items(iterable)
         complete = known is not None and not for_in.ifs
-        elements = known if known is not None else [self.element_of(iterable, Site(scope.module, for_in.iter))]
+        elements = (
+            known
+            if known is not None
+            else [self.element_of(iterable, Site(scope.module, for_in.iter))]
+        )
         items: list[Abstract] = []
         for value in elements:
             self.bind_target(for_in.target, value, inner)
@@ -427,7 +441,10 @@ class Expressions(State):
             bounds: list[Any] = []
             for bound in (part.lower, part.upper, part.step):
                 constant = self.evaluate(bound, scope) if bound is not None else Const(None)
-                if not (isinstance(constant, Const) and (constant.value is None or isinstance(constant.value, int))):
+                if not (
+                    isinstance(constant, Const)
+                    and (constant.value is None or isinstance(constant.value, int))
+                ):
                     return Seq(value.kind, value.items, False, value.node)
                 bounds.append(constant.value)
             if value.complete and bounds[2] != 0:
@@ -441,7 +458,11 @@ class Expressions(State):
         """``value[key]``."""
         constant = key.value if isinstance(key, Const) else None
         if isinstance(value, Seq):
-            if isinstance(constant, int) and value.complete and -len(value.items) <= constant < len(value.items):
+            if (
+                isinstance(constant, int)
+                and value.complete
+                and -len(value.items) <= constant < len(value.items)
+            ):
                 return value.items[constant]
             return self.join(list(value.items)) if value.items else UNKNOWN
         if isinstance(value, Map):
@@ -450,13 +471,22 @@ class Expressions(State):
             return self.join(list(value.items.values())) if value.items else UNKNOWN
         if isinstance(value, Tensor):
             flow = self.flows[value.flow]
-            if flow.op == "<batch>" and isinstance(key, Const) and flow.index is None and isinstance(constant, (int, str)):
+            if (
+                flow.op == "<batch>"
+                and isinstance(key, Const)
+                and flow.index is None
+                and isinstance(constant, (int, str))
+            ):
                 return self._batch_item(value, constant, site)
             return self.new_flow("getitem", (value.flow,), args={"index": Argument(key)}, site=site)
         if isinstance(value, Instance):
             if value.kind in (ObjectKind.LAYER, ObjectKind.MODEL) and value.children:
                 named = value.children.get(str(constant)) if constant is not None else None
-                if named is None and isinstance(constant, int) and -len(value.children) <= constant < 0:
+                if (
+                    named is None
+                    and isinstance(constant, int)
+                    and -len(value.children) <= constant < 0
+                ):
                     named = list(value.children.values())[constant]
                 return named if named is not None else self.join(list(value.children.values()))
             if value.kind is ObjectKind.DATASET:
@@ -468,7 +498,9 @@ class Expressions(State):
                 if isinstance(constant, str) and constant in value.attributes:
                     return value.attributes[constant]
             if value.kind is ObjectKind.SYMBOL:
-                return self.symbol_part(value, f"[{constant!r}]" if isinstance(key, Const) else "[?]", site)
+                return self.symbol_part(
+                    value, f"[{constant!r}]" if isinstance(key, Const) else "[?]", site
+                )
             return UNKNOWN
         if isinstance(value, ParameterGroups):
             return UNKNOWN if value.single else ParameterGroups(value.optimizer, single=True)
@@ -482,12 +514,16 @@ class Expressions(State):
         flow = self.flows[batch.flow]
         index = key if isinstance(key, int) else None
         args = {"key": Argument(Const(key))}
-        return self.new_flow("<batch>", (batch.flow,), source=flow.source, index=index, args=args, site=site)
+        return self.new_flow(
+            "<batch>", (batch.flow,), source=flow.source, index=index, args=args, site=site
+        )
 
     # Attributes.
 
     def _attribute(self, node: cst.Attribute, scope: Scope) -> Abstract:
-        return self.attribute(self.evaluate(node.value, scope), node.attr.value, Site(scope.module, node))
+        return self.attribute(
+            self.evaluate(node.value, scope), node.attr.value, Site(scope.module, node)
+        )
 
     def attribute(self, value: Abstract, name: str, site: Site) -> Abstract:
         """``value.name``."""
@@ -505,7 +541,11 @@ class Expressions(State):
         if isinstance(value, Parameters):
             if name in ("data", "grad"):
                 return Parameters(
-                    value.owners, value.resolved, True, value.attribute, view="grad" if "grad" in (name, value.view) else name
+                    value.owners,
+                    value.resolved,
+                    True,
+                    value.attribute,
+                    view="grad" if "grad" in (name, value.view) else name,
                 )
             return LibraryMethod(value, name)
         if isinstance(value, ParameterGroups):
@@ -524,7 +564,7 @@ class Expressions(State):
         options = [o for o in value.options if not (isinstance(o, Const) and o.value is None)]
         instances = [o for o in options if isinstance(o, Instance)]
         if instances and len(instances) == len(options):
-            leaders = {(o.same_as or o).id: o.same_as or o for o in instances}
+            leaders = {o.leader.id: o.leader for o in instances}
             if len(leaders) == 1:
                 return self.attribute(next(iter(leaders.values())), name, site)
         return self.join([self.attribute(o, name, site) for o in options]) if options else UNKNOWN
@@ -550,8 +590,14 @@ class Expressions(State):
         if kind is ObjectKind.SCHEDULER and name == "optimizer":
             argument = value.args.get("optimizer")
             return argument.value if argument is not None else UNKNOWN
-        if kind is ObjectKind.LIBRARY and name in ("data", "target") and value.cls.startswith("sklearn.datasets."):
-            flow = self.new_flow("<array>", name=value.cls, index=0 if name == "data" else 1, site=value.site)
+        if (
+            kind is ObjectKind.LIBRARY
+            and name in ("data", "target")
+            and value.cls.startswith("sklearn.datasets.")
+        ):
+            flow = self.new_flow(
+                "<array>", name=value.cls, index=0 if name == "data" else 1, site=value.site
+            )
             value.attributes[name] = flow
             return flow
         if kind in (ObjectKind.LOADER, ObjectKind.DATASET) and name in value.args:
@@ -577,7 +623,9 @@ class Expressions(State):
         existing = owner.attributes.get(name)
         if existing is None:
             base = owner.names[0] if owner.names else "?"
-            existing = self.new_symbol(f"{base}{name}" if name.startswith("[") else f"{base}.{name}", site)
+            existing = self.new_symbol(
+                f"{base}{name}" if name.startswith("[") else f"{base}.{name}", site
+            )
             owner.attributes[name] = existing
         return existing
 
@@ -590,7 +638,9 @@ class Expressions(State):
         if flow.op == "<batch>" and flow.index is None and name not in _TENSOR_METHODS:
             args = {"key": Argument(Const(name))}
             index = {"x": 0, "y": 1}.get(name)
-            return self.new_flow("<batch>", (value.flow,), source=flow.source, index=index, args=args, site=site)
+            return self.new_flow(
+                "<batch>", (value.flow,), source=flow.source, index=index, args=args, site=site
+            )
         if name in ("T", "mT", "real", "grad"):
             return self.new_flow(name, (value.flow,), site=site, detached=name == "grad")
         if name == "values" and flow.op == "<array>":
@@ -639,13 +689,18 @@ _SYMBOL_METHODS = frozenset(
     }
 )  # fmt: skip
 
-_TENSOR_METHODS = _SYMBOL_METHODS | frozenset({"shape", "device", "dtype", "batch_size", "num_graphs"})
+_TENSOR_METHODS = _SYMBOL_METHODS | frozenset(
+    {"shape", "device", "dtype", "batch_size", "num_graphs"}
+)
 
 
 def _fold(function: Callable[[Any, Any], Any] | None, left: Const, right: Const) -> Abstract:
     if function is None:
         return UNKNOWN
-    if isinstance(left.value, str) != isinstance(right.value, str) or None in (left.value, right.value):
+    if isinstance(left.value, str) != isinstance(right.value, str) or None in (
+        left.value,
+        right.value,
+    ):
         return UNKNOWN
     if function is operator.pow and isinstance(right.value, (int, float)) and abs(right.value) > 64:
         return UNKNOWN
@@ -656,7 +711,11 @@ def _fold(function: Callable[[Any, Any], Any] | None, left: Const, right: Const)
     if isinstance(value, complex) or (isinstance(value, int) and abs(value) > 2**63):
         return UNKNOWN
     origin = next(
-        (o for o in (left.origin, right.origin) if o is not None and o.kind not in ("literal", "computed")),
+        (
+            o
+            for o in (left.origin, right.origin)
+            if o is not None and o.kind not in ("literal", "computed")
+        ),
         _COMPUTED,
     )
     return Const(value, origin, left.certain and right.certain)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path, PurePath
-
-import libcst as cst
 
 from convlint.program.domain import (
     UNKNOWN,
@@ -12,12 +12,12 @@ from convlint.program.domain import (
     Argument,
     Arguments,
     Class,
-    Const,
     Function,
     Instance,
     Scope,
     Seq,
     Site,
+    Tensor,
 )
 from convlint.program.export import Exporter
 from convlint.program.facts import ObjectKind, TrainingProgram
@@ -43,15 +43,20 @@ class Interpreter(Statements):
         scope = Scope({"__name__": UNKNOWN}, module)
         self.modules[module] = scope
         try:
-            self._enter("<module>", module, lambda: self.execute_all(module.tree.body, scope), False)
+            self._enter(
+                "<module>", module, lambda: self.execute_all(module.tree.body, scope), False
+            )
             self._walk_uncalled(scope, module)
         except BudgetExceeded:
-            self.problems.append(f"{module.path}: too large to follow every call; part of it was not looked at")
+            self.problems.append(
+                f"{module.path}: too large to follow every call; part of it was not looked at"
+            )
         except RecursionError:
             self.problems.append(f"{module.path}: {_DEEPEST_PYTHON_STACK}")
 
-    def _enter(self, name: str, module: SourceModule, walk: object, standalone: bool) -> None:
-        assert callable(walk)
+    def _enter(
+        self, name: str, module: SourceModule, walk: Callable[[], object], standalone: bool
+    ) -> None:
         site = Site(module, module.tree)
         self._reset()
         try:
@@ -72,17 +77,23 @@ class Interpreter(Statements):
         self._trail.clear()
 
     def _walk_uncalled(self, scope: Scope, module: SourceModule) -> None:
-        called = _called_names(module.tree)
+        called = _called_names(module.tree.code)
         functions = [
             v for v in scope.names.values() if isinstance(v, Function) and v.scope.module is module
         ]
-        classes = [v for v in scope.names.values() if isinstance(v, Class) and v.scope.module is module]
+        classes = [
+            v for v in scope.names.values() if isinstance(v, Class) and v.scope.module is module
+        ]
         made = {i.klass for i in self.instances if i.klass is not None}
         for klass in classes:
             if klass not in made:
                 self._walk_class(klass, called)
         for instance in list(self.instances):
-            if instance.klass in classes and instance.kind is ObjectKind.MODEL and instance.forward is None:
+            if (
+                instance.klass in classes
+                and instance.kind is ObjectKind.MODEL
+                and instance.forward is None
+            ):
                 self._apply_alone(instance)
         for wanted in (False, True):
             for function in functions:
@@ -102,14 +113,19 @@ class Interpreter(Statements):
         site = Site(module, klass.node)
         made: list[Abstract] = []
         self._enter(
-            f"{klass.name}()", module, lambda: made.append(self.instantiate(klass, Arguments(), site)), True
+            f"{klass.name}()",
+            module,
+            lambda: made.append(self.instantiate(klass, Arguments(), site)),
+            True,
         )
         instance = made[0] if made else UNKNOWN
         if not isinstance(instance, Instance):
             return
         if instance.kind is ObjectKind.MODEL:
             self._apply_alone(instance)
-        methods = [m for c in self.lineage(klass) for m in c.members.values() if isinstance(m, Function)]
+        methods = [
+            m for c in self.lineage(klass) for m in c.members.values() if isinstance(m, Function)
+        ]
         for wanted in (False, True):
             for method in methods:
                 if method.name.startswith("__") or id(method.node) in self.walked_functions:
@@ -133,9 +149,8 @@ class Interpreter(Statements):
     def _apply_alone(self, instance: Instance) -> None:
         """Walk a model's forward on unknown inputs."""
         forward = self.method_of(instance, "forward")
-        if not isinstance(forward, Function) or forward.scope.module is not instance.site.module:
-            if not isinstance(forward, Function):
-                return
+        if not isinstance(forward, Function):
+            return
         module = forward.scope.module
         parameters = [*forward.node.params.posonly_params, *forward.node.params.params][1:]
         arguments = Arguments()
@@ -154,12 +169,13 @@ class Interpreter(Statements):
     def resolve_plain_lists(self) -> None:
         """Decide, once everything is known, which plain containers hold modules."""
         for draft in self.plain_lists:
-            value, items = self._plain_values.get(id(draft), (Seq("list", []), []))
+            value = self._plain_values.get(id(draft), Seq("list", []))
             current = list(value.items.values()) if not isinstance(value, Seq) else value.items
             layers = tuple(dict.fromkeys(self._modules_within(current)))
             draft.layers = layers
-            draft.holds = "modules" if layers else "parameters" if self._has_parameter(current) else ""
-            del items
+            draft.holds = (
+                "modules" if layers else "parameters" if self._has_parameter(current) else ""
+            )
 
     def _modules_within(self, values: list[Abstract], depth: int = 0) -> list[Instance]:
         found: list[Instance] = []
@@ -171,26 +187,19 @@ class Interpreter(Statements):
         return found
 
     def _has_parameter(self, values: list[Abstract]) -> bool:
-        from convlint.program.domain import Tensor
-
         return any(isinstance(v, Tensor) and self.flows[v.flow].op == "<parameter>" for v in values)
 
 
-def _called_names(tree: cst.Module) -> frozenset[str]:
-    """Names that occur as ``name(...)`` or ``x.name(...)`` anywhere in the file."""
-    names: set[str] = set()
-    stack: list[cst.CSTNode] = [tree]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, cst.Call):
-            if isinstance(node.func, cst.Name):
-                names.add(node.func.value)
-            elif isinstance(node.func, cst.Attribute):
-                names.add(node.func.attr.value)
-        if isinstance(node, (cst.BaseParenthesizableWhitespace, cst.TrailingWhitespace, cst.Name)):
-            continue
-        stack.extend(node.children)
-    return frozenset(names)
+_CALL = re.compile(r"(?<!def )(?<!class )\b([A-Za-z_]\w*)\s*\(")
+
+
+def _called_names(source: str) -> frozenset[str]:
+    """Names that occur as ``name(...)`` or ``x.name(...)`` anywhere in the file.
+
+    They only decide the order of the walk: functions that something here calls are walked from
+    there first, in the context of the call.
+    """
+    return frozenset(_CALL.findall(source))
 
 
 def extract_program(

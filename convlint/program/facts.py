@@ -138,11 +138,11 @@ class Object(msgspec.Struct, frozen=True):
     kind: ObjectKind
     cls: str
     location: Location
-    args: dict[str, Value] = {}  # noqa: RUF012 - msgspec copies mutable defaults
+    args: dict[str, Value] = {}
     names: tuple[str, ...] = ()
     bases: tuple[str, ...] = ()
-    children: dict[str, int] = {}  # noqa: RUF012
-    attributes: dict[str, Value] = {}  # noqa: RUF012
+    children: dict[str, int] = {}
+    attributes: dict[str, Value] = {}
     parameters_of: tuple[int, ...] | None = None
     escaped: bool = False
     context: tuple[str, ...] = ()
@@ -178,7 +178,7 @@ class Flow(msgspec.Struct, frozen=True):
     id: int
     op: str
     inputs: tuple[int, ...] = ()
-    args: dict[str, Value] = {}  # noqa: RUF012
+    args: dict[str, Value] = {}
     layer: int | None = None
     source: int | None = None
     index: int | None = None
@@ -241,7 +241,7 @@ class Event(msgspec.Struct, frozen=True, tag="event"):
     over: tuple[int, ...] | None = None
     flow: int | None = None
     name: str = ""
-    args: dict[str, Value] = {}  # noqa: RUF012
+    args: dict[str, Value] = {}
     flags: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     via: tuple[Location, ...] = ()
@@ -355,7 +355,7 @@ class Initialisation(msgspec.Struct, frozen=True):
     layers: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     parameter: str = ""
-    args: dict[str, Value] = {}  # noqa: RUF012
+    args: dict[str, Value] = {}
     order: int = 0
 
 
@@ -370,7 +370,7 @@ class LossCall(msgspec.Struct, frozen=True):
     location: Location
     input: int | None
     target: int | None
-    args: dict[str, Value] = {}  # noqa: RUF012
+    args: dict[str, Value] = {}
     object: int | None = None
     flow: int | None = None
     context: tuple[str, ...] = ()
@@ -382,7 +382,7 @@ class Call(msgspec.Struct, frozen=True):
 
     name: str
     location: Location
-    args: dict[str, Value] = {}  # noqa: RUF012
+    args: dict[str, Value] = {}
     result: Value = UNKNOWN
     receiver: int | None = None
     context: tuple[str, ...] = ()

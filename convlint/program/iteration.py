@@ -48,7 +48,11 @@ class Iteration(Calls):
     def known_items(self, iterable: Abstract) -> list[Abstract] | None:
         """The items when every one is known and they are few."""
         if isinstance(iterable, Seq):
-            return list(iterable.items) if iterable.complete and len(iterable.items) <= LARGEST_UNROLLED else None
+            return (
+                list(iterable.items)
+                if iterable.complete and len(iterable.items) <= LARGEST_UNROLLED
+                else None
+            )
         if isinstance(iterable, LoopRange):
             if iterable.values is not None and len(iterable.values) <= LARGEST_UNROLLED:
                 return [Const(i) for i in iterable.values]
@@ -66,7 +70,11 @@ class Iteration(Calls):
     def _known_iterated(self, iterable: Iterated) -> list[Abstract] | None:
         if iterable.kind == "modules":
             owner = iterable.sources[0]
-            return self.grouped_modules(owner) if isinstance(owner, Instance) and owner.is_module else None
+            return (
+                self.grouped_modules(owner)
+                if isinstance(owner, Instance) and owner.is_module
+                else None
+            )
         if iterable.kind == "named_modules":
             owner = iterable.sources[0]
             if not (isinstance(owner, Instance) and owner.is_module):
@@ -83,7 +91,9 @@ class Iteration(Calls):
         if iterable.kind == "enumerate":
             return [Seq("tuple", [Const(i), v]) for i, v in enumerate(columns[0] or [])]
         if iterable.kind == "zip":
-            return [Seq("tuple", list(row)) for row in zip(*[c or [] for c in columns], strict=False)]
+            return [
+                Seq("tuple", list(row)) for row in zip(*[c or [] for c in columns], strict=False)
+            ]
         if iterable.kind == "reversed":
             return list(reversed(columns[0] or []))
         if iterable.kind in ("items", "values"):
@@ -114,7 +124,9 @@ class Iteration(Calls):
                 return self._batch(flow.source, site)
             return self.new_flow("getitem", (iterable.flow,), site=site)
         if isinstance(iterable, Parameters):
-            single = Parameters(iterable.owners, iterable.resolved, True, iterable.attribute, view=iterable.view)
+            single = Parameters(
+                iterable.owners, iterable.resolved, True, iterable.attribute, view=iterable.view
+            )
             return Seq("tuple", [UNKNOWN, single]) if iterable.named else single
         if isinstance(iterable, ParameterGroups):
             return ParameterGroups(iterable.optimizer, single=True)
@@ -138,7 +150,11 @@ class Iteration(Calls):
         method = self.method_of(iterable, "__iter__")
         if isinstance(method, Function):
             produced = self.call_function(method, [], {}, site)
-            return self.element_of(produced, site) if produced is not iterable else self._batch(iterable, site)
+            return (
+                self.element_of(produced, site)
+                if produced is not iterable
+                else self._batch(iterable, site)
+            )
         return self._batch(iterable, site) if kind is ObjectKind.INSTANCE else UNKNOWN
 
     def _batch(self, source: Instance, site: Site) -> Tensor:
@@ -160,7 +176,11 @@ class Iteration(Calls):
             return Seq("tuple", [UNKNOWN, self.join(values) if values else UNKNOWN])
         if kind == "values":
             source = iterable.sources[0]
-            return self.join(list(source.items.values())) if isinstance(source, Map) and source.items else UNKNOWN
+            return (
+                self.join(list(source.items.values()))
+                if isinstance(source, Map) and source.items
+                else UNKNOWN
+            )
         return self.element_of(iterable.sources[0], site)
 
     def unpack(self, value: Abstract, count: int, site: Site) -> list[Abstract]:
@@ -174,7 +194,9 @@ class Iteration(Calls):
             if flow.op == "<batch>" and flow.index is None:
                 return [self._part(value, i, site) for i in range(count)]
             return [
-                self.new_flow("getitem", (value.flow,), args={"index": Argument(Const(i))}, site=site)
+                self.new_flow(
+                    "getitem", (value.flow,), args={"index": Argument(Const(i))}, site=site
+                )
                 for i in range(count)
             ]
         if isinstance(value, Instance):

@@ -50,7 +50,9 @@ _LIBRARY_DEFAULT = Origin("library default", "library default")
 _RECURRENT = frozenset({"lstm", "gru", "rnn"})
 _CELLS_WITH_STATE = frozenset({"lstm_cell"})
 _PASS_THROUGH = frozenset({"torch.nn.Identity"})
-_MODULE_CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"})
+_MODULE_CONTAINERS = frozenset(
+    {"torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"}
+)
 _CONTEXT_MAKERS = frozenset(
     {
         "torch.no_grad", "torch.inference_mode", "torch.enable_grad", "torch.set_grad_enabled",
@@ -58,20 +60,39 @@ _CONTEXT_MAKERS = frozenset(
         "contextlib.suppress", "argparse.ArgumentParser",
     }
 )  # fmt: skip
-_PROGRESS_BARS = ("tqdm.", "rich.progress.track", "fastprogress.", "alive_progress.", "progressbar.")
+_PROGRESS_BARS = (
+    "tqdm.",
+    "rich.progress.track",
+    "fastprogress.",
+    "alive_progress.",
+    "progressbar.",
+)
 _NAMESPACES = frozenset({"types.SimpleNamespace", "argparse.Namespace", "easydict.EasyDict"})
 _ARRAY_READERS = (
     "pandas.read_", "numpy.load", "numpy.genfromtxt", "numpy.fromfile", "numpy.memmap",
     "cv2.imread", "imageio.imread", "PIL.Image.open", "torchvision.io.read_image", "skimage.io.imread",
 )  # fmt: skip
-_TENSOR_MAKERS = frozenset({"tensor", "as_tensor", "from_numpy", "asarray", "array", "FloatTensor", "LongTensor", "Tensor"})
-_FLOW_PACKAGES = ("torch.", "numpy.", "scipy.", "einops.", "torchvision.", "pandas.", "cv2.", "jax.")
+_TENSOR_MAKERS = frozenset(
+    {"tensor", "as_tensor", "from_numpy", "asarray", "array", "FloatTensor", "LongTensor", "Tensor"}
+)
+_FLOW_PACKAGES = (
+    "torch.",
+    "numpy.",
+    "scipy.",
+    "einops.",
+    "torchvision.",
+    "pandas.",
+    "cv2.",
+    "jax.",
+)
 
 
 class LibraryCalls(Iteration):
     """Library functions and constructors."""
 
-    def library_call(self, callee: Library, arguments: Arguments, site: Site, scope: Scope) -> Abstract:
+    def library_call(
+        self, callee: Library, arguments: Arguments, site: Site, scope: Scope
+    ) -> Abstract:
         """Call the library callable ``callee``."""
         name = callee.name
         if name.startswith("builtins."):
@@ -118,7 +139,9 @@ class LibraryCalls(Iteration):
         if name.startswith("sklearn.datasets.") and not name.startswith("sklearn.datasets.make_"):
             return self._sklearn_data(name, arguments, site)
         if name.startswith("sklearn.datasets.make_"):
-            arrays: list[Abstract] = [self.new_flow("<array>", name=name, index=i, site=site) for i in (0, 1)]
+            arrays: list[Abstract] = [
+                self.new_flow("<array>", name=name, index=i, site=site) for i in (0, 1)
+            ]
             return Seq("tuple", arrays)
         if name.startswith(_ARRAY_READERS):
             return self.new_flow("<array>", name=name, site=site)
@@ -129,7 +152,11 @@ class LibraryCalls(Iteration):
         names, defaults = signature(name)
         named: dict[str, Argument] = {}
         for position, argument in enumerate(arguments.positional):
-            key = names[position] if position < len(names) and not names[position].startswith("*") else str(position)
+            key = (
+                names[position]
+                if position < len(names) and not names[position].startswith("*")
+                else str(position)
+            )
             named[key] = argument
         named.update(arguments.keywords)
         if arguments.complete:
@@ -145,7 +172,9 @@ class LibraryCalls(Iteration):
 
     # Objects.
 
-    def make_object(self, kind: ObjectKind, name: str, arguments: Arguments, site: Site) -> Abstract:
+    def make_object(
+        self, kind: ObjectKind, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
         """Construct a library object of a kind worth tracking."""
         instance = self._make(kind, name, arguments, site)
         if name in _MODULE_CONTAINERS:
@@ -217,17 +246,24 @@ class LibraryCalls(Iteration):
             state: Abstract = self.new_flow(f"{op}_state", (output.flow,), site=site)
             if op.startswith("lstm"):
                 cell = self.new_flow(f"{op}_state", (output.flow,), site=site)
-                return Seq("tuple", [state, cell] if op == "lstm_cell" else [output, Seq("tuple", [state, cell])])
+                return Seq(
+                    "tuple",
+                    [state, cell] if op == "lstm_cell" else [output, Seq("tuple", [state, cell])],
+                )
             return Seq("tuple", [output, state])
         if op == "multihead_attention":
-            return Seq("tuple", [output, self.new_flow("attention_weights", (output.flow,), site=site)])
+            return Seq(
+                "tuple", [output, self.new_flow("attention_weights", (output.flow,), site=site)]
+            )
         return output
 
     def _call_sequential(self, layer: Instance, arguments: Arguments, site: Site) -> Abstract:
         value: Abstract = arguments.positional[0].value if arguments.positional else UNKNOWN
         if not layer.complete or not layer.children:
             flow = self.as_flow(value, site)
-            return self.new_flow("<unknown>", (flow,) if flow is not None else (), layer=layer, site=site)
+            return self.new_flow(
+                "<unknown>", (flow,) if flow is not None else (), layer=layer, site=site
+            )
         for child in list(layer.children.values()):
             value = self._forward(child, Arguments([Argument(value, site)]), site)
         return value
@@ -247,7 +283,15 @@ class LibraryCalls(Iteration):
         output = self.new_flow(op, inputs, source=criterion, name=name, args=named, site=site)
         self.losses.append(
             LossDraft(
-                op, site, prediction, target, named, criterion, output.flow, tuple(self.context), tuple(self.loops)
+                op,
+                site,
+                prediction,
+                target,
+                named,
+                criterion,
+                output.flow,
+                tuple(self.context),
+                tuple(self.loops),
             )
         )
         if self.forward_depth == 0:
@@ -311,7 +355,9 @@ class LibraryCalls(Iteration):
         parameter = ""
         if isinstance(tensor, Parameters):
             layers = tuple(
-                m for o in tensor.owners for m in (self.modules_of(o) if not tensor.attribute and o.is_module else [o])
+                m
+                for o in tensor.owners
+                for m in (self.modules_of(o) if not tensor.attribute and o.is_module else [o])
             )
             parameter = tensor.attribute
         elif isinstance(tensor, Instance) and tensor.kind is ObjectKind.SYMBOL and tensor.names:
@@ -335,16 +381,18 @@ class LibraryCalls(Iteration):
     def _operation(self, name: str, arguments: Arguments, site: Site) -> Abstract:
         op = operation(name)
         flows = tuple(
-            dict.fromkeys(
-                f
-                for v in arguments.values()
-                for f in self._flows_within(v, site)
-            )
+            dict.fromkeys(f for v in arguments.values() for f in self._flows_within(v, site))
         )
         if name.startswith(_FLOW_PACKAGES):
             if op in CREATES_CONSTANT or (op in _TENSOR_MAKERS and not flows):
-                return self.new_flow("<constant>", name=name, args=self._constants(name, arguments), site=site)
-            if flows and name.rpartition(".")[2][:1].islower() or op in _TENSOR_MAKERS or name in _TENSOR_MAKERS:
+                return self.new_flow(
+                    "<constant>", name=name, args=self._constants(name, arguments), site=site
+                )
+            if (
+                (flows and name.rpartition(".")[2][:1].islower())
+                or op in _TENSOR_MAKERS
+                or name in _TENSOR_MAKERS
+            ):
                 return self.new_flow(
                     op,
                     flows,
@@ -354,7 +402,10 @@ class LibraryCalls(Iteration):
                     detached=op in NOT_DIFFERENTIABLE,
                 )
         if name.startswith(HARMLESS_PREFIXES):
-            if name.partition(".")[0] in ("torch", "torchvision") and name.rpartition(".")[2][:1].isupper():
+            if (
+                name.partition(".")[0] in ("torch", "torchvision")
+                and name.rpartition(".")[2][:1].isupper()
+            ):
                 return self._make(ObjectKind.LIBRARY, name, arguments, site)
             return UNKNOWN
         return self.unresolved_call(arguments, site, name)
@@ -380,7 +431,11 @@ def _gain(arguments: Arguments) -> Abstract:
     origin = Origin("computed", f'calculate_gain("{kind.value}")')
     if kind.value == "leaky_relu":
         slope = arguments.get(1, "param")
-        negative = slope.value if isinstance(slope, Const) and isinstance(slope.value, (int, float)) else 0.01
+        negative = (
+            slope.value
+            if isinstance(slope, Const) and isinstance(slope.value, (int, float))
+            else 0.01
+        )
         return Const(math.sqrt(2.0 / (1 + negative**2)), origin)
     return Const(gains.get(kind.value, 1.0), origin)
 
@@ -391,7 +446,9 @@ def _gain(arguments: Arguments) -> Abstract:
 def _parameter(self: LibraryCalls, arguments: Arguments, site: Site) -> Abstract:
     data = arguments.get(0, "data") or UNKNOWN
     flow = self.as_flow(data, site)
-    return self.new_flow("<parameter>", (flow,) if flow is not None else (), name="torch.nn.Parameter", site=site)
+    return self.new_flow(
+        "<parameter>", (flow,) if flow is not None else (), name="torch.nn.Parameter", site=site
+    )
 
 
 def _chain(self: LibraryCalls, arguments: Arguments, site: Site) -> Abstract:
@@ -443,13 +500,18 @@ def _random_split(self: LibraryCalls, arguments: Arguments, site: Site) -> Abstr
     count = len(lengths.items) if isinstance(lengths, Seq) and lengths.complete else 2
     return Seq(
         "list",
-        [self._make(ObjectKind.DATASET, "torch.utils.data.random_split", arguments, site) for _ in range(count)],
+        [
+            self._make(ObjectKind.DATASET, "torch.utils.data.random_split", arguments, site)
+            for _ in range(count)
+        ],
         complete=isinstance(lengths, Seq) and lengths.complete,
     )
 
 
 def _backward(self: LibraryCalls, arguments: Arguments, site: Site) -> Abstract:
-    self.emit(EventKind.BACKWARD, site, flow=self.as_flow(arguments.get(0, "tensors") or UNKNOWN, site))
+    self.emit(
+        EventKind.BACKWARD, site, flow=self.as_flow(arguments.get(0, "tensors") or UNKNOWN, site)
+    )
     return Const(None)
 
 
@@ -473,7 +535,11 @@ def _ordered_dict(self: LibraryCalls, arguments: Arguments, site: Site) -> Abstr
         elif isinstance(content, Seq):
             result.complete = result.complete and content.complete
             for pair in content.items:
-                if isinstance(pair, Seq) and len(pair.items) == 2 and isinstance(pair.items[0], Const):
+                if (
+                    isinstance(pair, Seq)
+                    and len(pair.items) == 2
+                    and isinstance(pair.items[0], Const)
+                ):
                     result.items[pair.items[0].value] = pair.items[1]
                 else:
                     result.complete = False
@@ -520,7 +586,17 @@ _LIBRARY_HANDLERS: dict[str, Callable[[Any, Arguments, Site], Abstract]] = {
     **dict.fromkeys(_NAMESPACES, _namespace),
     **{
         f"math.{f.__name__}": _math(f)
-        for f in (math.sqrt, math.log, math.log2, math.log10, math.exp, math.ceil, math.floor, math.cos, math.pow)
+        for f in (
+            math.sqrt,
+            math.log,
+            math.log2,
+            math.log10,
+            math.exp,
+            math.ceil,
+            math.floor,
+            math.cos,
+            math.pow,
+        )
     },
 }
 
@@ -557,7 +633,11 @@ def _is_instance(self: LibraryCalls, value: Abstract, cls: Abstract) -> bool | N
     if not isinstance(value, Instance) or value.kind is ObjectKind.SYMBOL:
         if isinstance(cls, Library) and cls.name.startswith("builtins."):
             return _is_builtin(value, cls.name[9:])
-        if isinstance(cls, Library) and cls.name == "torch.Tensor" and isinstance(value, (Seq, Map, Const)):
+        if (
+            isinstance(cls, Library)
+            and cls.name == "torch.Tensor"
+            and isinstance(value, (Seq, Map, Const))
+        ):
             return False
         return None
     if isinstance(cls, Class):
@@ -568,7 +648,11 @@ def _is_instance(self: LibraryCalls, value: Abstract, cls: Abstract) -> bool | N
         return False if value.klass.resolved else None
     if isinstance(cls, Library):
         if value.kind is ObjectKind.LAYER:
-            return value.cls == cls.name or cls.name == "torch.nn.Module" or _is_subclass(value.cls, cls.name)
+            return (
+                value.cls == cls.name
+                or cls.name == "torch.nn.Module"
+                or _is_subclass(value.cls, cls.name)
+            )
         if value.klass is not None:
             if cls.name in value.klass.lineage:
                 return True
@@ -592,7 +676,14 @@ def _is_subclass(cls: str, base: str) -> bool:
     """Library base classes whose subclasses matter in init functions."""
     short, short_base = cls.rpartition(".")[2], base.rpartition(".")[2]
     families = {
-        "_ConvNd": ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"),
+        "_ConvNd": (
+            "Conv1d",
+            "Conv2d",
+            "Conv3d",
+            "ConvTranspose1d",
+            "ConvTranspose2d",
+            "ConvTranspose3d",
+        ),
         "_BatchNorm": ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"),
         "RNNBase": ("LSTM", "GRU", "RNN"),
     }
@@ -627,7 +718,11 @@ def _sequence(kind: str) -> Callable[[LibraryCalls, Arguments, Site], Abstract]:
 
 def _iterated(kind: str) -> Callable[[LibraryCalls, Arguments, Site], Abstract]:
     def make(self: LibraryCalls, arguments: Arguments, site: Site) -> Abstract:
-        return Iterated(kind, tuple(a.value for a in arguments.positional)) if arguments.positional else UNKNOWN
+        return (
+            Iterated(kind, tuple(a.value for a in arguments.positional))
+            if arguments.positional
+            else UNKNOWN
+        )
 
     return make
 
@@ -653,7 +748,9 @@ def _map(self: LibraryCalls, arguments: Arguments, site: Site) -> Abstract:
     known = self.known_items(iterable)
     if isinstance(function, Function):
         items = known if known is not None else [self.element_of(iterable, site)]
-        return Seq("list", [self.call_function(function, [i], {}, site) for i in items], known is not None)
+        return Seq(
+            "list", [self.call_function(function, [i], {}, site) for i in items], known is not None
+        )
     return UNKNOWN
 
 

@@ -19,7 +19,6 @@ from convlint.program.domain import (
     Layers,
     Library,
     Map,
-    ParameterGroups,
     Parameters,
     Scope,
     Seq,
@@ -41,7 +40,9 @@ _SAME_MODULE = frozenset(
         "share_memory", "compile", "to_empty", "xpu", "npu", "mps",
     }
 )  # fmt: skip
-_IN_PLACE_INITIALISERS = frozenset({"normal_", "uniform_", "fill_", "zero_", "xavier_", "trunc_normal_"})
+_IN_PLACE_INITIALISERS = frozenset(
+    {"normal_", "uniform_", "fill_", "zero_", "xavier_", "trunc_normal_"}
+)
 _IN_PLACE_UPDATES = frozenset(
     {"add_", "sub_", "mul_", "div_", "copy_", "addcdiv_", "addcmul_", "lerp_", "set_"}
 )
@@ -78,7 +79,9 @@ class LibraryMethods(LibraryCalls):
 
     # Tensors.
 
-    def _tensor_method(self, tensor: Tensor, name: str, arguments: Arguments, site: Site) -> Abstract:
+    def _tensor_method(
+        self, tensor: Tensor, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
         if name == "backward":
             return self._backward_on(tensor.flow, arguments, site)
         if name in SIZE_METHODS or name == "item" or name == "tolist":
@@ -114,8 +117,10 @@ class LibraryMethods(LibraryCalls):
 
     # Objects by kind.
 
-    def _optimizer_method(self, optimizer: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
-        leader = optimizer.same_as or optimizer
+    def _optimizer_method(
+        self, optimizer: Instance, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
+        leader = optimizer.leader
         if name == "zero_grad":
             self.emit(EventKind.ZERO_GRAD, site, target=leader, name=name)
         elif name == "step":
@@ -130,9 +135,11 @@ class LibraryMethods(LibraryCalls):
             return Const(None)
         return UNKNOWN
 
-    def _scheduler_method(self, scheduler: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+    def _scheduler_method(
+        self, scheduler: Instance, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
         if name in ("step", "step_update"):
-            leader = scheduler.same_as or scheduler
+            leader = scheduler.leader
             self.emit(
                 EventKind.SCHEDULER_STEP,
                 site,
@@ -142,12 +149,16 @@ class LibraryMethods(LibraryCalls):
             )
         return UNKNOWN
 
-    def _scaler_method(self, scaler: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
-        leader = scaler.same_as or scaler
+    def _scaler_method(
+        self, scaler: Instance, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
+        leader = scaler.leader
         first = arguments.positional[0].value if arguments.positional else UNKNOWN
         if name == "scale":
             flow = self.as_flow(first, site)
-            return self.new_flow("scaled", (flow,) if flow is not None else (), source=leader, site=site)
+            return self.new_flow(
+                "scaled", (flow,) if flow is not None else (), source=leader, site=site
+            )
         optimizer = self.training_object(first)
         if name == "unscale_":
             self.emit(EventKind.UNSCALE, site, target=leader, optimizer=optimizer)
@@ -160,14 +171,16 @@ class LibraryMethods(LibraryCalls):
     def training_object(self, value: Abstract) -> Instance | None:
         """The one optimizer (or symbol) that ``value`` is."""
         if isinstance(value, Instance):
-            return value.same_as or value
+            return value.leader
         if isinstance(value, Choice):
-            found = {id(i.same_as or i): i.same_as or i for i in value.options if isinstance(i, Instance)}
+            found = {i.leader.id: i.leader for i in value.options if isinstance(i, Instance)}
             return next(iter(found.values())) if len(found) == 1 else None
         return None
 
-    def _module_method(self, module: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
-        leader = module.same_as or module
+    def _module_method(
+        self, module: Instance, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
+        leader = module.leader
         if name in ("parameters", "named_parameters"):
             return Parameters((leader,), named=name.startswith("named"))
         if name in ("train", "eval"):
@@ -193,7 +206,9 @@ class LibraryMethods(LibraryCalls):
             key, child = (a.value for a in arguments.positional)
             if isinstance(child, Instance) and child.is_module:
                 self.register_child(
-                    module, str(key.value) if isinstance(key, Const) else f"<{len(module.children)}>", child
+                    module,
+                    str(key.value) if isinstance(key, Const) else f"<{len(module.children)}>",
+                    child,
                 )
             return Const(None)
         if name in ("register_buffer", "register_parameter") and arguments.positional:
@@ -214,7 +229,9 @@ class LibraryMethods(LibraryCalls):
         if module.kind is ObjectKind.MODEL and not module.complete:
             self.escape((module, *arguments.values()), site, name)
         flows = [f for v in arguments.values() if (f := self.as_flow(v, site)) is not None]
-        return self.new_flow("<unknown>", tuple(flows), layer=module, site=site) if flows else UNKNOWN
+        return (
+            self.new_flow("<unknown>", tuple(flows), layer=module, site=site) if flows else UNKNOWN
+        )
 
     def _set_mode(self, module: Instance, name: str, arguments: Arguments, site: Site) -> None:
         mode = arguments.get(0, "mode")
@@ -250,7 +267,9 @@ class LibraryMethods(LibraryCalls):
             module.complete = False
         return module
 
-    def _accelerator_method(self, accelerator: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+    def _accelerator_method(
+        self, accelerator: Instance, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
         values = [a.value for a in arguments.positional]
         if name in ("prepare", "setup", "setup_dataloaders", "prepare_model", "prepare_optimizer",
                     "prepare_data_loader", "prepare_scheduler", "unwrap_model", "setup_module"):  # fmt: skip
@@ -261,7 +280,9 @@ class LibraryMethods(LibraryCalls):
             return Const(None)
         if name in ("clip_grad_norm_", "clip_grad_value_", "clip_gradients"):
             position = 1 if name == "clip_gradients" else 0
-            owners, resolved = self.parameter_owners(arguments.get(position, "parameters") or UNKNOWN)
+            owners, resolved = self.parameter_owners(
+                arguments.get(position, "parameters") or UNKNOWN
+            )
             self.emit(
                 EventKind.CLIP,
                 site,
@@ -275,19 +296,29 @@ class LibraryMethods(LibraryCalls):
             return self.new_instance(ObjectKind.LIBRARY, f"accelerator.{name}", site)
         if name in ("gather", "gather_for_metrics", "reduce", "pad_across_processes"):
             flow = self.as_flow(values[0], site) if values else None
-            return self.new_flow(name, (flow,), site=site, detached=True) if flow is not None else UNKNOWN
+            return (
+                self.new_flow(name, (flow,), site=site, detached=True)
+                if flow is not None
+                else UNKNOWN
+            )
         return UNKNOWN
 
-    def _estimator_method(self, estimator: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+    def _estimator_method(
+        self, estimator: Instance, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
         flow = self.as_flow(arguments.positional[0].value, site) if arguments.positional else None
         if name == "fit":
             return estimator
         if name in ("transform", "fit_transform", "inverse_transform", "predict", "predict_proba"):
             inputs = (flow,) if flow is not None else ()
-            return self.new_flow(name, inputs, source=estimator, name=f"{estimator.cls}.{name}", site=site)
+            return self.new_flow(
+                name, inputs, source=estimator, name=f"{estimator.cls}.{name}", site=site
+            )
         return UNKNOWN
 
-    def _symbol_method(self, symbol: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+    def _symbol_method(
+        self, symbol: Instance, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
         values = arguments.values()
         if name == "backward":
             return self._backward_on(self.as_flow(symbol, site), arguments, site)
@@ -321,7 +352,13 @@ class LibraryMethods(LibraryCalls):
             self.escape(values, site, name)
         flow = self.as_flow(symbol, site)
         inputs = (flow,) if flow is not None else ()
-        return self.new_flow(operation(name), inputs, site=site, name=f"torch.Tensor.{name}", detached=name in DETACHING)
+        return self.new_flow(
+            operation(name),
+            inputs,
+            site=site,
+            name=f"torch.Tensor.{name}",
+            detached=name in DETACHING,
+        )
 
     def _symbol_step(self, symbol: Instance, arguments: Arguments, site: Site) -> Abstract:
         values = arguments.values()
@@ -334,29 +371,46 @@ class LibraryMethods(LibraryCalls):
         elif first is None or isinstance(first, Function):
             if isinstance(first, Function):
                 self.call_function(first, [], {}, site)
-            self.emit(EventKind.STEP, site, target=symbol, flags=("closure",) if first is not None else ())
+            self.emit(
+                EventKind.STEP, site, target=symbol, flags=("closure",) if first is not None else ()
+            )
         else:
             self.emit(EventKind.UNKNOWN_CALL, site, target=symbol, name="step")
         return UNKNOWN
 
-    def _other_method(self, instance: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+    def _other_method(
+        self, instance: Instance, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
         if instance.cls == "argparse.ArgumentParser" or instance.cls.endswith("._ArgumentGroup"):
             return self._parser_method(instance, name, arguments, site)
-        if instance.kind is ObjectKind.INSTANCE and instance.klass is not None and not instance.klass.resolved:
+        if (
+            instance.kind is ObjectKind.INSTANCE
+            and instance.klass is not None
+            and not instance.klass.resolved
+        ):
             self.escape((instance, *arguments.values()), site, name)
             return self.new_symbol(name, site)
         if instance.kind is ObjectKind.TRAINER:
             self.escape(arguments.values(), site, name)
             return UNKNOWN
-        if instance.kind in (ObjectKind.LOSS, ObjectKind.LOADER, ObjectKind.DATASET) and name in _SAME_MODULE:
+        if (
+            instance.kind in (ObjectKind.LOSS, ObjectKind.LOADER, ObjectKind.DATASET)
+            and name in _SAME_MODULE
+        ):
             return instance
         if instance.kind is ObjectKind.LOSS and name == "forward":
             return self.call_loss(instance.cls, arguments, site, instance)
         if instance.kind is ObjectKind.LIBRARY and instance.cls.startswith("torch.distributions."):
-            return self.new_flow(name, tuple(f for v in arguments.values() if (f := self.as_flow(v, site)) is not None), site=site)
+            return self.new_flow(
+                name,
+                tuple(f for v in arguments.values() if (f := self.as_flow(v, site)) is not None),
+                site=site,
+            )
         return UNKNOWN
 
-    def _parser_method(self, parser: Instance, name: str, arguments: Arguments, site: Site) -> Abstract:
+    def _parser_method(
+        self, parser: Instance, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
         if name == "add_argument":
             add_argument(parser, arguments, self.location_line(site))
         elif name in ("add_argument_group", "add_mutually_exclusive_group"):
@@ -376,7 +430,9 @@ class LibraryMethods(LibraryCalls):
 
     # Parameters and layers.
 
-    def _parameter_method(self, parameter: Parameters, name: str, arguments: Arguments, site: Site) -> Abstract:
+    def _parameter_method(
+        self, parameter: Parameters, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
         over = parameter.owners if parameter.resolved else None
         if parameter.view == "grad":
             if name == "zero_":
@@ -387,7 +443,10 @@ class LibraryMethods(LibraryCalls):
                 self.emit(EventKind.GRAD_WRITE, site, over=over, name=name)
             return parameter if name in ("detach", "detach_", "data", "clone") else UNKNOWN
         if name in _IN_PLACE_INITIALISERS:
-            named = self.named_arguments(f"torch.nn.init.{name}", Arguments([Argument(parameter), *arguments.positional], arguments.keywords))
+            named = self.named_arguments(
+                f"torch.nn.init.{name}",
+                Arguments([Argument(parameter), *arguments.positional], arguments.keywords),
+            )
             if name == "fill_":
                 named = {"val": arguments.positional[0]} if arguments.positional else {}
             self.record_initialisation(f"torch.Tensor.{name}", parameter, named, site)
@@ -416,7 +475,9 @@ class LibraryMethods(LibraryCalls):
 
     # Containers and constants.
 
-    def _sequence_method(self, sequence: Seq, name: str, arguments: Arguments, site: Site) -> Abstract:
+    def _sequence_method(
+        self, sequence: Seq, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
         value = arguments.positional[-1].value if arguments.positional else UNKNOWN
         if name == "append":
             if isinstance(value, Tensor) and self.loops:
@@ -443,7 +504,9 @@ class LibraryMethods(LibraryCalls):
             return Seq(sequence.kind, list(sequence.items), sequence.complete, sequence.node)
         return UNKNOWN
 
-    def _mapping_method(self, mapping: Map, name: str, arguments: Arguments, site: Site) -> Abstract:
+    def _mapping_method(
+        self, mapping: Map, name: str, arguments: Arguments, site: Site
+    ) -> Abstract:
         key = arguments.positional[0].value if arguments.positional else UNKNOWN
         if name in ("items", "values"):
             return Iterated(name, (mapping,))
@@ -453,7 +516,9 @@ class LibraryMethods(LibraryCalls):
             found = mapping.items.get(key.value)
             if found is not None:
                 return found
-            default = arguments.positional[1].value if len(arguments.positional) > 1 else Const(None)
+            default = (
+                arguments.positional[1].value if len(arguments.positional) > 1 else Const(None)
+            )
             return default if mapping.complete else UNKNOWN
         if name == "update":
             if isinstance(key, Map):

@@ -119,7 +119,9 @@ class Positions:
         if end is None:
             end = state.ends.get(id(node), start)
         line, column = self._line_and_column(self._offsets[min(start, len(self._offsets) - 1)])
-        end_line, end_column = self._line_and_column(self._offsets[min(end, len(self._offsets) - 1)])
+        end_line, end_column = self._line_and_column(
+            self._offsets[min(end, len(self._offsets) - 1)]
+        )
         return Location(self._path, line, column, end_line, end_column)
 
     def _line_and_column(self, offset: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from convlint.program.domain import (
     UNKNOWN,
     Abstract,
     Argument,
+    Children,
     Choice,
     Class,
     Const,
@@ -271,7 +272,11 @@ class State:
             flows = [f for f in (self.as_flow(o, site) for o in value.options) if f is not None]
             if len(set(flows)) == 1:
                 return flows[0]
-            return self.new_flow("<join>", tuple(dict.fromkeys(flows)), site=site).flow if flows else None
+            return (
+                self.new_flow("<join>", tuple(dict.fromkeys(flows)), site=site).flow
+                if flows
+                else None
+            )
         if isinstance(value, Instance) and value.kind is ObjectKind.SYMBOL:
             existing = value.attributes.get("<flow>")
             if not isinstance(existing, Tensor):
@@ -371,7 +376,10 @@ class State:
             present = [v for v in values if v is not _MISSING]
             if not present:
                 continue
-            if all(isinstance(v, Abstract) for v in present):
+            if isinstance(mapping, Children):
+                self._alias(present)
+                self.write(mapping, key, present[0])
+            elif all(isinstance(v, Abstract) for v in present):
                 # A name bound in one arm only is used only where that arm ran.
                 self.write(mapping, key, self.join(present))
             else:
@@ -400,8 +408,8 @@ class State:
         for option in options:
             if isinstance(option, Instance) and option.kind in _ALIASED:
                 leader = first.setdefault(option.kind, option)
-                if leader is not option and option.same_as is None and leader.same_as is not option:
-                    option.same_as = leader
+                if option.leader is not leader.leader:
+                    option.leader.same_as = leader.leader
 
 
 _ESCAPING = frozenset(
@@ -444,4 +452,9 @@ def _same(a: Abstract, b: Abstract) -> bool:
         return a.scope is b.scope
     if isinstance(a, Parameters) and isinstance(b, Parameters):
         return a.owners == b.owners and a.single == b.single and a.view == b.view
-    return isinstance(a, Function) and isinstance(b, Function) and a.node is b.node and a.bound is b.bound
+    return (
+        isinstance(a, Function)
+        and isinstance(b, Function)
+        and a.node is b.node
+        and a.bound is b.bound
+    )

@@ -12,6 +12,7 @@ from convlint.program.domain import (
     UNKNOWN,
     Abstract,
     Argument,
+    Children,
     Choice,
     Class,
     Const,
@@ -30,7 +31,7 @@ from convlint.program.domain import (
     Site,
     Tensor,
 )
-from convlint.program.facts import EventKind, ObjectKind, Origin
+from convlint.program.facts import EventKind, Origin
 from convlint.program.index import SourceModule
 from convlint.program.libraries.kinds import MANAGED_BASES, canonical
 from convlint.program.library_methods import LibraryMethods
@@ -105,7 +106,11 @@ class Statements(LibraryMethods):
             return None
         handler = _COMPOUND.get(type(statement))
         self.spend()
-        return handler(self, statement, scope) if handler is not None else self._small(statement, scope)
+        return (
+            handler(self, statement, scope)
+            if handler is not None
+            else self._small(statement, scope)
+        )
 
     def _small(self, statement: cst.CSTNode, scope: Scope) -> str | None:
         self.spend()
@@ -119,7 +124,11 @@ class Statements(LibraryMethods):
         elif isinstance(statement, cst.AugAssign):
             self._augmented(statement, scope)
         elif isinstance(statement, cst.Return):
-            value = self.evaluate(statement.value, scope) if statement.value is not None else Const(None)
+            value = (
+                self.evaluate(statement.value, scope)
+                if statement.value is not None
+                else Const(None)
+            )
             self._function_scope(scope).returns.append(value)
             return "return"
         elif kind is cst.Break:
@@ -175,14 +184,21 @@ class Statements(LibraryMethods):
         if name in scope.globals:
             while home.parent is not None:
                 home = home.parent
-        if home.parent is None and isinstance(value, Const) and value.origin is not None and value.origin.kind == "literal":
+        if (
+            home.parent is None
+            and isinstance(value, Const)
+            and value.origin is not None
+            and value.origin.kind == "literal"
+        ):
             value = Const(value.value, Origin("module constant", name), certain=False)
         self.write(home.names, name, value)
 
     def _unpack_into(self, target: cst.Tuple | cst.List, value: Abstract, scope: Scope) -> None:
         site = Site(scope.module, target)
         elements = target.elements
-        starred = next((i for i, e in enumerate(elements) if isinstance(e, cst.StarredElement)), None)
+        starred = next(
+            (i for i, e in enumerate(elements) if isinstance(e, cst.StarredElement)), None
+        )
         if starred is not None:
             if isinstance(value, Seq) and value.complete and len(value.items) >= len(elements) - 1:
                 after = len(elements) - starred - 1
@@ -209,7 +225,9 @@ class Statements(LibraryMethods):
                 if isinstance(option, Instance):
                     self.set_attribute(option, name, value, site)
 
-    def _assign_parameter_view(self, owner: Parameters, name: str, value: Abstract, site: Site) -> None:
+    def _assign_parameter_view(
+        self, owner: Parameters, name: str, value: Abstract, site: Site
+    ) -> None:
         over = owner.owners if owner.resolved else None
         if name == "grad":
             cleared = isinstance(value, Const) and value.value is None
@@ -236,10 +254,9 @@ class Statements(LibraryMethods):
         self.write(owner.attributes, name, value)
 
     def _plain_container(self, owner: Instance, name: str, value: Seq | Map, site: Site) -> None:
-        items = list(value.items.values()) if isinstance(value, Map) else value.items
         container = "dict" if isinstance(value, Map) else value.kind
         self.plain_lists.append(PlainListDraft(owner, name, container, "", site, ()))
-        self._plain_values[id(self.plain_lists[-1])] = (value, items)
+        self._plain_values[id(self.plain_lists[-1])] = value
 
     def _assign_item(self, target: cst.Subscript, value: Abstract, scope: Scope) -> None:
         owner = self.evaluate(target.value, scope)
@@ -253,14 +270,22 @@ class Statements(LibraryMethods):
             else:
                 owner.complete = False
         elif isinstance(owner, Seq):
-            if isinstance(key, Const) and isinstance(key.value, int) and owner.complete and -len(owner.items) <= key.value < len(owner.items):
+            if (
+                isinstance(key, Const)
+                and isinstance(key.value, int)
+                and owner.complete
+                and -len(owner.items) <= key.value < len(owner.items)
+            ):
                 owner.items[key.value] = value
             else:
                 owner.complete = False
         elif isinstance(owner, ParameterGroups):
             if isinstance(key, Const) and key.value == "lr":
                 self.emit(
-                    EventKind.LR_WRITE, site, target=owner.optimizer, args={"value": Argument(value, site)}
+                    EventKind.LR_WRITE,
+                    site,
+                    target=owner.optimizer,
+                    args={"value": Argument(value, site)},
                 )
         elif isinstance(owner, Instance):
             if owner.is_module and isinstance(value, Instance) and value.is_module:
@@ -413,7 +438,13 @@ class Statements(LibraryMethods):
             self.block.append(self._describe_branch(site, arms, test, scope))
         if None in statuses:
             return None
-        return statuses[0] if len(set(statuses)) == 1 else "return" if "return" in statuses else statuses[0]
+        return (
+            statuses[0]
+            if len(set(statuses)) == 1
+            else "return"
+            if "return" in statuses
+            else statuses[0]
+        )
 
     def _describe_branch(
         self, site: Site, arms: list[ArmDraft], test: cst.BaseExpression | None, scope: Scope
@@ -442,7 +473,7 @@ class Statements(LibraryMethods):
             return ()
         value = self.evaluate(subject, scope)
         options = value.options if isinstance(value, Choice) else (value,)
-        return tuple(o.same_as or o for o in options if isinstance(o, Instance))
+        return tuple(o.leader for o in options if isinstance(o, Instance))
 
     def _try(self, statement: cst.Try, scope: Scope) -> str | None:
         self.context.append("try")
@@ -472,7 +503,9 @@ class Statements(LibraryMethods):
             lambda case=case: self.execute(case.body, scope)  # type: ignore[misc]
             for case in statement.cases
         ]
-        return self._branch(Site(scope.module, statement), [*runs, lambda: None], statement.subject, scope)
+        return self._branch(
+            Site(scope.module, statement), [*runs, lambda: None], statement.subject, scope
+        )
 
     # Loops.
 
@@ -492,7 +525,11 @@ class Statements(LibraryMethods):
         return None
 
     def _loop_element(self, iterable: Abstract, site: Site) -> Abstract:
-        if isinstance(iterable, Seq) and iterable.items and all(isinstance(i, Const) for i in iterable.items):
+        if (
+            isinstance(iterable, Seq)
+            and iterable.items
+            and all(isinstance(i, Const) for i in iterable.items)
+        ):
             return UNKNOWN
         return self.element_of(iterable, site)
 
@@ -508,8 +545,13 @@ class Statements(LibraryMethods):
             return None
         if isinstance(iterable, Iterated) and iterable.kind == "enumerate":
             inner = iterable.sources[0]
-            return items if not isinstance(inner, LoopRange) and self._holds_objects(items) else None
-        if all(isinstance(i, Const) and isinstance(i.value, str) for i in items) and len(items) <= 4:
+            return (
+                items if not isinstance(inner, LoopRange) and self._holds_objects(items) else None
+            )
+        if (
+            all(isinstance(i, Const) and isinstance(i.value, str) for i in items)
+            and len(items) <= 4
+        ):
             return items
         return items if self._holds_objects(items) else None
 
@@ -660,7 +702,9 @@ class Statements(LibraryMethods):
         for name in lineage:
             if name in MANAGED_BASES:
                 self.managed[MANAGED_BASES[name]] = None
-        klass = Class(statement, scope, statement.name.value, bases, {}, frozenset(lineage), resolved)
+        klass = Class(
+            statement, scope, statement.name.value, bases, {}, frozenset(lineage), resolved
+        )
         body = Scope(klass.members, scope.module, scope, statement.name.value)
         outer, self.block = self.block, []
         try:
@@ -774,13 +818,13 @@ class Statements(LibraryMethods):
     # Set by the extractor.
 
     importing: bool = False
-    _plain_values: dict[int, tuple[Seq | Map, list[Abstract]]]
+    _plain_values: dict[int, Seq | Map]
 
     def duplicate(self, value: Instance, site: Site) -> Instance:
         """A deep copy: another object with the same parts."""
         copy = self.new_instance(value.kind, value.cls, site, dict(value.args), value.klass)
         copy.attributes = dict(value.attributes)
-        copy.children = dict(value.children)
+        copy.children = Children(value.children)
         copy.bases = value.bases
         copy.complete = value.complete
         copy.parent = value
@@ -819,24 +863,34 @@ def assigned_names(statement: cst.CSTNode) -> frozenset[str]:
     if known is not None and known[0] is statement:
         return known[1]
     names: set[str] = set()
-    stack: list[cst.CSTNode] = [statement]
+    stack: list[Any] = [statement]
     while stack:
         node = stack.pop()
-        if isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda)):
+        if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
             continue
-        if isinstance(node, (cst.AssignTarget, cst.AugAssign, cst.AnnAssign)):
-            target = node.target
-            for part in target.elements if isinstance(target, (cst.Tuple, cst.List)) else (target,):
-                inner = part.value if isinstance(part, cst.Element) else part
-                if isinstance(inner, cst.Name):
-                    names.add(inner.value)
-            continue
-        if isinstance(node, cst.BaseExpression):
-            continue
-        stack.extend(node.children)
+        target = getattr(node, "target", None)
+        if target is not None:
+            _collect_names(target, names)
+        for assigned in getattr(node, "targets", ()):
+            _collect_names(assigned.target, names)
+        for part in ("body", "orelse", "finalbody"):
+            inner = getattr(node, part, None)
+            if isinstance(inner, (list, tuple)):
+                stack.extend(inner)
+            elif inner is not None:
+                stack.append(inner)
+        stack.extend(getattr(node, "handlers", ()))
     result = frozenset(names)
     _assigned[id(statement)] = (statement, result)
     return result
+
+
+def _collect_names(target: cst.BaseExpression, names: set[str]) -> None:
+    if isinstance(target, cst.Name):
+        names.add(target.value)
+    elif isinstance(target, (cst.Tuple, cst.List)):
+        for element in target.elements:
+            _collect_names(element.value, names)
 
 
 _COMPOUND: dict[type[cst.CSTNode], Callable[[Any, Any, Scope], str | None]] = {
