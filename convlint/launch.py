@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 _PATIENCE_SHARE = 0.5
 _PATIENCE_SECONDS = 20.0
 _POLL_SECONDS = 0.05
+# Loss functions that cannot fall below zero; a sum with other terms may.
+_NEVER_NEGATIVE = {
+    "cross_entropy",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+}
 _SCRIPT_OUTPUTS = ("discard", "stderr")
 
 
@@ -233,4 +243,15 @@ def _with_convergence(observations: Observations) -> Observations:
         return observations
     from convlint.curves import convergence
 
-    return replace(observations, convergence=convergence(losses))
+    known = {loss.function for loss in observations.losses if loss.back_propagated}
+    baseline = observations.baseline.value if observations.baseline is not None else None
+    planned = [s.calls for s in observations.schedules if s.planned and s.per == "step"]
+    return replace(
+        observations,
+        convergence=convergence(
+            losses,
+            lower_bound=0.0 if known and known <= _NEVER_NEGATIVE else None,
+            baseline=baseline,
+            planned_steps=planned[0] if planned else None,
+        ),
+    )

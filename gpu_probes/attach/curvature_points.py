@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +12,8 @@ import torch
 from convlint.gpu_probes.attach.measuring import kept_random_state
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from convlint.gpu_probes.attach.observer import Observer
     from convlint.gpu_probes.observations import Curvature, Place
 
@@ -18,6 +22,21 @@ _BUDGET_SHARE = 0.2
 # Budget spent after which the end is measured early, so that it is measured at all.
 _LATE = 0.7
 _STEPS_BEFORE_LATE = 5
+
+
+@contextmanager
+def _threads_for_the_load() -> Iterator[None]:
+    """One thread while the machine is busy: spinning threads slow each other down many times."""
+    threads = torch.get_num_threads()
+    busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1)
+    if not busy or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class CurvaturePoints:
@@ -41,8 +60,18 @@ class CurvaturePoints:
             return
         self._tried.add(phase)
         observer.probe.channel.progress("curvature", 0, 1)
-        with kept_random_state(), observer.measuring.section(f"curvature at the {phase}"):
+        # Differentiating the graph again must not count as gradient flow.
+        flows = observer.forward.flows.values()
+        for flow in flows:
+            flow.active = False
+        with (
+            kept_random_state(),
+            _threads_for_the_load(),
+            observer.measuring.section(f"curvature at the {phase}"),
+        ):
             self._measure(loss, scale, leaves, phase)
+        for flow in flows:
+            flow.active = observer.window_open
         observer.probe.channel.progress("curvature", 1, 1)
 
     def last_backward_coming(self) -> bool:

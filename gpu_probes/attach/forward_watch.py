@@ -55,13 +55,15 @@ ACTIVATION_FUNCTIONS = {
 _MODE_SENSITIVE = ("Dropout", "BatchNorm", "InstanceNorm")
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 _NORMALISING = ("Norm", "Embedding")
-# A forward pass that never meets a backward pass is forgotten after this many others.
+# A forward pass that never meets a backward pass is forgotten after this many others, or after
+# this many backward passes that were not its own.
 _REMEMBERED_FORWARDS = 64
+_REMEMBERED_BACKWARDS = 3
 # Steps of an unrolled loop observed separately at one line; the rest repeat it.
 _CALLS_PER_OWNER = 64
 
 
-@dataclass
+@dataclass(eq=False)
 class ForwardPass:
     """One outermost forward pass with gradients on, until a backward pass claims it."""
 
@@ -72,6 +74,8 @@ class ForwardPass:
     first_layer: nn.Module | None = None
     calls: dict[str, int] = field(default_factory=dict)
     place: Place | None = None
+    missed: int = 0
+    """Backward passes that did not come from this forward pass."""
 
 
 class _FunctionalActivations(TorchFunctionMode):
@@ -141,6 +145,11 @@ class ForwardWatch:
                 return
             model = self._observer.models.model_of(module)
             self._current = ForwardPass(model, place=user_place())
+            first = next((a for a in args if isinstance(a, torch.Tensor)), None)
+            if first is not None:
+                known = self._previous_input
+                self.same_batch_object = known is not None and known() is first
+                self._previous_input = weakref.ref(first)
             if self._observer.window_open:
                 self._current.inputs = list(_named_inputs(module, args))
         if self._current is not None and self._observer.window_open:
@@ -186,11 +195,6 @@ class ForwardWatch:
         self, forward: ForwardPass, layer: nn.Module | None, received: torch.Tensor | None
     ) -> None:
         inputs, forward.inputs = forward.inputs, []
-        if inputs:
-            first = inputs[0][1]
-            if self._previous_input is not None:
-                self.same_batch_object = self._previous_input() is first
-            self._previous_input = weakref.ref(first)
         for name, tensor in inputs:
             if not self._observer.window_open:
                 continue
@@ -276,7 +280,12 @@ class ForwardWatch:
     def claim(self, graph: LossGraph) -> list[ForwardPass]:
         """The forward passes that led to this loss; their modes count from now on."""
         claimed = [forward for forward in self.passes if graph.contains(forward.nodes)]
+        unclaimed = [forward for forward in self.passes if forward not in claimed]
         self.passes.clear()
+        for forward in unclaimed:
+            forward.missed += 1
+            if forward.missed < _REMEMBERED_BACKWARDS:
+                self.passes.append(forward)
         for forward in claimed:
             for module, training in forward.modes:
                 _, model, forwards, in_eval = self._modes.get(

@@ -34,8 +34,9 @@ LOSS_FUNCTIONS = (
     "poisson_nll_loss",
     "gaussian_nll_loss",
 )
-# Calls remembered until a backward pass claims them.
+# Calls remembered until a backward pass claims them, and backward passes that may miss them.
 _REMEMBERED_CALLS = 64
+_REMEMBERED_BACKWARDS = 3
 
 
 @dataclass
@@ -46,6 +47,7 @@ class _Call:
     arguments: dict[str, Any]
     result: torch.Tensor
     place: Place | None
+    missed: int = 0
 
 
 class LossWatch:
@@ -74,7 +76,11 @@ class LossWatch:
         """Feed the recorder with the calls that led to the back-propagated loss."""
         calls, self._calls = self._calls, deque(maxlen=_REMEMBERED_CALLS)
         for call in calls:
-            if graph.contains([call.result.grad_fn]):
+            if not graph.contains([call.result.grad_fn]):
+                call.missed += 1
+                if call.missed < _REMEMBERED_BACKWARDS:
+                    self._calls.append(call)
+            else:
                 with self._measuring.section("initial loss"):
                     self.recorder.observe(
                         call.function,

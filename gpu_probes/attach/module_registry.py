@@ -38,11 +38,15 @@ class CreationPlaces:
 
 
 class Model:
-    """One root module: its name, the names of its modules, the order of their first use."""
+    """One root module: its name, the names of its modules, the order of their first use.
 
-    def __init__(self, name: str, root: nn.Module) -> None:
+    ``prefix`` keeps the names of a second and third model apart from the first one's.
+    """
+
+    def __init__(self, name: str, root: nn.Module, prefix: str = "") -> None:
         self.name = name
         self.root = root
+        self.prefix = prefix
         self.depths: dict[int | str, int] = {}
         self._names: dict[int, str] = {}
 
@@ -50,7 +54,8 @@ class Model:
         """The dotted name of ``module``, or its class name when the model does not list it."""
         if id(module) not in self._names:
             self._names = {id(m): name for name, m in self.root.named_modules()}
-        return self._names.get(id(module)) or type(module).__name__
+        name = self._names.get(id(module))
+        return type(module).__name__ if name is None else f"{self.prefix}{name}".rstrip(".")
 
     def depth(self, module: object) -> int:
         """The order of first use, counted from the input."""
@@ -86,7 +91,9 @@ class ModelRegistry:
         root = self._outermost(unwrapped(entry))
         model = self._models.get(id(root))
         if model is None:
-            model = self._models[id(root)] = Model(self._free_name(type(root).__name__), root)
+            name = self._free_name(type(root).__name__)
+            prefix = f"{name}." if self._models else ""
+            model = self._models[id(root)] = Model(name, root, prefix)
         self._model_of_entry[id(entry)] = (weakref.ref(entry), model)
         return model
 
@@ -94,7 +101,7 @@ class ModelRegistry:
         """Where ``module`` was made; a copied module inherits from the module around it."""
         place = self._created.place(module)
         if place is None and model is not None:
-            name = model.module_name(module)
+            name = model.module_name(module).removeprefix(model.prefix)
             while place is None and "." in name:
                 name = name.rpartition(".")[0]
                 place = self._created.place(model.root.get_submodule(name))

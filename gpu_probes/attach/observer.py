@@ -122,8 +122,7 @@ class Observer:
                     for key, leaf in leaves.items()
                     if leaf.grad is not None
                 }
-        if graph is not None:
-            self.curvature.consider(loss, scale, leaves)
+        self.curvature.consider(loss, scale, leaves)
 
     def after_backward(self) -> None:
         """The gradients of the last back-propagated loss are in ``.grad``."""
@@ -150,6 +149,8 @@ class Observer:
         for record in self.optimizers.records:
             if record.in_step and record.uses_closure:
                 self._note_norm(record)
+                # The closure's next evaluation may be at other parameters.
+                self._close_window()
         self._stop_without_optimizer()
 
     def before_step(self, optimizer: torch.optim.Optimizer, closure: bool) -> None:
@@ -186,7 +187,7 @@ class Observer:
                 return
             record.steps += 1
             self._close_window()
-            if record is self._primary():
+            if self._is_primary(record):
                 uses_closure = record.uses_closure
                 self.series.stepped(used[:1] if uses_closure else used, learning_rate(optimizer))
         with self.measuring.section("update ratio"):
@@ -203,8 +204,9 @@ class Observer:
         with kept_random_state():
             return assemble_observations(self, stopped, error, place, held_back)
 
-    def _primary(self) -> OptimizerRecord | None:
-        return next((r for r in self.optimizers.records if r.steps), None)
+    def _is_primary(self, record: OptimizerRecord) -> bool:
+        """Whether the per-step series follows this optimizer: the first that ever stepped."""
+        return record is self.optimizers.stepping[0]
 
     def _step_number(self) -> int:
         return self.steps if self.phase == "run" else self.held
@@ -242,35 +244,35 @@ class Observer:
     ) -> None:
         self._tracked, self._window_leaves = {}, set(leaves)
         with self.measuring.section("parameters"):
-            several = len(self.models.models) > 1
             for model in {id(f.model): f.model for f in forwards}.values():
-                self._track_model(model, several)
+                self._track_model(model)
             for key, leaf in leaves.items():
                 if key not in self._tracked:
                     self._track_stranger(key, leaf)
             for key, tracked in self._tracked.items():
                 self._described[key] = (tracked.name, tracked.place)
 
-    def _track_model(self, model: Model, several: bool) -> None:
+    def _track_model(self, model: Model) -> None:
         for name, parameter in model.root.named_parameters():
-            owner, _, _ = name.rpartition(".")
-            module = model.root.get_submodule(owner)
-            label = f"{model.name}." if several else ""
+            module = model.root.get_submodule(name.rpartition(".")[0])
             self._tracked[id(parameter)] = TrackedParameter(
-                name=f"{label}{name}",
+                name=f"{model.prefix}{name}",
                 tensor=parameter,
-                module=owner,
+                module=model.module_name(module),
                 cls=type(module).__name__,
                 depth=model.depths.get(id(module), -1),
                 place=self.models.place(module, model),
             )
 
     def _track_stranger(self, key: int, leaf: torch.Tensor) -> None:
-        """A leaf that no model of this loss lists: worth a word when it is meant to learn."""
+        """A leaf that no forward pass of this loss lists: worth a word when it is to learn."""
+        for model in self.models.models:
+            if any(leaf is parameter for parameter in model.root.parameters()):
+                self._track_model(model)
+                return
         owner = self.models.owner_of(leaf)
         if owner is None and not self.optimizers.holding([key]):
             return
-        listed = any(leaf is p for m in self.models.models for p in m.root.parameters())
         module, name = owner if owner is not None else (None, "parameter")
         cls = type(module).__name__ if module is not None else type(leaf).__name__
         self._tracked[key] = TrackedParameter(
@@ -279,7 +281,7 @@ class Observer:
             module="" if module is None else cls,
             cls=cls,
             place=self.models.place(module) if module is not None else None,
-            registered=listed or module is None,
+            registered=module is None,
         )
 
     def _own_gradients(self) -> dict[int, torch.Tensor | None] | None:
@@ -296,7 +298,7 @@ class Observer:
         return gradients
 
     def _note_norm(self, record: OptimizerRecord) -> None:
-        if record is self._primary() or self._primary() is None:
+        if record in self.optimizers.stepping[:1] or not self.optimizers.stepping:
             with self.measuring.section("gradient norm"):
                 self.series.gradient_norm(gradient_norm(record.parameters()))
 

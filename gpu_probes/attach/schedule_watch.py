@@ -26,6 +26,8 @@ _STEPS = re.compile(
 _NAMESPACES = re.compile(
     r"^(args|cfg|config|conf|opts?|hparams|params|flags|settings|self|hp)$", re.IGNORECASE
 )
+# ``self.args.epochs`` is two levels below the frame.
+_NAMESPACE_LEVELS = 2
 # The schedule is walked this many times the horizon when the length of the run is not known.
 _HORIZONS_AHEAD = 10
 # One call per step, within the slack of warm-up calls and of the step that ends the run.
@@ -147,15 +149,20 @@ def _frequency(calls: int, steps: int) -> str:
 
 
 def _named_integers(frame: FrameType) -> list[tuple[str, int]]:
-    variables = {**frame.f_globals, **frame.f_locals}
+    return _integers_in({**frame.f_globals, **frame.f_locals}, _NAMESPACE_LEVELS)
+
+
+def _integers_in(variables: dict[Any, Any], levels: int) -> list[tuple[str, int]]:
     found = []
     for name, value in variables.items():
-        if _NAMESPACES.match(name):
-            inside = value if isinstance(value, dict) else getattr(value, "__dict__", None)
-            found.extend((inside or {}).items())
-        else:
+        if not isinstance(name, str):
+            continue
+        if type(value) is int and value > 0:
             found.append((name, value))
-    return [(n, v) for n, v in found if isinstance(n, str) and type(v) is int and v > 0]
+        elif levels and _NAMESPACES.match(name):
+            inside = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+            found.extend(_integers_in(inside, levels - 1))
+    return found
 
 
 def called_by_construction(depth: int = 2) -> bool:

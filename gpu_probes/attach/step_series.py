@@ -26,11 +26,13 @@ class StepSeries:
         self._rate: list[float | None] = []
         self._seconds: list[float] = []
         self._coming_norm: torch.Tensor | None = None
-        self._clock = time.perf_counter()
+        self._clock: float | None = None
         self._own = 0.0
 
     def back_propagated(self, backward: int, value: torch.Tensor, at_start: bool) -> None:
         """One loss given to backward; ``at_start`` when the parameters are still the initial."""
+        if self._clock is None or at_start:
+            self._start_clock()
         # A clone: the script may add into the very tensor afterwards.
         self._values[backward] = value.clone()
         if at_start:
@@ -49,9 +51,14 @@ class StepSeries:
         self._norm.append(self._coming_norm)
         self._coming_norm = None
         self._rate.append(rate)
-        now, own = time.perf_counter(), self._measuring.seconds
-        self._seconds.append(max(0.0, now - self._clock - (own - self._own)))
-        self._clock, self._own = now, own
+        started = time.perf_counter() if self._clock is None else self._clock
+        own = self._measuring.seconds - self._own
+        self._seconds.append(max(0.0, time.perf_counter() - started - own))
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        # The first step is timed from its backward pass on: before it there is loading.
+        self._clock, self._own = time.perf_counter(), self._measuring.seconds
 
     def initial_losses(self) -> list[float]:
         """The losses back-propagated at the initial parameters."""
