@@ -44,6 +44,17 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"no such command: {name}{did_you_mean(name, [*COMMANDS])}", ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an interruption is one line."""
+        from convlint.cli.streams import complain
+
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # The terminal has echoed ^C at the start of the line.
+            complain("interrupted", own_line=sys.stderr.isatty())
+            return EXIT_INTERRUPTED
+
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
         """Run, and turn every way to fail into one line and an exit code."""
         extra.pop("standalone_mode", None)
@@ -65,7 +76,7 @@ def _run(command: Any) -> int:
     except (UserError, click.ClickException) as error:
         complain(str(error) if isinstance(error, UserError) else error.format_message())
         return EXIT_CANNOT
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
         complain("interrupted")
         return EXIT_INTERRUPTED
     except Exception as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convlint.cli.options import take_overrides
-from convlint.cli.running import exit_code, observe_or_explain, run_options
+from convlint.cli.running import exit_code, observe_or_explain, run_options, why_not_measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ def command(
         from convlint.report.json import to_json
 
         write_bytes(to_json(outcome.findings, observations=seen))
-    elif seen is not None:
+    elif seen is not None and (outcome.findings or why_not_measured(seen) is None):
         write_report(_lines(outcome, seen, output_format, quiet))
     return exit_code(seen, outcome)
 

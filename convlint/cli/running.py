@@ -179,8 +179,7 @@ def why_not_measured(seen: Observations) -> str | None:
     if seen.stopped == "crashed":
         return f"{_crash_place(seen)}: the script raised before its first step: {seen.error}"
     if seen.stopped == "exited":
-        reason = f": {seen.error}" if seen.error else ""
-        return f"{seen.script}: the script exited before its first step{reason}"
+        return f"{seen.script}: no training step was seen: {seen.error or 'the script exited'}"
     if seen.stopped == "budget":
         return f"{seen.script}: no training step within the budget; give more with --budget"
     return f"{seen.script}: the script ended without training: no backward pass was seen"

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from convlint.report.text import Line
 
 
-def complain(message: str) -> None:
-    """Write ``convlint: message`` to standard error."""
+def complain(message: str, *, own_line: bool = False) -> None:
+    """Write ``convlint: message`` to standard error; ``own_line`` ends a line begun there."""
     sys.stdout.flush()
-    print(f"convlint: {message}", file=sys.stderr, flush=True)  # noqa: T201
+    start = "\n" if own_line else ""
+    print(f"{start}convlint: {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def write_report(lines: Iterable[Line]) -> None:
