@@ -57,7 +57,7 @@ class NonFiniteDetector:
         values = plain(tensor)
         if values.numel() == 0:
             return
-        extremes = torch.stack(torch.aminmax(values)).float()
+        extremes = torch.stack(torch.aminmax(values)).double()
         self._pending.append((_Check(what, name, phase, step, place), extremes))
         if len(self._pending) >= PENDING_CHECKS:
             self._read()

@@ -41,7 +41,9 @@ def student_t(degrees_of_freedom: int) -> float:
     z = _NORMAL
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return z + first / degrees_of_freedom + second / degrees_of_freedom**2
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    n = degrees_of_freedom
+    return z + first / n + second / n**2 + third / n**3
 
 
 def measured_mean(
