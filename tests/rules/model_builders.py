@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from builders import ProgramBuilder, at, display, literal, refer
-from convlint.rules.patterns.layers import canonical
 
 from convlint.findings import Location
 from convlint.program.facts import (
@@ -19,6 +18,7 @@ from convlint.program.facts import (
     TrainingProgram,
     Value,
 )
+from convlint.rules.patterns.layers import canonical
 
 if TYPE_CHECKING:
     from convlint.findings import Finding
@@ -89,7 +89,9 @@ class ModelBuilder(ProgramBuilder):
             plain_lists=(*model.plain_lists, hidden),
         )
 
-    def loss(self, name: str, prediction: int | None, target: int | None = None, **fields: Any) -> Location:
+    def loss(
+        self, name: str, prediction: int | None, target: int | None = None, **fields: Any
+    ) -> Location:
         """A loss call; returns its place."""
         place = at(self.next_line())
         self.losses.append(
