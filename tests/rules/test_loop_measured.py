@@ -1,0 +1,160 @@
+"""The measured halves of the loop rules."""
+
+from __future__ import annotations
+
+import pytest
+from convlint.gpu_probes.observations import (
+    Device,
+    ModeUse,
+    Observations,
+    OptimizerUse,
+    Place,
+)
+from convlint.rules.loop.backward_missing import BackwardMissing
+from convlint.rules.loop.clip_after_step import ClipAfterStep
+from convlint.rules.loop.clip_before_backward import ClipBeforeBackward
+from convlint.rules.loop.eval_mode_in_training import EvalModeInTraining
+from convlint.rules.loop.zero_grad_kills_gradient import ZeroGradKillsGradient
+from convlint.rules.loop.zero_grad_missing import ZeroGradMissing
+from convlint.rules.optimizer.never_stepped import NeverStepped
+from convlint.rules.optimizer.optimizer_recreated import OptimizerRecreated
+from convlint.rules.precision.clip_without_unscale import ClipWithoutUnscale
+from convlint.rules.schedule.scheduler_before_optimizer import SchedulerBeforeOptimizer
+
+HEALTHY = ("zero_grad", "backward", "clip", "step", "scheduler_step") * 3
+
+
+def use(events=HEALTHY, *, line=10, carried=0, compared=10, steps=10, closure=False):
+    return OptimizerUse(
+        id=0,
+        cls="torch.optim.SGD",
+        groups=(),
+        steps=steps,
+        accumulation=1.0,
+        carried_gradient_steps=carried,
+        compared_steps=compared,
+        clipped="clip" in events,
+        uses_closure=closure,
+        events=tuple(events),
+        place=Place("/nowhere/train.py", line),
+    )
+
+
+def observed(*optimizers, **fields):
+    values = {
+        "script": "/nowhere/train.py",
+        "arguments": (),
+        "device": Device("cpu", "", "2.13.0", "3.12", "torch"),
+        "stopped": "steps",
+        "held": 8,
+        "steps": 10,
+        "seconds": 1.0,
+        "backwards": 18,
+        **fields,
+    }
+    return Observations(optimizers=optimizers, **values)
+
+
+def judge(rule, seen):
+    return list(rule().measured(seen)), rule().reading(seen)
+
+
+ORDER_RULES = {
+    ZeroGradKillsGradient: ("backward", "zero_grad", "step") * 3,
+    ClipAfterStep: ("zero_grad", "backward", "step", "clip") * 3,
+    ClipBeforeBackward: ("zero_grad", "clip", "backward", "step") * 3,
+    SchedulerBeforeOptimizer: ("scheduler_step", "zero_grad", "backward", "step") * 3,
+}
+
+
+@pytest.mark.parametrize("rule", ORDER_RULES)
+def test_faulty_order_is_confirmed_at_the_optimizer(rule):
+    (found,), _ = judge(rule, observed(use(ORDER_RULES[rule])))
+    assert found.location.line == 10
+    assert found.evidence[0].source == "measured"
+
+
+@pytest.mark.parametrize("rule", ORDER_RULES)
+def test_healthy_order_refutes(rule):
+    found, reading = judge(rule, observed(use()))
+    assert not found
+    assert reading
+
+
+@pytest.mark.parametrize("rule", ORDER_RULES)
+@pytest.mark.parametrize("other", ORDER_RULES)
+def test_orders_are_told_apart(rule, other):
+    found, _ = judge(rule, observed(use(ORDER_RULES[other])))
+    assert bool(found) is (rule is other)
+
+
+@pytest.mark.parametrize("rule", ORDER_RULES)
+def test_nothing_recorded_is_unknown(rule):
+    assert judge(rule, observed()) == ([], None)
+
+
+def test_clip_of_scaled_gradients_needs_a_scaler():
+    events = ("zero_grad", "backward", "clip", "scaler_step") * 3
+    assert judge(ClipWithoutUnscale, observed(use(events))) == ([], None)
+    found, _ = judge(ClipWithoutUnscale, observed(use(events), recognised=("GradScaler",)))
+    assert found
+    unscaled = ("zero_grad", "backward", "unscale", "clip", "scaler_step") * 3
+    found, reading = judge(ClipWithoutUnscale, observed(use(unscaled), recognised=("GradScaler",)))
+    assert not found
+    assert reading
+
+
+def test_carried_gradients_confirm_a_missing_clear():
+    (found,), _ = judge(ZeroGradMissing, observed(use(carried=10)))
+    assert found.evidence[0].value == 10
+
+
+def test_cleared_gradients_refute_a_missing_clear():
+    found, reading = judge(ZeroGradMissing, observed(use(carried=0)))
+    assert not found
+    assert "0 of 10" in reading
+
+
+@pytest.mark.parametrize("fields", [{"compared": 1, "carried": 1}, {"carried": 9, "closure": True}])
+def test_too_little_or_a_closure_says_nothing_about_clears(fields):
+    assert judge(ZeroGradMissing, observed(use(**fields))) == ([], None)
+
+
+def test_eval_mode_during_training_is_reported_per_module():
+    modes = (
+        ModeUse("drop", "Dropout", 10, 1.0, True),
+        ModeUse("bn", "BatchNorm2d", 10, 1.0, False),
+        ModeUse("other", "Dropout", 10, 0.0, True),
+    )
+    found, _ = judge(EvalModeInTraining, observed(modes=modes))
+    assert ["drop" in f.message for f in found] == [True]
+
+
+def test_healthy_modes_refute_only_at_the_end_of_the_script():
+    modes = (ModeUse("drop", "Dropout", 10, 0.0, True),)
+    assert judge(EvalModeInTraining, observed(modes=modes))[1] is None
+    assert judge(EvalModeInTraining, observed(modes=modes, stopped="finished"))[1]
+
+
+def test_one_line_making_an_optimizer_per_step():
+    (found,), _ = judge(OptimizerRecreated, observed(*(use(steps=1) for _ in range(10))))
+    assert found.location.line == 10
+
+
+def test_two_networks_are_not_a_recreated_optimizer():
+    found, reading = judge(OptimizerRecreated, observed(use(line=1), use(line=2)))
+    assert not found
+    assert reading
+
+
+def test_script_that_ended_without_a_step():
+    seen = observed(use(steps=0), stopped="finished", backwards=40)
+    assert judge(NeverStepped, seen)[0]
+    assert not judge(NeverStepped, observed(use(steps=0), backwards=40))[0]
+    assert judge(NeverStepped, observed(use()))[1]
+
+
+def test_script_that_ended_without_a_backward():
+    seen = observed(use(("zero_grad", "step") * 4), stopped="no-training", backwards=0)
+    assert judge(BackwardMissing, seen)[0]
+    assert judge(BackwardMissing, observed(use()))[1]
