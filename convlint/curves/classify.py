@@ -43,6 +43,14 @@ RISE_SHARE = 0.02
 LATE_RISE_SHARE = 0.5
 """A loss that gave back half of what it had gained, and keeps rising, diverges."""
 
+THROWN = 2.0
+"""Three consecutive losses above this many times the first: steps too long threw the loss off.
+Batch noise and a healthy warm-up stay far below."""
+
+RECOVERED = 0.75
+"""A loss that was thrown off has recovered below this share of its start; above, the run has only
+come back to a model that predicts a constant, its features lost."""
+
 HIGH_GROUND = 1.5
 """Nearly all late values above the first three, by this factor in the median: thrown off."""
 
@@ -62,12 +70,14 @@ PROGRESS_SHARE = 0.02
 """Progress counts when it exceeds this many standard errors and this share of the excess."""
 
 FLAT_SHARE = 0.02
-"""A descent that is certainly (95 %) smaller than this share of the excess over all steps seen is
-none."""
+"""A descent that is certainly (95 %) smaller than this share of the excess per hundred steps is
+none; plain gradient descent at a cautious rate makes 5 to 10 %."""
 
-SLOW_FACTOR = 20.0
+FLAT_STEPS = 100
+
+SLOW_FACTOR = 30.0
 """Halving the excess takes more than this many times the steps seen: slow, when the planned
-number of steps is unknown."""
+number of steps is unknown. Losses accelerate after the first steps, hence the wide margin."""
 
 ONE_SIDED_95 = 1.645
 
@@ -136,6 +146,18 @@ def convergence(
         return conclusion("undetermined", f"{finite.size} steps are too few to judge")
     series, per = _thinned(finite)
     levels = _levels(series, lower_bound)
+    peak = _thrown_to(series, lower_bound)
+    if peak is not None:
+        start = float(series[0])
+        if levels.last - (lower_bound or 0.0) > RECOVERED * (start - (lower_bound or 0.0)):
+            return conclusion(
+                "diverging",
+                f"the loss was thrown from {start:.4g} up to {peak:.4g} and ends at "
+                f"{levels.last:.4g}",
+            )
+        return conclusion(
+            "converging", f"the loss first jumped up to {peak:.4g}", Rate("undetermined")
+        )
     rising = _rising(series, levels, lower_bound)
     if rising:
         return conclusion("diverging", rising)
@@ -215,6 +237,17 @@ def _running_median(values: Series, width: int) -> Series:
     half = width // 2
     padded = np.concatenate([values[half:0:-1], values, values[-2 : -half - 2 : -1]])
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
+
+
+def _thrown_to(values: Series, lower_bound: float | None) -> float | None:
+    """The height the loss was thrown to from its start; None when it was not."""
+    reference = lower_bound if lower_bound is not None else 0.0
+    start = float(values[0]) - reference
+    if start <= 0.0:
+        return None
+    sustained = np.median(np.lib.stride_tricks.sliding_window_view(values, 3), axis=1)
+    peak = float(sustained.max())
+    return peak if peak - reference > THROWN * start else None
 
 
 def _rising(values: Series, levels: _Levels, lower_bound: float | None) -> str:
@@ -318,19 +351,19 @@ def _without_progress(
         by_trend + ONE_SIDED_95 * line.error * values.size,
         progress + ONE_SIDED_95 * levels.error,
     )
-    flat = optimistic < FLAT_SHARE * levels.excess
-    if flat and values.size >= FEWEST_STEPS_FOR_STALLED:
+    steps = values.size * per
+    falling = line.p_falling < SIGNIFICANT and by_trend > 0.0
+    flat = optimistic < FLAT_SHARE * min(1.0, steps / FLAT_STEPS) * levels.excess
+    if flat and not falling and values.size >= FEWEST_STEPS_FOR_STALLED:
         where = ""
         if baseline is not None and abs(levels.last - baseline) < NEAR_BASELINE * abs(baseline):
             where = ", at the constant predictor"
         return "stalled", f"the loss stays at {levels.last:.4g}{where}"
-    falling = line.p_falling < SIGNIFICANT and by_trend > 0.0
-    steps = values.size * per
     if falling or values.size >= FEWEST_STEPS_FOR_STALLED:
         late = _forecast_misses(levels, max(optimistic, 1e-300), steps, planned_steps)
         if late:
             return "slow", late.replace("takes", "takes at least")
-    if falling:
+    if falling and by_trend > FLAT_SHARE * levels.excess:
         return "converging", "the loss comes down, though by little"
     return "undetermined", "the noise from step to step hides whether the loss comes down"
 
