@@ -120,7 +120,7 @@ class ClipAfterStep(Rule):
             if not before or any("clip" in segment for segment in before):
                 continue
             # The last recorded step may be cut off before its clip.
-            if after and all("clip" in segment for segment in after[:-1] or after):
+            if after and all(_clips_applied_gradients(segment) for segment in after[:-1] or after):
                 yield self.finding(
                     place_to_location(use.place, seen),
                     f"every recorded step of {use.cls} came before the clipping of its gradients",
@@ -131,6 +131,11 @@ class ClipAfterStep(Rule):
     def reading(self, seen: Observations) -> str | None:
         """The recorded order of events."""
         return order_reading(seen)
+
+
+def _clips_applied_gradients(after: tuple[str, ...]) -> bool:
+    """Whether the first thing done to the gradients after a step is to clip them."""
+    return next((event for event in after if event in ("clip", "zero_grad")), "") == "clip"
 
 
 def _step_too_early(program: TrainingProgram, order: Order, index: int) -> Occurrence | None:
