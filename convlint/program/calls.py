@@ -28,7 +28,7 @@ from convlint.program.domain import (
     Super,
     Tensor,
 )
-from convlint.program.expressions import Expressions
+from convlint.program.expressions import Expressions, something
 from convlint.program.facts import EventKind, ObjectKind, Origin
 from convlint.program.libraries.kinds import DATASET_BASES, is_module_base
 from convlint.program.state import ArmDraft, BranchDraft, LoopDraft, NodeDraft
@@ -132,7 +132,9 @@ class Calls(Expressions):
             )
             return self.apply(callee.callee, merged, site, scope)
         if isinstance(callee, Choice):
-            options = [o for o in callee.options if not (isinstance(o, Const) and o.value is None)]
+            options = something(callee)
+            if not options:
+                return self.unresolved_call(arguments, site)
             if len(options) == 1:
                 return self.apply(options[0], arguments, site, scope)
             leaders = {o.leader.id for o in options if isinstance(o, Instance)}

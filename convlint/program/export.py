@@ -374,7 +374,7 @@ class Exporter:
             return EventKind.UNKNOWN_CALL
         if kind is EventKind.SCALER_UPDATE and what is not ObjectKind.SCALER:
             return None
-        if kind is EventKind.UNKNOWN_CALL and what is ObjectKind.SYMBOL:
+        if kind in (EventKind.UNKNOWN_CALL, EventKind.FORWARD) and what is ObjectKind.SYMBOL:
             return None
         return kind
 

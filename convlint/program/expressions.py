@@ -32,6 +32,7 @@ from convlint.program.domain import (
     Seq,
     Site,
     Tensor,
+    Unknown,
 )
 from convlint.program.facts import ObjectKind, Origin, Scalar
 from convlint.program.libraries.kinds import canonical
@@ -409,6 +410,9 @@ class Expressions(State):
         return self.evaluate(node.expression, scope)
 
     def _formatted(self, node: cst.FormattedString, scope: Scope) -> Abstract:
+        for part in node.parts:
+            if isinstance(part, cst.FormattedStringExpression):
+                self.evaluate(part.expression, scope)
         return UNKNOWN
 
     def _yield(self, node: cst.Yield, scope: Scope) -> Abstract:
@@ -561,7 +565,7 @@ class Expressions(State):
         return UNKNOWN
 
     def _choice_attribute(self, value: Choice, name: str, site: Site) -> Abstract:
-        options = [o for o in value.options if not (isinstance(o, Const) and o.value is None)]
+        options = something(value)
         instances = [o for o in options if isinstance(o, Instance)]
         if instances and len(instances) == len(options):
             leaders = {o.leader.id: o.leader for o in instances}
@@ -592,11 +596,11 @@ class Expressions(State):
             return argument.value if argument is not None else UNKNOWN
         if (
             kind is ObjectKind.LIBRARY
-            and name in ("data", "target")
+            and name in ("data", "target", "images")
             and value.cls.startswith("sklearn.datasets.")
         ):
             flow = self.new_flow(
-                "<array>", name=value.cls, index=0 if name == "data" else 1, site=value.site
+                "<array>", name=value.cls, index=1 if name == "target" else 0, site=value.site
             )
             value.attributes[name] = flow
             return flow
@@ -646,6 +650,16 @@ class Expressions(State):
         if name == "values" and flow.op == "<array>":
             return value
         return LibraryMethod(value, name)
+
+
+def something(choice: Choice) -> list[Abstract]:
+    """The options that are something: a call or attribute of None would have raised, and what is
+    unknown is taken to behave like the known options beside it."""
+    return [
+        o
+        for o in choice.options
+        if not isinstance(o, Unknown) and not (isinstance(o, Const) and o.value is None)
+    ]
 
 
 _LITERAL = Origin("literal")

@@ -385,9 +385,10 @@ class LibraryCalls(Iteration):
         )
         if name.startswith(_FLOW_PACKAGES):
             if op in CREATES_CONSTANT or (op in _TENSOR_MAKERS and not flows):
-                return self.new_flow(
-                    "<constant>", name=name, args=self._constants(name, arguments), site=site
-                )
+                made = op in CREATES_CONSTANT or all(map(_is_display, arguments.values()))
+                source = "<constant>" if made else "<unknown>"
+                args = self._constants(name, arguments)
+                return self.new_flow(source, name=name, args=args, site=site)
             if (
                 (flows and name.rpartition(".")[2][:1].islower())
                 or op in _TENSOR_MAKERS
@@ -421,6 +422,13 @@ class LibraryCalls(Iteration):
     def _constants(self, name: str, arguments: Arguments) -> dict[str, Argument]:
         named = self.named_arguments(name, arguments)
         return {k: a for k, a in named.items() if not isinstance(a.value, Tensor)}
+
+
+def _is_display(value: Abstract) -> bool:
+    """Whether a value is written out in the source: numbers, and lists of them."""
+    if isinstance(value, Seq):
+        return all(_is_display(item) for item in value.items)
+    return isinstance(value, (Const, Library))
 
 
 def _gain(arguments: Arguments) -> Abstract:
