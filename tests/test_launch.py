@@ -1,7 +1,6 @@
 """Every way a script can be no good ends in one clear line and leaves no process behind."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -256,4 +255,4 @@ def test_temporary_directory_is_removed(tmp_path, monkeypatch):
     script_directory = tmp_path / "project"
     script_directory.mkdir()
     run_probe(written(script_directory, "open('x.txt', 'w').write('1')\n"))
-    assert os.listdir(tmp_path) == ["project"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["project"]

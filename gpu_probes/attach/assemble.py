@@ -6,7 +6,6 @@ import platform
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-
 from convlint.gpu_probes.observations import Device, Measurement, Observations
 
 if TYPE_CHECKING:
@@ -32,34 +31,37 @@ def assemble_observations(
 ) -> Observations:
     """Ask every recorder; one that fails is reported as skipped."""
 
-    def ask(measurement: str, read: Callable[[], T], otherwise: T) -> T:
-        with observer.measuring.section(measurement):
-            return read()
-        return otherwise
+    def ask(measurement: str, read: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
+        return ask_one(measurement, read) or ()
 
-    optimizers = ask("optimizers", observer.optimizers.uses, ())
-    losses = ask("initial loss", observer.losses.recorder.results, ())
+    def ask_one(measurement: str, read: Callable[[], T | None]) -> T | None:
+        results: list[T | None] = [None]
+        with observer.measuring.section(measurement):
+            results.append(read())
+        return results[-1]
+
+    optimizers = ask("optimizers", observer.optimizers.uses)
+    losses = ask("initial loss", observer.losses.recorder.results)
     schedules = ask(
         "schedule ahead",
         lambda: observer.schedules.ahead(observer.optimizers, observer.settings.steps),
-        (),
     )
     seen: dict[str, Any] = {
-        "batches": ask("batches", observer.forward.inputs.batches, None),
-        "inputs": ask("inputs", observer.forward.inputs.results, ()),
-        "activations": ask("activations", observer.forward.activations.results, ()),
-        "gradient_flow": ask("gradient flow", lambda: _flows(observer), ()),
-        "parameters": ask("parameters", observer.parameters.results, ()),
+        "batches": ask_one("batches", observer.forward.inputs.batches),
+        "inputs": ask("inputs", observer.forward.inputs.results),
+        "activations": ask("activations", observer.forward.activations.results),
+        "gradient_flow": ask("gradient flow", lambda: _flows(observer)),
+        "parameters": ask("parameters", observer.parameters.results),
         "losses": losses,
         "optimizers": optimizers,
-        "updates": ask("update ratio", observer.updates.results, ()),
-        "non_finite": ask("non-finite values", observer.non_finite.results, ()),
-        "modes": ask("modes", observer.forward.mode_uses, ()),
+        "updates": ask("update ratio", observer.updates.results),
+        "non_finite": ask("non-finite values", observer.non_finite.results),
+        "modes": ask("modes", observer.forward.mode_uses),
         "curvature": tuple(observer.curvature.results),
         "schedules": schedules,
         "series": observer.series.results(),
-        "baseline": ask("baseline", lambda: _baseline(observer, losses), None),
-        "recognised": ask("recognised patterns", lambda: _recognised(observer), ()),
+        "baseline": ask_one("baseline", lambda: _baseline(observer, losses)),
+        "recognised": ask("recognised patterns", lambda: _recognised(observer)),
     }
     return Observations(
         script=observer.settings.script,

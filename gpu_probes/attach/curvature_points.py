@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-
 from convlint.gpu_probes.attach.measuring import kept_random_state
 
 if TYPE_CHECKING:
@@ -47,9 +46,7 @@ class CurvaturePoints:
         self._tried: set[str] = set()
         self.results: list[Curvature] = []
 
-    def consider(
-        self, loss: torch.Tensor, scale: float, leaves: dict[int, torch.Tensor]
-    ) -> None:
+    def consider(self, loss: torch.Tensor, scale: float, leaves: dict[int, torch.Tensor]) -> None:
         """Measure now when this is the batch for it; the graph of ``loss`` is still whole."""
         observer = self._observer
         phase = self._due()

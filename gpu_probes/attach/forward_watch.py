@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
-from torch.overrides import TorchFunctionMode
-
 from convlint.gpu_probes.attach.autograd_graph import tensors_in
 from convlint.gpu_probes.attach.places import user_place
 from convlint.gpu_probes.observations import ModeUse
 from convlint.gpu_probes.quantities.activations import ActivationRecorder
 from convlint.gpu_probes.quantities.gradient_flow import GradientFlowRecorder
 from convlint.gpu_probes.quantities.inputs import InputRecorder
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
     from convlint.gpu_probes.attach.autograd_graph import LossGraph
@@ -127,7 +126,7 @@ class ForwardWatch:
         self.passes.clear()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if not self._measuring.idle or torch.jit.is_tracing():
+        if not self._measuring.idle:
             return
         outermost = not self._stack
         self._stack.append(module)
@@ -154,7 +153,7 @@ class ForwardWatch:
                 self._current.inputs = list(_named_inputs(module, args))
         if self._current is not None and self._observer.window_open:
             self._mode = _FunctionalActivations(self)
-            self._mode.__enter__()
+            self._mode.__enter__()  # type: ignore[no-untyped-call]  # untyped in torch
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if module not in self._stack or not self._measuring.idle:
@@ -163,7 +162,7 @@ class ForwardWatch:
             continue
         outermost = not self._stack
         if outermost and self._mode is not None:
-            self._mode.__exit__(None, None, None)
+            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._mode = None
         forward = self._current
         if forward is None:
@@ -236,8 +235,9 @@ class ForwardWatch:
     ) -> Any:
         """Call ``func`` and observe it, unless an activation module is calling."""
         owner, forward = (self._stack[-1] if self._stack else None), self._current
-        inside_module = owner is None or type(owner).__name__ in ACTIVATION_MODULES
-        if inside_module or forward is None or not self._measuring.idle:
+        if owner is None or forward is None or not self._measuring.idle:
+            return func(*args, **kwargs)
+        if type(owner).__name__ in ACTIVATION_MODULES:
             return func(*args, **kwargs)
         in_place = func.__name__.endswith("_") or bool(kwargs.get("inplace"))
         received = args[0].detach().clone() if in_place else args[0]

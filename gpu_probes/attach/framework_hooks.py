@@ -11,9 +11,8 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
-
 from convlint.gpu_probes.attach.schedule_watch import called_by_construction
+from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -164,7 +163,7 @@ def _hook_scaler(observer: Observer) -> None:
         if self.is_enabled() and observer.measuring.idle:
             observer.optimizers.record(optimizer).note("unscale")
 
-    scaler.scale = scaled  # type: ignore[method-assign,assignment]
+    scaler.scale = scaled  # type: ignore[method-assign]
     scaler.unscale_ = unscaled  # type: ignore[method-assign]
 
 
@@ -203,13 +202,13 @@ def _hook_schedulers(observer: Observer) -> None:
         owner.step = step  # type: ignore[attr-defined]
 
     def new(cls: type, *args: Any, **kwargs: Any) -> Any:
-        scheduler = object.__new__(cls)
+        scheduler: Any = object.__new__(cls)
         for ancestor in cls.__mro__:
             hook_class(ancestor)
         observer.schedules.created(scheduler)
         return scheduler
 
-    base.__new__ = new  # type: ignore[method-assign,assignment]
+    base.__new__ = new  # type: ignore[method-assign]
 
 
 def _hook_loader(observer: Observer) -> None:

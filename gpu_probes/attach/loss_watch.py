@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional
-
 from convlint.gpu_probes.attach.places import user_place
 from convlint.gpu_probes.quantities.initial_loss import LossRecorder
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Callable

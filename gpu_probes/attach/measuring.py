@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-
 from convlint.gpu_probes.observations import Skipped
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def kept_random_state() -> Iterator[None]:
     numpy: Any = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy is not None else None
     torch_state = torch.get_rng_state()
-    cuda = torch.cuda.is_initialized()
+    cuda = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # untyped in torch
     cuda_states = torch.cuda.get_rng_state_all() if cuda else []
     try:
         yield

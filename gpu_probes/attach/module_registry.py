@@ -5,13 +5,11 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from convlint.gpu_probes.attach.places import user_place
+from torch import nn
 
 if TYPE_CHECKING:
     import torch
-
     from convlint.gpu_probes.observations import Place
 
 

@@ -8,10 +8,9 @@ parameters are fed: the hold, or without one everything before the first real st
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-
 from convlint.gpu_probes.attach.assemble import assemble_observations
 from convlint.gpu_probes.attach.autograd_graph import LossGraph, tensors_in, walk_graph
 from convlint.gpu_probes.attach.curvature_points import CurvaturePoints
@@ -87,9 +86,7 @@ class Observer:
         """Name and place of a parameter."""
         return self._described.get(id(tensor), ("parameter", None))
 
-    def check_finite(
-        self, what: str, name: str, tensor: torch.Tensor, place: Place | None
-    ) -> None:
+    def check_finite(self, what: str, name: str, tensor: torch.Tensor, place: Place | None) -> None:
         """Queue a look for NaN and infinity."""
         self.non_finite.check(what, name, tensor, self.phase, self._step_number(), place)
 
@@ -305,9 +302,7 @@ class Observer:
     def _end_hold_when_due(self) -> None:
         spent = self.probe.seconds() > _HOLD_SHARE * self.settings.budget
         if self.held >= self.settings.hold or spent:
-            self._begin_run(
-                "hold", f"ended after {self.held} batches: the budget" if spent else ""
-            )
+            self._begin_run("hold", f"ended after {self.held} batches: the budget" if spent else "")
 
     def _begin_run(self, measurement: str, reason: str) -> None:
         if self.phase == "run":

@@ -64,15 +64,21 @@ class AfterImport(importlib.abc.MetaPathFinder):
         for finder in sys.meta_path:
             found = None if finder is self else finder.find_spec(fullname, path, target)
             if found is not None and found.loader is not None:
-                execute = found.loader.exec_module
-
-                def execute_then_call(module: ModuleType) -> None:
-                    execute(module)
-                    callback(module)
-
-                found.loader.exec_module = execute_then_call  # type: ignore[method-assign]
+                _call_after_execution(found.loader, callback)
                 return found
         return None
+
+
+def _call_after_execution(
+    loader: importlib.abc.Loader, callback: Callable[[ModuleType], None]
+) -> None:
+    execute = loader.exec_module
+
+    def execute_then_call(module: ModuleType) -> None:
+        execute(module)
+        callback(module)
+
+    loader.exec_module = execute_then_call  # type: ignore[method-assign]
 
 
 class Probe:
@@ -170,7 +176,10 @@ def run(settings_path: str) -> NoReturn:
     settings = probe.settings
     scratch = str(Path(settings.directory) / SCRATCH_DIRECTORY)
     die_with_parent(os.getppid())
-    code = _compiled(probe)
+    code, refusal = _compiled(settings.script)
+    if refusal:
+        probe.channel.failure(refusal)
+        probe.exit()
     prepare_environment(settings.device, scratch)
     if settings.seed is not None:
         seed_random_state(settings.seed)
@@ -185,18 +194,17 @@ def run(settings_path: str) -> NoReturn:
     _execute(probe, code)
 
 
-def _compiled(probe: Probe) -> Any:
-    script = probe.settings.script
+def _compiled(script: str) -> tuple[Any, str]:
+    """The script's code, or the line that says why there is none."""
     try:
-        return compile(Path(script).read_bytes(), str(Path(script).absolute()), "exec")
+        return compile(Path(script).read_bytes(), str(Path(script).absolute()), "exec"), ""
     except OSError as error:
-        probe.channel.failure(f"{script}: {error.strerror or error}")
+        return None, f"{script}: {error.strerror or error}"
     except SyntaxError as error:
         line, column = error.lineno or 1, max(1, error.offset or 1)
-        probe.channel.failure(f"{script}:{line}:{column}: cannot parse: {error.msg}")
+        return None, f"{script}:{line}:{column}: cannot parse: {error.msg}"
     except ValueError as error:
-        probe.channel.failure(f"{script}: cannot parse: {error}")
-    probe.exit()
+        return None, f"{script}: cannot parse: {error}"
 
 
 def _execute(probe: Probe, code: Any) -> NoReturn:

@@ -58,9 +58,7 @@ class Channel:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._progress = _open(
-            Path(directory) / PROGRESS_FILE, "a", encoding="utf-8", buffering=1
-        )
+        self._progress = _open(Path(directory) / PROGRESS_FILE, "a", encoding="utf-8", buffering=1)
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Tell the parent how far a phase is."""

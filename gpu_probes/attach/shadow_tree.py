@@ -3,6 +3,7 @@
 The user's files are never touched: a path written to lives on under the shadow root, a path
 removed is only remembered as removed, and every later read sees the script's own view.
 """
+# ruff: noqa: PTH100, PTH109 -- the tree speaks the language of the os functions it stands in for
 
 from __future__ import annotations
 
@@ -84,9 +85,9 @@ class ShadowTree:
         if _real_is_directory(self.reading(absolute)):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         shadow = self._claim(absolute, path)
-        if keep and absolute not in self._entries and not self._is_removed(absolute):
-            if _real_exists(absolute):
-                shutil.copyfile(absolute, shadow)
+        fresh = absolute not in self._entries and not self._is_removed(absolute)
+        if keep and fresh and _real_exists(absolute):
+            shutil.copyfile(absolute, shadow)
         self._entries.add(absolute)
         return shadow
 
@@ -180,9 +181,7 @@ class ShadowTree:
     def _is_removed(self, absolute: str) -> bool:
         if not self._removed or absolute in self._entries:
             return False
-        return any(
-            absolute == gone or absolute.startswith(_prefix(gone)) for gone in self._removed
-        )
+        return any(absolute == gone or absolute.startswith(_prefix(gone)) for gone in self._removed)
 
     def shadow_of(self, absolute: str) -> str:
         """Where ``absolute`` lives in the shadow, whether or not it does."""

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING
 
 import torch
-
 from convlint.gpu_probes.observations import Series
 
 if TYPE_CHECKING:

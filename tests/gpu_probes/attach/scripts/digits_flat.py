@@ -22,7 +22,7 @@ criterion = nn.CrossEntropyLoss()
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
 epochs = 3
 scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=10, gamma=0.5)
-for epoch in range(epochs):
+for _ in range(epochs):
     model.train()
     for inputs, targets in loader:
         inputs = inputs + 0.01 * torch.from_numpy(np.random.randn(*inputs.shape)).float()

@@ -1,4 +1,5 @@
 """A Trainer class in the style of small repositories: clipping, checkpoints read back, argparse."""
+# ruff: noqa: PTH103, PTH118, PTH123, PTH208
 
 import argparse
 import os
