@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from convlint.findings import Confidence, Finding, Judgement, Severity, Verdict
+from convlint.findings import Confidence, Finding, Judgement, Related, Severity, Verdict
 from convlint.rules import Rule, all_rules, find_rule
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ __all__ = ["Decision", "RunVerdict", "join", "measure"]
 SAME_PLACE_LINES = 2
 """A static and a measured finding speak of one thing when their ranges of lines are at most this
 far apart: an argument of a call that spans lines, a layer and its activation."""
+
+
+NO_PROGRESS = ("stalled-loss", "beats-no-baseline")
+"""Rules whose finding, together with a cause, says that the run trains nothing."""
 
 
 class Decision(enum.StrEnum):
@@ -54,15 +58,36 @@ class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
 def measure(observations: Observations, rules: Sequence[Rule] | None = None) -> list[Finding]:
     """Everything the rules find in what the probe saw, in order of place.
 
-    ``rules`` defaults to the whole catalogue.
+    ``rules`` defaults to the whole catalogue. A finding whose cause is found as well (a loss that
+    stands still because softmax is applied twice) drops to info and names the cause.
     """
-    findings = [
-        finding
-        for rule in (all_rules() if rules is None else rules)
-        if rule.has_measured()
-        for finding in rule.measured(observations)
-    ]
+    judging = [rule for rule in (all_rules() if rules is None else rules) if rule.has_measured()]
+    found = [(rule, finding) for rule in judging for finding in rule.measured(observations)]
+    findings = [_explain(rule, finding, found) for rule, finding in found]
     return sorted(findings, key=lambda finding: finding.sort_key)
+
+
+def _explain(rule: Rule, finding: Finding, found: Sequence[tuple[Rule, Finding]]) -> Finding:
+    """The finding as it is, or as a note beside a cause that is at least as severe."""
+    if finding.severity is Severity.INFO:
+        return finding
+    causes = [
+        other
+        for _, other in found
+        if other.slug != rule.slug
+        and (other.slug in rule.explained_by or other.code[:3] in rule.explained_by)
+        and other.severity.rank >= finding.severity.rank
+    ]
+    if not causes:
+        return finding
+    cause = max(causes, key=lambda other: other.severity.rank)
+    message = f"{finding.message} (follows from {cause.slug})"
+    return msgspec.structs.replace(
+        finding,
+        severity=Severity.INFO,
+        message=message,
+        related=(*finding.related, Related(cause.location, cause.message)),
+    )
 
 
 def join(
@@ -226,8 +251,8 @@ def _resolved(path: str) -> str:
 def _decide(findings: Sequence[Finding], seen: Observations | None) -> RunVerdict:
     """The verdict, by the strongest evidence there is.
 
-    * no-go: an error is confirmed or measured (a diverging run and a NaN are such errors), or
-      the script never trained or crashed;
+    * no-go: an error is confirmed or measured (a diverging run and a NaN are such errors), the
+      loss does not come down and a cause is found, or the script never trained or crashed;
     * go with care: an error or warning is confirmed, measured or could not be measured, or
       nothing was measured at all;
     * go: everything else. Refuted, info and low-confidence findings do not count.
@@ -254,6 +279,9 @@ def _decide(findings: Sequence[Finding], seen: Observations | None) -> RunVerdic
     if seen.stopped == "crashed":
         reason = f"the script raised after {seen.steps} steps: {seen.error}"
         return verdict(Decision.NO_GO, reason)
+    stuck = [f for f in findings if f.slug in NO_PROGRESS and f.related]
+    if stuck:
+        return verdict(Decision.NO_GO, f"{stuck[0].slug}: {stuck[0].message}")
     if evident:
         return verdict(Decision.CARE, _deciding(evident))
     open_questions = [f for f in findings if _counts(f)]

@@ -44,6 +44,9 @@ class Rule:
     measurements: ClassVar[tuple[str, ...]] = ()
     """Names of the probe's measurements that ``measured`` rests on, as ``Observations.skipped``
     gives them; ``audit`` looks them up there to say why a finding is unmeasured."""
+    explained_by: ClassVar[tuple[str, ...]] = ()
+    """Slugs, or letters of a code (``LOS`` for the whole category), of rules whose measured finding
+    is the cause of this one's; beside one at least as severe, this one is reported as info."""
     unmeasured_because: ClassVar[str] = "the probe has no measurement for it"
     """Said by ``audit`` when nothing measured bears on a static finding."""
 

@@ -10,11 +10,10 @@ from convlint.rules.patterns.figures import figure, measured_evidence
 from convlint.rules.patterns.loss_series import (
     levels,
     loss_place,
-    series_is_the_loss,
     steps_observed,
 )
 from convlint.rules.patterns.places import place_to_location
-from convlint.rules.patterns.runs import has_several_optimizers, improves, is_warming_up
+from convlint.rules.patterns.runs import has_several_optimizers, is_warming_up
 
 from convlint.findings import Finding, Severity
 
@@ -60,11 +59,12 @@ class BeatsNoBaseline(Rule):
 
     code, slug, severity = "CVG009", "beats-no-baseline", Severity.WARNING
     measurements = ("steps", "initial loss")
+    explained_by = ("LOP", "LOS", "NRM", "AMP", "DAT", "SCH", "FLO", "CRV", "initial-loss-off")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""
         baseline, quarters = _baseline(seen), levels(seen)
-        if baseline is None or not quarters or _said_elsewhere(seen) or improves(seen):
+        if baseline is None or not quarters or _said_elsewhere(seen):
             return
         second, last = quarters[1], quarters[-1]
         error = _level_error(seen)
@@ -99,7 +99,6 @@ def _baseline(seen: Observations) -> float | None:
         or steps_observed(seen) < STEPS
         or has_several_optimizers(seen)
         or is_warming_up(seen)
-        or not series_is_the_loss(seen)
     ):
         return None
     return seen.baseline.value

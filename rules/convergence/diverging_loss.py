@@ -54,6 +54,7 @@ class DivergingLoss(Rule):
 
     code, slug, severity = "CVG002", "diverging-loss", Severity.ERROR
     measurements = ("steps",)
+    explained_by = ("LOP", "LOS", "AMP", "unnormalized-input")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""

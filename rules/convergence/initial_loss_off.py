@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, interval, measured_evidence, surely_above
+from convlint.rules.patterns.loss_series import first_and_last, steps_observed
 from convlint.rules.patterns.places import place_to_location
 from convlint.rules.patterns.runs import CLASSIFICATION, improves
 
@@ -22,6 +23,8 @@ OVERCONFIDENT = 0.5
 standard deviation of 1 at initialisation, where 0 to 0.6 is usual."""
 HOPELESS = 2.0
 """Times ln C: the network is certain of the wrong answer."""
+STEPS = 50
+"""Steps the run is given to unlearn its first certainty."""
 SAMPLES = 30
 """Elements behind the mean loss; a skewed loss needs them for its interval to hold."""
 
@@ -52,7 +55,7 @@ class InitialLossOff(Rule):
 
     ## Measured
     Warning above ln C + 0.5 with the whole interval, from at least 30 elements; error above
-    2 ln C when the loss does not come down.
+    2 ln C when 50 steps do not bring the loss below ln C.
 
     ## References
     - Karpathy, A recipe for training neural networks, 2019 (verify loss at init)
@@ -60,6 +63,7 @@ class InitialLossOff(Rule):
 
     code, slug, severity = "CVG001", "initial-loss-off", Severity.WARNING
     measurements = ("initial loss",)
+    explained_by = ("LOS", "unnormalized-input")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding per loss function whose first value is off."""
@@ -67,7 +71,9 @@ class InitialLossOff(Rule):
             uniform = _uniform(loss)
             if uniform is None or not surely_above(loss.initial, uniform + OVERCONFIDENT):
                 continue
-            hopeless = surely_above(loss.initial, HOPELESS * uniform) and not improves(seen)
+            hopeless = surely_above(loss.initial, HOPELESS * uniform) and not _recovers(
+                uniform, seen
+            )
             expected = f"{figure(uniform)} = {_formula(loss)}"
             yield self.finding(
                 place_to_location(loss.place, seen),
@@ -95,6 +101,14 @@ class InitialLossOff(Rule):
                     f"{figure(uniform)} = {_formula(loss)}"
                 )
         return None
+
+
+def _recovers(uniform: float, seen: Observations) -> bool:
+    """Whether the run gets below the uniform prediction; any descent when scales differ."""
+    span = first_and_last(seen)
+    if seen.baseline is None or span is None or steps_observed(seen) < STEPS:
+        return improves(seen)
+    return span[1] < uniform
 
 
 def _uniform(loss: LossFunction) -> float | None:

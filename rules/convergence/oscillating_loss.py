@@ -56,6 +56,7 @@ class OscillatingLoss(Rule):
 
     code, slug, severity = "CVG003", "oscillating-loss", Severity.WARNING
     measurements = ("steps",)
+    explained_by = ("LOP", "LOS", "NRM", "AMP", "DAT", "FLO")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""

@@ -61,6 +61,7 @@ class SlowConvergence(Rule):
 
     code, slug, severity = "CVG005", "slow-convergence", Severity.WARNING
     measurements = ("steps", "curvature")
+    explained_by = ("LOP", "LOS", "NRM", "AMP", "DAT", "SCH", "FLO")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""

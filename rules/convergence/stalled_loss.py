@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence
-from convlint.rules.patterns.loss_series import first_and_last, loss_place, series_is_the_loss
+from convlint.rules.patterns.loss_series import first_and_last, loss_place
 from convlint.rules.patterns.places import place_to_location
 from convlint.rules.patterns.runs import has_several_optimizers, is_warming_up, knows_already
 
@@ -60,6 +60,20 @@ class StalledLoss(Rule):
 
     code, slug, severity = "CVG004", "stalled-loss", Severity.WARNING
     measurements = ("steps",)
+    explained_by = (
+        "LOP",
+        "LOS",
+        "NRM",
+        "AMP",
+        "DAT",
+        "SCH",
+        "vanishing-gradient",
+        "dead-units",
+        "symmetric-init",
+        "parameter-without-gradient",
+        "parameter-not-optimized",
+        "update-ratio-too-large",
+    )
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""
@@ -106,7 +120,7 @@ def _can_judge(seen: Observations) -> bool:
 
 def _at_baseline(seen: Observations, last: float) -> bool:
     baseline = seen.baseline.value if seen.baseline is not None else None
-    return baseline is not None and series_is_the_loss(seen) and last >= AT_BASELINE * baseline
+    return baseline is not None and last >= AT_BASELINE * baseline
 
 
 def _solved(seen: Observations, first: float) -> float:

@@ -72,6 +72,7 @@ class IllConditioned(Rule):
 
     code, slug, severity = "CRV002", "ill-conditioned", Severity.WARNING
     measurements = ("curvature",)
+    explained_by = ("unnormalized-input",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the worst conditioning seen."""

@@ -57,6 +57,7 @@ class LearningRateAboveStability(Rule):
 
     code, slug, severity = "CRV001", "learning-rate-above-stability", Severity.ERROR
     measurements = ("curvature",)
+    explained_by = ("LOS", "unnormalized-input")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding per optimizer above its limit."""
@@ -89,19 +90,25 @@ class LearningRateAboveStability(Rule):
             return None
         tightest = min(measured, key=lambda limit: limit.headroom.value or 0.0)
         return (
-            f"the learning rate {figure(tightest.learning_rate)} is {figure(tightest.headroom.value)}"
-            f" times below the stability limit {figure(tightest.limit.value)}"
+            f"the stability limit {figure(tightest.limit.value)} is "
+            f"{figure(tightest.headroom.value)} times the learning rate "
+            f"{figure(tightest.learning_rate)}"
         )
 
 
 def _limits(seen: Observations) -> list[StabilityLimit]:
-    """The limits at the start of the run, or at its end when only that was measured.
+    """The limits that can be judged.
 
-    After divergence the curvature at the end is that of wherever the run was thrown.
+    For plain and momentum descent those at the start of the run: after divergence the curvature
+    at the end is that of wherever the run was thrown. For adaptive optimizers those at the end:
+    at the start their second moments are not settled, and healthy runs lie far above the limit.
     """
-    by_phase = {curvature.phase: curvature for curvature in trusted_curvature(seen)}
-    chosen = by_phase.get("start") or by_phase.get("end")
-    return list(chosen.limits) if chosen is not None else []
+    return [
+        limit
+        for curvature in trusted_curvature(seen)
+        for limit in curvature.limits
+        if (curvature.phase == "end") is limit.preconditioned
+    ]
 
 
 def _severity(seen: Observations) -> Severity:

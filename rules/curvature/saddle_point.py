@@ -58,6 +58,7 @@ class SaddlePoint(Rule):
 
     code, slug, severity = "CRV003", "saddle-point", Severity.WARNING
     measurements = ("curvature",)
+    explained_by = ("symmetric-init",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding, for the first point that is a saddle."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence, names, share
 from convlint.rules.patterns.places import first_place, place_to_location
-from convlint.rules.patterns.runs import is_frozen_below, knows_already
+from convlint.rules.patterns.runs import improves, is_frozen_below, knows_already
 
 from convlint.findings import Finding, Severity
 
@@ -20,7 +20,8 @@ WARNING_SHARE = 0.3
 """Initialised symmetrically, a unit is off on all of N examples with probability 2^-N; a layer
 that has lost a third of its units has lost capacity it was meant to have."""
 ERROR_SHARE = 0.7
-"""Most of the layer is off: what lies before it receives almost no gradient."""
+"""Most of the layer is off: what lies before it receives almost no gradient. Symmetric initial
+biases alone switch off no more than half of a layer."""
 SAMPLES = 100
 """Rule of three: a unit never active in N samples is active on less than 3/N of the data (95 %);
 100 samples bound it by 3 %."""
@@ -58,8 +59,9 @@ class DeadUnits(Rule):
         model = nn.Sequential(hidden, nn.ReLU(), nn.Linear(256, 10))
 
     ## When it is fine
-    Layers of a frozen backbone, and pre-trained models, are sparse on foreign data; nothing is
-    claimed from fewer than 100 samples or about layers of fewer than 8 units.
+    Layers of a frozen backbone, and pre-trained models, are sparse on foreign data. Units of deeper
+    layers that are off at first can come back while the loss falls: a note. Nothing is claimed
+    from fewer than 100 samples or about layers of fewer than 8 units.
 
     ## Measured
     Warning above 30 % of a layer's units, error above 70 % with at least 300 samples.
@@ -70,6 +72,7 @@ class DeadUnits(Rule):
 
     code, slug, severity = "FLO003", "dead-units", Severity.WARNING
     measurements = ("activations",)
+    explained_by = ("unnormalized-input",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for all layers that lost their units."""
@@ -79,16 +82,19 @@ class DeadUnits(Rule):
         dead = [a for a in judged if (_dead_share(a) or 0.0) > WARNING_SHARE]
         if not dead:
             return
-        worst = max(dead, key=lambda a: _dead_share(a) or 0.0)
+        first_depth = min(a.depth for a in _judged(seen))
+        severity, worst = max(
+            ((_severity(a, first_depth, seen), a) for a in dead),
+            key=lambda pair: (pair[0].rank, _dead_share(pair[1]) or 0.0),
+        )
         worst_share = _dead_share(worst) or 0.0
-        broken = worst_share > ERROR_SHARE and worst.samples >= ERROR_SAMPLES
         yield self.finding(
             place_to_location(first_place([worst.place, *(a.place for a in dead)]), seen),
             f"{share(worst_share)} of the {worst.units} units of {worst.module} are off on all "
             f"{worst.samples:,} samples" + _others(dead, judged),
             help="standardise the inputs, initialise with Kaiming and zero biases, lower the "
             "learning rate, or use LeakyReLU / GELU",
-            severity=Severity.ERROR if broken else self.severity,
+            severity=severity,
             evidence=measured_evidence(
                 f"units of {worst.module} that are off on every sample (active on less than "
                 f"{figure(100 * RULE_OF_THREE / worst.samples)} % of the data)",
@@ -119,6 +125,19 @@ def _dead_share(activation: Activation) -> float | None:
     if activation.kind in EXACT_ZERO:
         return activation.dead_fraction
     return activation.saturated_fraction
+
+
+def _severity(activation: Activation, first_depth: int, seen: Observations) -> Severity:
+    """Units of the first layer stay off for ever: their inputs are the data.
+
+    Those of deeper layers can come back as the layers below change, and where biases outweigh a
+    signal that shrank on its way (behind a bottleneck) up to half of them are off at first.
+    """
+    most = (_dead_share(activation) or 0.0) > ERROR_SHARE
+    lasting = activation.depth == first_depth or not improves(seen)
+    if most and lasting and activation.samples >= ERROR_SAMPLES:
+        return Severity.ERROR
+    return Severity.WARNING if most or lasting else Severity.INFO
 
 
 def _others(dead: list[Activation], judged: list[Activation]) -> str:

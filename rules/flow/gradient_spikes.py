@@ -63,6 +63,7 @@ class GradientSpikes(Rule):
 
     code, slug, severity = "FLO011", "gradient-spikes", Severity.WARNING
     measurements = ("gradient norm", "steps")
+    explained_by = ("LOP", "LOS", "unnormalized-input", "update-ratio-too-large")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""

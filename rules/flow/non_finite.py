@@ -48,7 +48,8 @@ class NonFiniteValue(Rule):
     """
 
     code, slug, severity = "FLO006", "non-finite", Severity.ERROR
-    measurements = ("steps",)
+    measurements = ("steps", "non-finite values")
+    explained_by = ("diverging-loss",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding, for the first value that spoils the run."""
@@ -61,11 +62,11 @@ class NonFiniteValue(Rule):
         where = "before the first step" if first.phase == "hold" else f"at step {first.step}"
         yield self.finding(
             place_to_location(first.place, seen),
-            f"{first.kind} in the {first.what} {first.name} {where}".replace("  ", " "),
+            f"{first.kind} in {_named(first)} {where}",
             help=_advice(first, seen),
             severity=Severity.ERROR if fatal else Severity.WARNING,
             evidence=measured_evidence(
-                f"first non-finite value: {first.what} {first.name}".rstrip(),
+                f"first non-finite value: {_named(first)}",
                 quantity="step of the first non-finite value",
                 value=float(first.step),
                 expected="none",
@@ -77,6 +78,12 @@ class NonFiniteValue(Rule):
         if not seen.backwards or any(_is_fatal(event, seen) for event in seen.non_finite):
             return None
         return f"loss, gradients and weights stayed finite over {seen.backwards} backward passes"
+
+
+def _named(event: NonFinite) -> str:
+    if event.name in ("", event.what):
+        return f"the {event.what}"
+    return f"the {event.what} {event.name}"
 
 
 def _is_fatal(event: NonFinite, seen: Observations) -> bool:

@@ -63,6 +63,7 @@ class SaturatedActivations(Rule):
 
     code, slug, severity = "FLO004", "saturated-activations", Severity.WARNING
     measurements = ("activations",)
+    explained_by = ("unnormalized-input",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for all saturated layers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.rules import Rule
-from convlint.rules.patterns.figures import figure, measured_evidence, names
+from convlint.rules.patterns.figures import figure, finite, measured_evidence, names
 from convlint.rules.patterns.places import place_to_location
 from convlint.rules.patterns.runs import improves
 from convlint.rules.patterns.updates import judged_updates, optimizer_place
@@ -21,6 +21,13 @@ SUSTAINED = 0.3
 """Norm of the step over norm of the weight, reached in five steps on end. Healthy runs show 1e-4
 to 1e-2. A small initial weight that grows by equal steps shows 1, 1/2, 1/3 ... 1/5 and stays
 below; only weights thrown about stay above."""
+THROWN = 0.1
+"""The same, for a run whose loss the first steps threw up: growing weights do not raise the loss,
+so a smaller ratio is enough to name the step as the cause."""
+THROWN_LOSS = 10.0
+"""Times the first loss. Warm-up-free healthy runs overshoot by a factor of 2 at most."""
+THROWN_STEPS = 10
+"""First steps in which the loss is looked at."""
 
 
 class UpdateRatioTooLarge(Rule):
@@ -44,7 +51,8 @@ class UpdateRatioTooLarge(Rule):
     search (LBFGS) nothing is judged.
 
     ## Measured
-    A ratio above 0.3 in five steps on end. Error unless the loss still goes down.
+    A ratio above 0.3 in five steps on end, or above 0.1 when the first ten steps threw the loss to
+    more than ten times its first value. Error unless the loss goes down all the same.
 
     ## References
     - Karpathy, A recipe for training neural networks, 2019 (ratio of updates near 1e-3)
@@ -52,13 +60,15 @@ class UpdateRatioTooLarge(Rule):
 
     code, slug, severity = "FLO009", "update-ratio-too-large", Severity.ERROR
     measurements = ("update ratio",)
+    explained_by = ("LOP", "unnormalized-input", "learning-rate-above-stability")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding per optimizer whose steps are too large."""
         judged = judged_updates(seen)
+        bound = THROWN if _is_thrown(seen) else SUSTAINED
         for optimizer in sorted({update.optimizer for update in judged}):
             mine = [update for update in judged if update.optimizer == optimizer]
-            large = [update for update in mine if (update.largest or 0.0) > SUSTAINED]
+            large = [update for update in mine if _sustained(update) > bound]
             if not large:
                 continue
             worst = max(large, key=_sustained)
@@ -89,6 +99,11 @@ class UpdateRatioTooLarge(Rule):
 
 HEALTHY = 1e-2
 """The upper end of the healthy range, which the advised learning rate should reach."""
+
+
+def _is_thrown(seen: Observations) -> bool:
+    losses = finite(seen.series.loss[:THROWN_STEPS])
+    return bool(losses) and max(losses) > THROWN_LOSS * abs(losses[0])
 
 
 def _sustained(update: UpdateRatio) -> float:

@@ -49,6 +49,7 @@ class UpdateRatioTooSmall(Rule):
 
     ## Measured
     A median ratio below 1e-6 over at least 20 steps, for at least half of an optimizer's weights.
+    Error when the loss stands still as well: the run does not train.
 
     ## References
     - Karpathy, A recipe for training neural networks, 2019 (ratio of updates near 1e-3)
@@ -56,12 +57,14 @@ class UpdateRatioTooSmall(Rule):
 
     code, slug, severity = "FLO010", "update-ratio-too-small", Severity.WARNING
     measurements = ("update ratio",)
+    explained_by = ("LOP", "SCH", "AMP")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding per optimizer whose weights stand still."""
         converging = seen.convergence is not None and seen.convergence.kind == "converging"
         if is_warming_up(seen) or knows_already(seen) or converging:
             return
+        stalled = seen.convergence is not None and seen.convergence.kind == "stalled"
         judged = [update for update in judged_updates(seen) if update.ratio.n >= STEPS]
         for use in seen.optimizers:
             if any(group.learning_rate == 0 for group in use.groups):
@@ -79,6 +82,7 @@ class UpdateRatioTooSmall(Rule):
                 f"{figure(rates[-1])}",
                 help="raise the learning rate by factors of 10 until steps change a weight by "
                 "about 1e-3 of its norm",
+                severity=Severity.ERROR if stalled else self.severity,
                 evidence=measured_evidence(
                     "median norm of the step over the norm of the weight",
                     quantity="update ratio",

@@ -10,16 +10,13 @@ from convlint.rules.patterns.places import first_place
 if TYPE_CHECKING:
     from convlint.gpu_probes.observations import Observations, Place
 
-__all__ = ["first_and_last", "levels", "loss_place", "series_is_the_loss", "steps_observed"]
+__all__ = ["first_and_last", "levels", "loss_place", "steps_observed"]
 
 QUARTERS = 4
 """Levels are medians over quarters of the series: long enough to average noise away, short enough
 to show where the run began and where it got to."""
 ENDS = 3
 """Fewest steps behind the first and the last level: a median of three drops one odd batch."""
-SAME_SCALE = 0.15
-"""Relative difference between the first losses of the series and the loss function's own initial
-value below which the series is that loss alone, without regularisers or a scale."""
 
 
 def steps_observed(seen: Observations) -> int:
@@ -46,20 +43,6 @@ def first_and_last(seen: Observations) -> tuple[float, float] | None:
     if len(losses) < 2 * ENDS:
         return None
     return middle(losses[:width]), middle(losses[-width:])
-
-
-def series_is_the_loss(seen: Observations) -> bool:
-    """Whether the back-propagated loss is one loss function alone, on its own scale.
-
-    A sum with regularisers or auxiliary losses, a sum reduction and a scaled loss start elsewhere
-    than the loss function itself, and cannot be compared with its constant predictor.
-    """
-    parts = [loss for loss in seen.losses if loss.back_propagated]
-    losses = finite(seen.series.loss)
-    if len(parts) != 1 or not losses or parts[0].initial.value is None:
-        return False
-    initial = parts[0].initial.value
-    return abs(losses[0] - initial) <= SAME_SCALE * abs(initial)
 
 
 def loss_place(seen: Observations) -> Place | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.rules.patterns.figures import finite, surely_below
+from convlint.rules.patterns.figures import finite, middle, surely_below
 
 if TYPE_CHECKING:
     from convlint.gpu_probes.observations import Observations, Parameter
@@ -26,6 +26,10 @@ __all__ = [
 WARM_UP_RISE = 1.5
 """A learning rate that ends the horizon this many times above where it began is being warmed up;
 what the steps did says little of the run to come."""
+ENDS = 3
+"""Steps behind the first level of the loss: a median of three drops one odd batch."""
+GAINED = 0.02
+"""Share of the first loss; less is within what single batches differ by."""
 KNOWS_ALREADY = 0.9
 """An initial loss below this share of the constant predictor's loss means the parameters were
 trained before: an untrained network cannot know more than the label frequencies."""
@@ -53,8 +57,18 @@ def is_warming_up(seen: Observations) -> bool:
 
 
 def improves(seen: Observations) -> bool:
-    """Whether the loss series was found to go down."""
-    return seen.convergence is not None and seen.convergence.kind in ("converging", "slow")
+    """Whether the loss goes down: by its class, and by what it gained since the first steps.
+
+    A loss that is thrown up and comes back to where it began converges, and has gained nothing.
+    """
+    losses = finite(seen.series.loss)
+    if seen.convergence is None or seen.convergence.kind not in ("converging", "slow"):
+        return False
+    if len(losses) < 2 * ENDS:
+        return True
+    first = middle(losses[:ENDS])
+    start = min(first, losses[0])
+    return middle(losses[-max(ENDS, len(losses) // 10) :]) < start - GAINED * abs(start)
 
 
 def knows_already(seen: Observations) -> bool:
