@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from convlint import __version__
-from convlint.findings import (  # noqa: TC001 - msgspec resolves annotations at run time
+from convlint.findings import (
     Applicability,
     Confidence,
     Severity,
     Verdict,
 )
-from convlint.gpu_probes.observations import Observations  # noqa: TC001 - likewise
+from convlint.gpu_probes.observations import Observations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

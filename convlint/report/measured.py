@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from convlint.report.text import FAINT, STRONG, Line, format_number, one_line
+from convlint.report.text import FAINT, STRONG, Line, count, format_number, one_line
 from convlint.sources import without_working_directory
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
 
 LABEL_WIDTH = 15
+SHOWN_FILES = 3
 
 _STOPPED = {
     "steps": "all planned steps were run",
@@ -66,21 +67,21 @@ def measured_summary(seen: Observations) -> Iterator[Line]:
         yield _entry(
             "updates",
             f"a step moves a parameter by {format_number(middle)} of its norm"
-            f" (median of {len(ratios)} tensors, {format_number(ratios[0])} to"
+            f" (median of {count(len(ratios), 'tensor')}, {format_number(ratios[0])} to"
             f" {format_number(ratios[-1])})",
         )
     for curvature in seen.curvature:
         if curvature.largest.value is not None:
-            yield from _curvature(curvature)
+            yield from _curvature(curvature, seen.convergence)
     for skipped in seen.skipped:
         yield _entry("not measured", f"{skipped.measurement}: {one_line(skipped.reason)}", FAINT)
     if seen.recognised:
         yield _entry("recognised", ", ".join(seen.recognised), FAINT)
     if seen.writes_held_back:
-        count = len(seen.writes_held_back)
-        files = "1 file" if count == 1 else f"{count} files"
-        shown = ", ".join(seen.writes_held_back[:3]) + (", …" if count > 3 else "")
-        yield _entry("held back", f"writes to {files}: {one_line(shown)}", FAINT)
+        files = seen.writes_held_back
+        shown = ", ".join(files[:SHOWN_FILES]) + (", …" if len(files) > SHOWN_FILES else "")
+        text = f"writes to {count(len(files), 'file')}: {one_line(shown)}"
+        yield _entry("held back", text, FAINT)
     yield ()
 
 
@@ -90,14 +91,14 @@ _DECISION_STYLE = {"go": "bold green", "go with care": "bold yellow", "no-go": "
 def verdict_line(verdict: RunVerdict) -> Line:
     """``Verdict: go: the loss goes from 2.3 to 0.4``, and how the findings were judged."""
     counts = ", ".join(
-        f"{count} {name}"
-        for count, name in (
+        f"{number} {name}"
+        for number, name in (
             (verdict.confirmed, "confirmed"),
             (verdict.refuted, "refuted"),
             (verdict.unmeasured, "unmeasured"),
             (verdict.measured, "only measured"),
         )
-        if count
+        if number
     )
     decision = verdict.decision.value
     return (
@@ -140,13 +141,14 @@ def _gradient_flow(flow: GradientFlow) -> str:
     factor = math.exp(flow.slope.value or 0.0)
     text = f"×{format_number(factor)} per layer toward the input"
     if flow.end_to_end.value is not None:
-        text += (
-            f", ×{format_number(flow.end_to_end.value)} end to end over {len(flow.layers)} layers"
-        )
+        text += f", ×{format_number(flow.end_to_end.value)} end to end"
+        if flow.layers:
+            text += f" over {count(len(flow.layers), 'layer')}"
     return text + (f" ({flow.model})" if flow.model else "")
 
 
-def _curvature(curvature: Curvature) -> Iterator[Line]:
+def _curvature(curvature: Curvature, course: Convergence | None) -> Iterator[Line]:
+    converging = course is not None and course.kind == "converging"
     at = {"start": "at the start", "end": "at the end"}.get(curvature.phase, curvature.phase)
     yield _entry(
         "curvature",
@@ -163,6 +165,8 @@ def _curvature(curvature: Curvature) -> Iterator[Line]:
             text += f", in use {format_number(limit.learning_rate)}"
         if limit.headroom.value is not None:
             text += f": headroom ×{format_number(limit.headroom.value)}"
+            if limit.headroom.value < 1 and converging:
+                text += " (at the edge of stability, and converging)"
         yield _entry("", text)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from convlint.findings import (  # noqa: TC001 - msgspec resolves annotations at run time
+from convlint.findings import (
     Confidence,
     Severity,
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from convlint.errors import UserError
-from convlint.findings import Evidence, Finding, Judgement, Location, Severity, Verdict
+from convlint.findings import Evidence, Finding, Location, Severity, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -102,16 +102,16 @@ def statistics(findings: Sequence[Finding]) -> Iterator[Line]:
     for finding in findings:
         counts[finding.code, finding.slug] = counts.get((finding.code, finding.slug), 0) + 1
     width = len(str(max(counts.values(), default=0)))
-    for (code, slug), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        yield ((f"{count:>{width}}", STRONG), (f"  {code}  ", FAINT), (slug, ""))
+    for (code, slug), times in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        yield ((f"{times:>{width}}", STRONG), (f"  {code}  ", FAINT), (slug, ""))
 
 
 def summary(findings: Sequence[Finding], *, files: int | None, hidden: int = 0) -> Iterator[Line]:
     """The last line: how much was found where. ``files`` is None when a script was run."""
     kept_back = (
-        f" ({_count(hidden, 'info finding')} not shown; --show-info shows them)" if hidden else ""
+        f" ({count(hidden, 'info finding')} not shown; --show-info shows them)" if hidden else ""
     )
-    scope = "" if files is None else f" in {_count(files, 'file')}"
+    scope = "" if files is None else f" in {count(files, 'file')}"
     if not findings:
         yield ((f"Nothing found{scope}.", "bold green"), (kept_back, FAINT))
         return
@@ -120,11 +120,11 @@ def summary(findings: Sequence[Finding], *, files: int | None, hidden: int = 0) 
         for severity in (Severity.ERROR, Severity.WARNING, Severity.INFO)
     ]
     parts = [
-        str(count) + " info" if name == "info" else _count(count, name)
-        for count, name in by_severity
-        if count
+        f"{number} info" if name == "info" else count(number, name)
+        for number, name in by_severity
+        if number
     ]
-    found = f"Found {_count(len(findings), 'problem')}{scope}: {', '.join(parts)}."
+    found = f"Found {count(len(findings), 'problem')}{scope}: {', '.join(parts)}."
     yield ((found, STRONG), (kept_back, FAINT))
 
 
@@ -241,15 +241,11 @@ def _evidence_text(evidence: Evidence) -> str:
     return text
 
 
-def judgement_text(judgement: Judgement) -> str:
-    """``refuted: the loss fell from 2.3 to 0.4``."""
-    return f"{judgement.verdict.value}: {one_line(judgement.reason)}"
-
-
 def format_number(value: float) -> str:
     """Three significant digits, and no exponent where plain digits are as short."""
     return f"{value:.3g}"
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

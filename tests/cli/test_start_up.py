@@ -54,11 +54,6 @@ def test_check_loads_no_numerical_library_and_no_rich(tmp_path, output_format):
     assert "libcst" in loaded
 
 
-def test_file_without_a_library_does_not_even_load_the_parser(tmp_path):
-    (tmp_path / "a.py").write_text("print('hello')\n")
-    assert "libcst" not in loaded_by(["check", "a.py"], tmp_path)
-
-
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["check", "--help"]])
 def test_help_loads_neither_parser_nor_facts(tmp_path, arguments):
     assert loaded_by(arguments, tmp_path).isdisjoint({"libcst", "msgspec", "rich", "torch"})

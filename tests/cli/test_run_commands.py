@@ -1,0 +1,293 @@
+"""``probe`` and ``audit`` around a run that is made up: what is said, where, and the exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from convlint.gpu_probes.observations import Device, Observations, Place
+
+from convlint.audit import Decision, RunVerdict
+from convlint.findings import Finding, Judgement, Verdict
+from convlint.launch import ProbeError
+from convlint.report.json import output_schema
+
+pytestmark = pytest.mark.usefixtures("stub_rules")
+
+HEALTHY = Observations(
+    script="a.py",
+    arguments=(),
+    device=Device("cpu", "cpu", "2.13.0", "3.11", "torch"),
+    stopped="steps",
+    held=8,
+    steps=100,
+    seconds=3.0,
+    backwards=108,
+)
+NEVER = dataclasses.replace(HEALTHY, held=0, steps=0, backwards=0)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Make ``run_probe`` return (or raise) what a test says; remembers how it was called."""
+
+    class Run:
+        seen: Observations | Exception = HEALTHY
+        called: tuple[tuple[object, ...], dict[str, object]] | None = None
+
+        def __call__(self, *arguments, **options):
+            self.called = (arguments, options)
+            if isinstance(self.seen, BaseException):
+                raise self.seen
+            return self.seen
+
+    made_up = Run()
+    monkeypatch.setattr("convlint.launch.run_probe", made_up)
+    return made_up
+
+
+@pytest.fixture
+def measured(monkeypatch, stub_rules):
+    """Make rules find something in every run."""
+
+    def find(slug: str, line: int = 2) -> None:
+        rule = next(rule for rule in stub_rules if rule.slug == slug)
+
+        def judge(seen):
+            from convlint.findings import Location
+
+            place = str(Path(seen.script).resolve())
+            yield rule.finding(Location(place, line, 1, line, 1), f"measured {slug}")
+
+        monkeypatch.setattr(type(rule), "measured", lambda _, seen: judge(seen))
+
+    return find
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """Make the join give every static finding one verdict."""
+
+    def set_verdict(verdict: Verdict, decision: Decision, severity=None) -> None:
+        def join(static, seen, rules):
+            import msgspec
+
+            findings: list[Finding] = [
+                msgspec.structs.replace(
+                    finding,
+                    severity=severity or finding.severity,
+                    judgement=Judgement(verdict, "the loss fell"),
+                )
+                for finding in static
+            ]
+            return findings, RunVerdict(decision=decision, reason="because")
+
+        monkeypatch.setattr("convlint.audit.join", join)
+
+    return set_verdict
+
+
+def output_of(result) -> dict:
+    output = json.loads(result.stdout)
+    jsonschema.Draft202012Validator(output_schema()).validate(output)
+    return output
+
+
+def test_probe_says_that_it_runs_the_script_before_it_does(convlint, write, run):
+    write("a.py")
+    result = convlint("probe", "a.py", "--steps", "5", "--budget", "7.5")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "convlint: running a.py for up to 5 steps or 7.5 s; the files it writes are held back\n"
+    )
+    assert "8 batches held at the initial parameters, 100 steps" in result.stdout
+    assert result.stdout.endswith("Nothing found.\n")
+
+
+def test_options_and_the_scripts_own_arguments_reach_the_run(convlint, write, run):
+    write("a.py")
+    convlint(
+        *("probe", "a.py", "--no-hold", "--device", "cuda:1", "--seed", "3", "--allow-writes"),
+        *("--python", "/usr/bin/python3", "--show-output", "--", "--lr", "0.1", "-q"),
+    )
+    assert run.called is not None
+    arguments, options = run.called
+    assert arguments == ("a.py", ("--lr", "0.1", "-q"))
+    assert options == {
+        "steps": 100,
+        "hold": 0,
+        "budget": 60.0,
+        "device": "cuda:1",
+        "python": "/usr/bin/python3",
+        "allow_writes": True,
+        "seed": 3,
+        "progress": None,
+        "script_output": "stderr",
+    }
+
+
+def test_measured_findings_are_shown_at_the_line_and_fail(convlint, write, run, measured):
+    write("a.py", "optimizer = 1")
+    measured("odd-loop")
+    result = convlint("probe", "a.py", "-q")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("a.py:2:1: warning odd-loop (LPX002)\n  measured odd-loop\n")
+    assert "2 | optimizer = 1" in result.stdout
+    assert result.stderr == ""
+    assert convlint("probe", "a.py", "--ignore", "odd-loop").exit_code == 0
+    assert convlint("probe", "a.py", "--fail-on", "error").exit_code == 0
+
+
+def test_json_has_the_observations_and_nothing_else_on_stdout(convlint, write, run, measured):
+    write("a.py", "optimizer = 1")
+    measured("odd-loop")
+    output = output_of(convlint("probe", "a.py", "--output-format", "json"))
+    assert [finding["path"] for finding in output["findings"]] == ["a.py"]
+    assert output["observations"]["steps"] == 100
+    assert output["verdict"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"stopped": "crashed", "error": "ValueError: no data", "error_place": Place("b.py", 7)},
+            "b.py:7: the script raised before its first step: ValueError: no data",
+        ),
+        ({"stopped": "exited", "error": "exit 3"}, "a.py: no training step was seen: exit 3"),
+        ({"stopped": "budget"}, "a.py: no training step within the budget; give more with --bud"),
+        ({"stopped": "no-training"}, "a.py: the script ended without training: no backward pass"),
+    ],
+)
+@pytest.mark.parametrize("command", ["probe", "audit"])
+def test_script_that_never_steps_is_one_line_and_two(convlint, write, run, command, changes, line):
+    write("a.py")
+    run.seen = dataclasses.replace(NEVER, **changes)
+    result = convlint(command, "a.py", "-q")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"convlint: {line}")
+    assert result.stderr.count("\n") == 1
+    result = convlint(command, "a.py", "--output-format", "json")
+    assert result.exit_code == 2
+    assert output_of(result)["observations"]["stopped"] == changes["stopped"]
+
+
+def test_crash_after_some_steps_is_told_and_exits_with_one(convlint, write, run):
+    write("a.py")
+    run.seen = dataclasses.replace(HEALTHY, stopped="crashed", steps=30, error="Boom: late")
+    result = convlint("probe", "a.py", "-q")
+    assert result.exit_code == 1
+    assert result.stderr == "convlint: a.py: the script raised after 30 steps: Boom: late\n"
+
+
+@pytest.mark.parametrize("command", ["probe", "audit"])
+def test_run_without_an_answer_is_one_line_two_and_valid_json(convlint, write, run, command):
+    write("a.py")
+    run.seen = ProbeError("a.py: the script's process died of SIGKILL (out of memory?)")
+    result = convlint(command, "a.py", "-q", "--output-format", "json")
+    assert result.exit_code == 2
+    assert result.stderr == f"convlint: {run.seen}\n"
+    assert output_of(result)["observations"] is None
+
+
+@pytest.mark.parametrize("command", ["probe", "audit"])
+def test_missing_script_is_one_line_and_nothing_runs(convlint, run, command):
+    result = convlint(command, "no.py", "--output-format", "json")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("convlint: no.py: no such file")
+    assert result.stderr.count("\n") == 1
+    assert output_of(result)["findings"] == []
+    assert run.called is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--epochs", "3"), "the script's own arguments go after --"),
+        (("--device", "tpu"), "'tpu' is none of auto, cpu, cuda and cuda:N"),
+        (("--budget", "0"), "invalid value for '--budget'"),
+        (("--steps", "0"), "invalid value for '--steps'"),
+    ],
+)
+def test_mistake_in_the_options_runs_nothing(convlint, write, run, arguments, line):
+    write("a.py")
+    result = convlint("probe", "a.py", *arguments)
+    assert result.exit_code == 2
+    assert line in result.stderr
+    assert run.called is None
+
+
+def test_audit_does_not_run_a_script_that_does_not_parse(convlint, write, run):
+    write("a.py", "unparsable")
+    result = convlint("audit", "a.py")
+    assert result.exit_code == 2
+    assert result.stderr == "convlint: a.py:2:1: cannot parse: unmatched ')'\n"
+    assert run.called is None
+
+
+def test_audit_ends_with_the_verdict(convlint, write, run):
+    write("a.py", "error()")
+    result = convlint("audit", "a.py")
+    assert result.exit_code == 1
+    assert "  = unmeasured: " in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("Verdict: go with care: broken-loop ")
+    output = output_of(convlint("audit", "a.py", "--output-format", "json"))
+    assert output["verdict"]["decision"] == "go with care"
+    assert output["findings"][0]["verdict"]["verdict"] == "unmeasured"
+
+
+def test_healthy_audit_is_go(convlint, write, run):
+    write("a.py")
+    result = convlint("audit", "a.py")
+    assert result.exit_code == 0
+    assert "Verdict: go: " in result.stdout
+
+
+def test_refuted_finding_stays_visible_and_does_not_fail(convlint, write, run, joined):
+    from convlint.findings import Severity
+
+    write("a.py", "warning()", "info()")
+    joined(Verdict.REFUTED, Decision.GO, Severity.INFO)
+    result = convlint("audit", "a.py", "--output-format", "concise")
+    assert result.exit_code == 0
+    assert "a.py:2:1: info odd-loop (LPX002) found warning [refuted]" in result.stdout
+    assert "notable-loss" not in result.stdout
+
+
+def test_no_go_fails_even_below_fail_on(convlint, write, run, joined):
+    write("a.py", "warning()")
+    joined(Verdict.CONFIRMED, Decision.NO_GO)
+    result = convlint("audit", "a.py", "--fail-on", "error")
+    assert result.exit_code == 1
+    assert result.stdout.endswith("Verdict: no-go: because\n")
+
+
+def test_rule_that_fails_on_a_run_is_named_and_the_others_go_on(
+    convlint, write, run, measured, stub_rules, monkeypatch
+):
+    write("a.py", "optimizer = 1")
+    measured("odd-loop")
+
+    def broken(_, seen):
+        raise KeyError("series")
+
+    monkeypatch.setattr(type(stub_rules[0]), "measured", broken)
+    for command in ("probe", "audit"):
+        result = convlint(command, "a.py", "-q")
+        assert result.exit_code == 2
+        assert "warning odd-loop" in result.stdout
+        assert result.stderr == (
+            "convlint: a.py: rule broken-loop failed with KeyError: 'series'"
+            " (a fault of convlint, please report it)\n"
+        )
+
+
+def test_interrupted_run_is_one_line_and_130(convlint, write, run):
+    write("a.py")
+    run.seen = KeyboardInterrupt()
+    result = convlint("probe", "a.py", "-q")
+    assert result.exit_code == 130
+    assert result.stderr == "convlint: interrupted\n"

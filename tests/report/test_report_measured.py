@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from convlint.gpu_probes.observations import (
+    Convergence,
+    Curvature,
+    Device,
+    GradientFlow,
+    LossFunction,
+    Measurement,
+    Observations,
+    Skipped,
+    StabilityLimit,
+    UpdateRatio,
+)
+
+from convlint.audit import Decision, RunVerdict
+from convlint.report.measured import measured_summary, verdict_line
+
+
+def plain(lines) -> list[str]:
+    return ["".join(text for text, _ in line) for line in lines]
+
+
+def observations(**changes) -> Observations:
+    options = {
+        "script": "a.py",
+        "arguments": (),
+        "device": Device("cuda", "NVIDIA H100", "2.13.0", "3.11", "cupy"),
+        "stopped": "budget",
+        "held": 8,
+        "steps": 40,
+        "seconds": 12.34,
+        "backwards": 48,
+    }
+    return Observations(**{**options, **changes})
+
+
+def test_bare_run_is_one_line():
+    assert plain(measured_summary(observations(held=0))) == [
+        "Measured on NVIDIA H100 in 12.3 s: 40 steps; the time budget was used up.",
+        "",
+    ]
+
+
+def test_every_measured_quantity_has_its_line_with_numbers():
+    limit = StabilityLimit(0, "torch.optim.SGD", 0.1, False, Measurement(0.05), Measurement(0.5))
+    seen = observations(
+        losses=(
+            LossFunction(
+                "cross_entropy",
+                8,
+                Measurement(2.31),
+                Measurement(2.3),
+                None,
+                10,
+                "mean",
+                (8, 10),
+                (8,),
+                None,
+                None,
+                None,
+                None,
+            ),
+        ),
+        convergence=Convergence(
+            "converging", "linear", Measurement(0.98761), 0.1, 2.3, 0.45, steps=40
+        ),
+        gradient_flow=(GradientFlow("net", (), Measurement(-0.6931472), Measurement(0.25)),),
+        updates=(
+            UpdateRatio("w", (1,), Measurement(0.001), None, 0),
+            UpdateRatio("b", (1,), Measurement(None), None, 0),
+        ),
+        curvature=(
+            Curvature(
+                "start",
+                "lanczos",
+                10,
+                Measurement(40.0, ci=(39.9, 40.1)),
+                Measurement(-1.0),
+                None,
+                None,
+                None,
+                24,
+                (limit,),
+            ),
+        ),
+        skipped=(Skipped("gradient flow", "no chain of layers"),),
+        writes_held_back=("model.pt", "log.txt"),
+    )
+    assert plain(measured_summary(seen))[1:] == [
+        "  initial loss   2.31 (cross_entropy); the best constant prediction has 2.3",
+        "  loss           converging from 2.3 to 0.45 in 40 steps, linear rate ×0.9876 a step",
+        "  gradient flow  ×0.5 per layer toward the input, ×0.25 end to end (net)",
+        "  updates        a step moves a parameter by 0.001 of its norm"
+        " (median of 1 tensor, 0.001 to 0.001)",
+        "  curvature      largest Hessian eigenvalue 40 ± 0.1 at the start"
+        " (24 Hessian-vector products)",
+        "                 SGD is stable up to lr 0.05, in use 0.1: headroom ×0.5"
+        " (at the edge of stability, and converging)",
+        "  not measured   gradient flow: no chain of layers",
+        "  held back      writes to 2 files: model.pt, log.txt",
+        "",
+    ]
+
+
+def test_eigenvalue_that_did_not_converge_is_marked():
+    unsure = Measurement(3.0, converged=False)
+    curvature = Curvature("end", "lanczos", 1, unsure, Measurement(None), None, None, None, 5, ())
+    lines = plain(measured_summary(observations(curvature=(curvature,))))
+    assert "largest Hessian eigenvalue ~3 at the end" in lines[1]
+
+
+def test_verdict_is_said_with_its_reason_and_counts():
+    verdict = RunVerdict(decision=Decision.NO_GO, reason="the loss diverges", refuted=1, measured=2)
+    assert plain([verdict_line(verdict)]) == [
+        "Verdict: no-go: the loss diverges (1 refuted, 2 only measured)"
+    ]
