@@ -20,6 +20,7 @@ import pytest
 from convlint.rules import find_rule
 
 from convlint.audit import join, measure
+from convlint.config import Overrides
 from convlint.engine import check_paths
 from convlint.findings import Confidence, Finding, Severity, Verdict
 from convlint.launch import run_probe
@@ -72,8 +73,9 @@ def labels(script: Path) -> Labels:
 
 @functools.cache
 def static_findings(script: Path) -> tuple[Finding, ...]:
-    """What the source shows, info findings included, as the audit reads it."""
-    outcome = check_paths((script,), with_info=True)
+    """What the source shows, in doubt or merely worth knowing too, as the audit reads it."""
+    everything = Overrides(min_confidence=Confidence.LOW, show_info=True)
+    outcome = check_paths((script,), everything)
     assert not outcome.problems
     assert not outcome.faults
     return tuple(outcome.findings)
