@@ -9,6 +9,7 @@ from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.rates import (
+    default_serves_another_update,
     learning_rates,
     learns_by_reinforcement,
     optimizes_modules,
@@ -112,6 +113,8 @@ class AdaptiveLrHigh(Rule):
                 if rate.number <= HIGH or not optimizes_modules(program, optimizer):
                     continue
                 if rate_is_set_elsewhere(program, optimizer):
+                    continue
+                if default_serves_another_update(program, rate):
                     continue
                 if rate.number < BROKEN and learns_by_reinforcement(program):
                     continue

@@ -9,7 +9,8 @@ from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.handed import is_handed_on
-from convlint.rules.patterns.ownership import name_of
+from convlint.rules.patterns.imported import uses_library
+from convlint.rules.patterns.ownership import is_unidentified, name_of, object_of
 from convlint.rules.patterns.paths import STEPS, occurrences, stepped_optimizer
 from convlint.rules.patterns.places import place_to_location
 
@@ -88,7 +89,7 @@ class NeverStepped(Rule):
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report optimizers that nothing steps, where a loop back-propagates."""
-        if program.managed:
+        if program.managed or uses_library(program, "torch.distributed.rpc"):
             return
         everything = [o for entry in program.entries for o in occurrences(entry.body)]
         if not any(o.kind is EventKind.BACKWARD and o.loops for o in everything):
@@ -96,6 +97,8 @@ class NeverStepped(Rule):
         if any(_may_step_any(o) for o in everything):
             return
         stepped = {stepped_optimizer(o.event) for o in everything if o.kind in STEPS}
+        if any(is_unidentified(object_of(program, number)) for number in stepped):
+            return
         places: set[Location] = set()
         for optimizer in program.objects:
             if optimizer.kind is not ObjectKind.OPTIMIZER or optimizer.id in stepped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.program.facts import EventKind, ObjectKind
+from convlint.rules.patterns.imported import uses_library
 from convlint.rules.patterns.ownership import Match, acts_on, is_managed, object_of, uses_closure
 from convlint.rules.patterns.paths import (
     STEPS,
@@ -32,7 +33,7 @@ def demands_clearing(program: TrainingProgram, loop: TrainingLoop, optimizer: in
     """
     if is_managed(program, loop) or uses_closure(loop, optimizer):
         return False
-    if any(name.startswith(_REMOTE_CONTEXTS) for name in program.imports):
+    if uses_library(program, *_REMOTE_CONTEXTS):
         return False
     if loop.has(EventKind.GRAD_WRITE):
         return False

@@ -40,6 +40,12 @@ def object_of(program: TrainingProgram, number: int | None) -> Object | None:
     return next((found for found in program.objects if found.id == number), None)
 
 
+def is_unidentified(found: Object | None) -> bool:
+    """Whether an object came from outside (an argument, an attribute of one): it may be another
+    name for one created elsewhere, and its class is not known."""
+    return found is None or not found.cls or found.kind is ObjectKind.SYMBOL
+
+
 def submodules(program: TrainingProgram, modules: Iterable[int]) -> set[int]:
     """These modules and everything registered in them, wrappers' contents included."""
     found: set[int] = set()
@@ -73,7 +79,7 @@ def shares_parameters(program: TrainingProgram, modules: Iterable[int], optimize
         return Match.YES
     for number in (*modules, *owner.parameters_of):
         found = object_of(program, number)
-        if found is None or found.kind in _OPAQUE:
+        if is_unidentified(found) or (found is not None and found.kind in _OPAQUE):
             return Match.MAYBE
     return Match.NO
 
@@ -91,9 +97,11 @@ def acts_on(program: TrainingProgram, event: Event, optimizer: int) -> Match:
         return Match.YES
     if event.over is not None:
         return shares_parameters(program, event.over, optimizer)
-    if target is None:
+    if target is None or is_unidentified(target):
         return Match.MAYBE
     if target.kind is ObjectKind.OPTIMIZER:
+        if is_unidentified(object_of(program, optimizer)):
+            return Match.MAYBE
         if target.parameters_of:
             # two optimizers over one model clear each other's gradients
             shared = shares_parameters(program, target.parameters_of, optimizer)
@@ -220,8 +228,7 @@ def absence_confidence(program: TrainingProgram, loop: TrainingLoop, optimizer: 
     """
     if unseen_hands(program, loop.occurrences, optimizer, incomplete=loop.loop.incomplete):
         return Confidence.LOW
-    owner = object_of(program, optimizer)
-    if owner is None or owner.kind is not ObjectKind.OPTIMIZER:
+    if is_unidentified(object_of(program, optimizer)):
         return Confidence.MEDIUM
     if model_left_sight(program, loop.occurrences, optimizer):
         return Confidence.MEDIUM

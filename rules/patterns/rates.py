@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Related
 from convlint.program.facts import EventKind, ObjectKind
+from convlint.rules.patterns.imported import uses_library
+from convlint.rules.patterns.layers import canonical, is_weight_layer
 from convlint.rules.patterns.ownership import object_of, scheduled_optimizer, submodules
 from convlint.rules.patterns.paths import occurrences
 
@@ -77,7 +79,7 @@ def learning_rates(optimizer: Object) -> Iterator[LearningRate]:
 
 def rate_is_set_elsewhere(program: TrainingProgram, optimizer: Object) -> bool:
     """Whether a warm-up, a function of the step or the script itself sets the learning rate."""
-    if any(name.split(".")[-1] in _RATE_FINDERS for name in program.imports):
+    if uses_library(program, *_RATE_FINDERS):
         return True
     for found in program.objects:
         if found.kind is not ObjectKind.SCHEDULER:
@@ -100,15 +102,44 @@ def rate_is_set_elsewhere(program: TrainingProgram, optimizer: Object) -> bool:
 def optimizes_modules(program: TrainingProgram, optimizer: Object) -> bool:
     """Whether the optimizer trains a network: known modules, not a handful of leaf tensors.
 
-    A single linear layer (a probe on frozen features, a regression) is no network either.
+    A single weight layer (a probe on frozen features, a regression, a layer trained on its own)
+    is no network either: there the rate of each step can be far higher.
     """
     if not optimizer.parameters_of:
         return False
-    parts = [object_of(program, n) for n in submodules(program, optimizer.parameters_of)]
-    if any(part is None or part.kind is not ObjectKind.LAYER for part in parts):
-        return True
-    weights = [part for part in parts if part is not None and "in_features" in part.args]
-    return not (len(parts) == 1 and len(weights) == 1)
+    described = {model.object: model for model in program.models}
+    weights: set[int] = set()
+    for number in submodules(program, optimizer.parameters_of):
+        part = object_of(program, number)
+        model = described.get(number)
+        if model is not None:
+            if not model.complete:
+                return True
+            candidates: tuple[int, ...] = model.layers
+        elif part is not None and part.kind is ObjectKind.LAYER:
+            candidates = (number,)
+        else:
+            return True
+        for candidate in candidates:
+            layer = object_of(program, candidate)
+            if layer is None or (not canonical(layer.cls) and not layer.children):
+                return True
+            if is_weight_layer(canonical(layer.cls)):
+                weights.add(candidate)
+    return len(weights) > 1
+
+
+def default_serves_another_update(program: TrainingProgram, rate: LearningRate) -> bool:
+    """Whether a rate given elsewhere (a flag's default) also drives an update written by hand.
+
+    The default then fits that update, and whoever chooses the optimizer sets the flag as well.
+    """
+    origin = rate.value.origin
+    return (origin is None or origin.kind != "literal") and any(
+        o.kind is EventKind.PARAMETER_WRITE
+        for entry in program.entries
+        for o in occurrences(entry.body)
+    )
 
 
 def learns_by_reinforcement(program: TrainingProgram) -> bool:
@@ -116,4 +147,4 @@ def learns_by_reinforcement(program: TrainingProgram) -> bool:
 
     There a tiny policy makes one update per episode, and rates ten times the usual are common.
     """
-    return any(name.split(".")[0] in _REINFORCEMENT for name in program.imports)
+    return uses_library(program, *_REINFORCEMENT)
