@@ -1,7 +1,7 @@
 """Statistics of many tensors at once, behind one interface.
 
 `multi_tensor_statistics` measures a list of tensors where they live: with a single CUDA kernel
-through CuPy when they are on CUDA and CuPy can be imported, else with torch operations (the same
+through CuPy when they are on CUDA and CuPy works there, else with torch operations (the same
 code for the CPU and for CUDA). `numpy_reference` is the definition both are tested against.
 """
 
@@ -65,8 +65,8 @@ def multi_tensor_statistics(
 
 
 def backend_for(device: torch.device) -> Backend:
-    """The backend that measures tensors of ``device``: CuPy on CUDA when it imports, else torch."""
-    if device.type == "cuda" and _cupy_imports():
+    """The backend that measures tensors of ``device``: CuPy on CUDA when it works, else torch."""
+    if device.type == "cuda" and _cupy_works(device):
         from convlint.gpu_probes.backends import cupy_kernel
 
         return cupy_kernel.multi_tensor_statistics
@@ -75,16 +75,17 @@ def backend_for(device: torch.device) -> Backend:
 
 def backend_name(device: torch.device) -> str:
     """``cupy`` or ``torch``: what `backend_for` chooses for ``device``."""
-    return "cupy" if device.type == "cuda" and _cupy_imports() else "torch"
+    return "cupy" if device.type == "cuda" and _cupy_works(device) else "torch"
 
 
 @functools.cache
-def _cupy_imports() -> bool:
-    """Whether CuPy is installed and loads: a build for another CUDA release raises on import."""
+def _cupy_works(device: torch.device) -> bool:
+    """Whether CuPy is installed, loads and compiles for ``device``.
+
+    A build for another CUDA release fails on import, a missing NVRTC or header on compilation.
+    """
     if torch.version.hip is not None or importlib.util.find_spec("cupy") is None:
         return False
-    try:
-        import cupy  # noqa: F401
-    except (ImportError, OSError, RuntimeError):
-        return False
-    return True
+    from convlint.gpu_probes.backends import cupy_kernel
+
+    return cupy_kernel.compiles(device)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 1 << 16
 THREADS: Final = 256
+NORM_COLUMNS: Final = [columns.SUM_OF_SQUARES, columns.DIFFERENCE_SUM_OF_SQUARES]
 DTYPE_TAGS: Final = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 
 KERNEL_SOURCE: Final = r"""
@@ -178,7 +179,8 @@ def multi_tensor_statistics(
 ) -> TensorStatistics:
     """Statistics of tensors that live on one CUDA device, in one launch on torch's stream.
 
-    ``norms_only`` asks for a part of what one pass yields anyway: every column is filled.
+    ``norms_only`` asks for a part of what one pass yields anyway: every column is filled, and a
+    tensor that is not finite makes its sums of squares NaN.
     Raises ValueError when ``others`` does not pair with ``tensors``.
     """
     import cupy
@@ -198,15 +200,31 @@ def multi_tensor_statistics(
     table = torch.from_numpy(initial).to(device)
     if len(chunks):
         stream = torch.cuda.current_stream(device)
-        with cupy.cuda.Device(device.index), cupy.cuda.ExternalStream(stream.cuda_stream):
-            _compiled(device.index)(
+        with cupy.cuda.Device(_index(device)), cupy.cuda.ExternalStream(stream.cuda_stream):
+            _compiled(_index(device))(
                 (len(chunks),),
                 (THREADS,),
                 tuple(np.uint64(t.data_ptr()) for t in (device_entries, device_chunks, table)),
             )
+    if norms_only:
+        broken = (table[:, columns.NANS] + table[:, columns.INFINITIES]) > 0
+        table[:, NORM_COLUMNS] = table[:, NORM_COLUMNS].masked_fill(broken[:, None], torch.nan)
     # Operands copied to become dense are freed here; torch's allocator reuses their memory only
     # for work queued on the same stream, that is after the kernel.
     return TensorStatistics(table)
+
+
+def compiles(device: torch.device) -> bool:
+    """Whether CuPy imports and compiles the kernel for a CUDA device; never raises for its lack."""
+    try:
+        import cupy
+    except (ImportError, OSError, RuntimeError):
+        return False
+    try:
+        _compiled(_index(device)).compile()
+    except (cupy.cuda.compiler.CompileException, OSError, RuntimeError):
+        return False
+    return True
 
 
 def launch_tables(
@@ -256,6 +274,10 @@ def _dense(tensor: torch.Tensor) -> bool:
     return tensor.is_contiguous() or (
         tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
     )
+
+
+def _index(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index
 
 
 @functools.cache

@@ -14,11 +14,17 @@ from convlint.gpu_probes.backends.statistics import TensorStatistics, paired, pl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CHUNK: Final = 1 << 20
-"""Elements widened to float64 at a time: 8 MiB of scratch whatever the size of the tensor."""
+CPU_CHUNK: Final = 1 << 16
+"""Elements widened to float64 at a time on the CPU: 512 KiB, so the passes stay in its cache."""
+
+DEVICE_CHUNK: Final = 1 << 24
+"""The same on other devices, where every pass is a launch: 128 MiB of scratch."""
 
 ROW: Final = 4096
 """Elements that one float32 norm may add up."""
+
+SHORT: Final = 2 * ROW
+"""Tensors below this are handled together, where the cost is in the calls."""
 
 SAFE_SQUARES: Final = (1e-28, 1e28)
 """Mean squares whose elements keep their digits when squared in float32 (1e-38 to 1e38)."""
@@ -35,7 +41,7 @@ def multi_tensor_statistics(
 
     With ``norms_only`` the count, the sum of squares and, with partners, the partner's sum of
     squares and that of the difference are computed, and non-finite elements are *not* set apart:
-    they make the norm of their tensor NaN or infinite. This is what every training step can
+    they make the sums of their tensor NaN or infinite. This is what every training step can
     afford. Raises ValueError when ``others`` does not pair with ``tensors``.
     """
     partners = paired(tensors, others)
@@ -64,12 +70,7 @@ def _norms(
     if others is not None:
         partners = [plain(y) for y in others]
         table[:, columns.OTHER_SUM_OF_SQUARES] = sums_of_squares(partners)
-        # One difference at a time: its memory is reused for the next.
-        differences = [
-            sums_of_squares([_floating(x) - _floating(y)])
-            for x, y in zip(values, partners, strict=True)
-        ]
-        table[:, columns.DIFFERENCE_SUM_OF_SQUARES] = torch.cat(differences)
+        table[:, columns.DIFFERENCE_SUM_OF_SQUARES] = _squared_differences(values, partners)
     return TensorStatistics(table)
 
 
@@ -79,32 +80,55 @@ def sums_of_squares(values: Sequence[torch.Tensor]) -> torch.Tensor:
 
     Right to 1e-7 whatever the size and the scale; NaN or infinite where a tensor is.
     """
-    if values[0].device.type == "cpu":
-        return torch.tensor([_sum_of_squares_on_cpu(x) for x in values], dtype=torch.float64)
-    norms = torch._foreach_norm([_floating(x) for x in values], 2, torch.float64)
+    wide = [_floating(x) for x in values]
+    if wide[0].device.type != "cpu":
+        return _squared_norms(wide)
+    squares = torch.empty(len(wide), dtype=torch.float64)
+    short = [index for index, x in enumerate(wide) if x.numel() < SHORT]
+    if short:
+        squares[torch.tensor(short)] = _squared_norms([wide[index] for index in short])
+    for index, x in enumerate(wide):
+        if x.numel() >= SHORT:
+            squares[index] = _sum_of_squares_by_rows(x)
+    return squares
+
+
+def _squared_differences(
+    values: Sequence[torch.Tensor], partners: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Sums of squares of x - y, the short ones together, the long ones in memory used again."""
+    left, right = [_floating(x) for x in values], [_floating(y) for y in partners]
+    squares = torch.empty(len(left), dtype=torch.float64, device=left[0].device)
+    short = [index for index, x in enumerate(left) if x.numel() < SHORT]
+    if short:
+        differences = torch._foreach_sub(
+            [left[index] for index in short], [right[index] for index in short]
+        )
+        squares[torch.tensor(short, device=squares.device)] = sums_of_squares(differences)
+    for index, (x, y) in enumerate(zip(left, right, strict=True)):
+        if x.numel() >= SHORT:
+            squares[index] = sums_of_squares([x - y])[0]
+    return squares
+
+
+def _squared_norms(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    norms = torch._foreach_norm(list(values), 2, torch.float64)
     return torch.stack(list(norms)).square()
 
 
-def _sum_of_squares_on_cpu(values: torch.Tensor) -> float:
+def _sum_of_squares_by_rows(values: torch.Tensor) -> float:
     """In the tensor's own precision by rows, as fast as a plain norm, unless that loses the value.
 
     A float32 norm over millions of elements is off by 1e-4, over a row of 4096 by 1e-7; squares
     beyond float32 (a gradient of 1e-24, or of 1e20) are repeated in float64.
     """
-    wide = _floating(values)
-    if not wide.is_contiguous() or wide.numel() < 2 * ROW:
-        return _in_float64(wide)
-    flat = wide.view(-1)
+    flat = values.reshape(-1)
     whole = flat.numel() // ROW * ROW
     rows: torch.Tensor = torch.linalg.vector_norm(flat[:whole].view(-1, ROW), dim=1)
-    total = float(rows.double().square().sum()) + _in_float64(flat[whole:])
+    total = float(rows.double().square().sum() + _squared_norms([flat[whole:]])[0])
     if SAFE_SQUARES[0] < total / flat.numel() < SAFE_SQUARES[1]:
         return total
-    return _in_float64(flat)
-
-
-def _in_float64(values: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(values, dtype=torch.float64)) ** 2
+    return float(_squared_norms([flat])[0])
 
 
 def _floating(values: torch.Tensor) -> torch.Tensor:
@@ -123,11 +147,12 @@ def _row(values: torch.Tensor, partner: torch.Tensor | None) -> torch.Tensor:
         row[columns.DOT :] = torch.nan
     flat = values.reshape(-1)
     flat_partner = None if partner is None else partner.reshape(-1)
-    for start in range(0, flat.numel(), CHUNK):
-        part = flat[start : start + CHUNK]
+    step = CPU_CHUNK if values.device.type == "cpu" else DEVICE_CHUNK
+    for start in range(0, flat.numel(), step):
+        part = flat[start : start + step]
         _add_chunk(row, part.double(), smallest_normal)
         if flat_partner is not None:
-            _add_pair(row, part.double(), flat_partner[start : start + CHUNK].double())
+            _add_pair(row, part.double(), flat_partner[start : start + step].double())
     return row
 
 

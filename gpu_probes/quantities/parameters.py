@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 from convlint.gpu_probes.backends import multi_tensor_statistics
-from convlint.gpu_probes.backends.statistics import (
-    COUNT,
-    INFINITIES,
-    MAX_ABS,
-    NANS,
-    SUM_OF_SQUARES,
-    plain,
-)
+from convlint.gpu_probes.backends.statistics import COUNT, SUM_OF_SQUARES, plain
 from convlint.gpu_probes.observations import Parameter, Place
 from convlint.gpu_probes.quantities.uncertainty import finite_or_none
 
@@ -112,12 +105,11 @@ class ParameterRecorder:
             self._read_gradients(present)
 
     def _meet(self, newcomers: Sequence[TrackedParameter]) -> None:
-        statistics = multi_tensor_statistics([p.tensor for p in newcomers])
+        statistics = multi_tensor_statistics([p.tensor for p in newcomers], norms_only=True)
         equal = _rows_equal([p.tensor for p in newcomers], 0.0)
         rows = statistics.on_host()
         for parameter, row, rows_equal in zip(newcomers, rows, equal, strict=True):
-            finite = row[COUNT] - row[NANS] - row[INFINITIES]
-            rms = math.sqrt(row[SUM_OF_SQUARES] / finite) if finite else math.nan
+            rms = math.sqrt(row[SUM_OF_SQUARES] / row[COUNT])
             self._seen[id(parameter.tensor)] = _Seen(
                 tracked=parameter,
                 shape=tuple(parameter.tensor.shape),
@@ -127,12 +119,13 @@ class ParameterRecorder:
             )
 
     def _read_gradients(self, present: Sequence[tuple[_Seen, torch.Tensor]]) -> None:
-        rows = multi_tensor_statistics([gradient for _, gradient in present]).on_host()
+        gradients = [gradient for _, gradient in present]
+        rows = multi_tensor_statistics(gradients, norms_only=True).on_host()
         for (seen, _), row in zip(present, rows, strict=True):
             seen.gradients += 1
             seen.squares += row[SUM_OF_SQUARES]
-            seen.elements += row[COUNT] - row[NANS] - row[INFINITIES]
-            seen.all_zero &= row[MAX_ABS] == 0 and row[NANS] == 0 and row[INFINITIES] == 0
+            seen.elements += row[COUNT]
+            seen.all_zero &= row[SUM_OF_SQUARES] == 0
         candidates = [
             (seen, gradient)
             for seen, gradient in present
