@@ -42,6 +42,9 @@ LARGEST_EXPONENT = 3.0
 EDGE_SHARE = 0.85
 """An exponent this close to the largest means that the curve wanted to be an exponential."""
 
+SHARPER_VARIANCE = 0.01
+"""The end of a series is fitted on its own when that leaves a tenth of the residual."""
+
 SEARCH_PRECISION = 1e-6
 """Residuals below this share of the range are the search's, not the curve's."""
 
@@ -83,7 +86,9 @@ def convergence_rate(values: Series, noise: float, *, lower_bound: float | None)
         tail = values[start:]
         decided = _compare(tail, noise, floor)
         if decided is not None:
-            return decided if _persists(decided, tail, noise, floor) else Rate("undetermined")
+            if not _persists(decided, tail, noise, floor):
+                return Rate("undetermined")
+            return _sharpened(decided, tail, floor) if decided.kind == "linear" else decided
         start += stride
     return Rate("undetermined")
 
@@ -99,6 +104,20 @@ def _persists(rate: Rate, values: Series, noise: float, floor: float | None) -> 
         return True
     again = _compare(later, noise, floor)
     return again is None or (again.kind != "linear" and not again.at_edge)
+
+
+def _sharpened(rate: Rate, values: Series, floor: float | None) -> Rate:
+    """The factor of the last half alone, where a clean series has shed its faster directions."""
+    later = values[values.size // 2 :]
+    if later.size < FEWEST_POINTS:
+        return rate
+    whole, end = _fit_exponential(values, floor), _fit_exponential(later, floor)
+    cleaner = end.squares / later.size < SHARPER_VARIANCE * whole.squares / values.size
+    # The end of a noisy series is all noise: its interval is then wider, not narrower.
+    narrower = rate.ci is None or end.ci[1] - end.ci[0] < rate.ci[1] - rate.ci[0]
+    return (
+        Rate("linear", end.value, end.ci, end.limit, later.size) if cleaner and narrower else rate
+    )
 
 
 def _compare(values: Series, noise: float, floor: float | None) -> Rate | None:
@@ -309,7 +328,10 @@ def _superlinear(values: Series, noise: float) -> Rate | None:
     shrinking one, superlinear a growing one and quadratic one that doubles.
     """
     decrements = -np.diff(values)
-    floor = max(ROUNDING * float(np.abs(values).max()), 10.0 * noise)
+    # A curve this steep has large second differences of its own, which are no noise; once it has
+    # arrived, what still moves is.
+    arrived = float(np.abs(decrements[-max(3, decrements.size // 4) :]).max())
+    floor = np.maximum(ROUNDING * np.abs(values[:-1]), 10.0 * min(noise, arrived))
     below = np.nonzero(decrements <= floor)[0]
     usable = decrements[: below[0]] if below.size else decrements
     logs = -np.diff(np.log(usable)) if usable.size > 1 else np.empty(0)
