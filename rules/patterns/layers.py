@@ -283,11 +283,16 @@ class Architecture:
             )
         return tuple(stages)
 
-    def _stages_of_sequential(self) -> tuple[Stage, ...]:
+    @cached_property
+    def sequence(self) -> tuple[Object, ...]:
+        """The modules a bare Sequential applies one after the other; empty for other models."""
         root = self._objects.get(self.model.object)
         if root is None or canonical(root.cls) != "sequential":
             return ()
-        chain = list(self._flattened(root))
+        return tuple(self._flattened(root))
+
+    def _stages_of_sequential(self) -> tuple[Stage, ...]:
+        chain = self.sequence
         stages: list[Stage] = []
         for index, layer in enumerate(chain):
             if not is_weight_layer(canonical(layer.cls)):

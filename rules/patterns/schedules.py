@@ -29,6 +29,7 @@ __all__ = [
     "scheduler_class",
     "simulate",
     "sparkline",
+    "stepping_unit",
     "steps_conditionally",
 ]
 
@@ -118,6 +119,12 @@ def plan_of(program: TrainingProgram, scheduler: Object) -> Plan | None:
             return None
         steps *= trips
     return Plan(int(steps), "epoch" if len(loops) == 1 else "step", event.location)
+
+
+def stepping_unit(program: TrainingProgram, scheduler: Object) -> str:
+    """How often the scheduler is stepped: ``epoch``, or ``batch`` in a nested loop."""
+    depth = max((len(loops) for _, loops, _ in _step_sites(program, scheduler.id)), default=1)
+    return "batch" if depth > 1 else "epoch"
 
 
 def steps_conditionally(program: TrainingProgram, scheduler: Object) -> bool | None:

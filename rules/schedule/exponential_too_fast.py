@@ -13,6 +13,7 @@ from convlint.rules.patterns.schedules import (
     scheduler_class,
     simulate,
     sparkline,
+    stepping_unit,
     steps_conditionally,
 )
 
@@ -110,7 +111,8 @@ class ExponentialTooFast(Rule):
             worth = period / (1 - factor)
             rates = simulate(scheduler, objects, SHOWN_STEPS)
             drawn = f" ({sparkline(rates)})" if rates else ""
-            every = "every epoch" if period == 1 else f"every {period} epochs"
+            unit = stepping_unit(program, scheduler)
+            every = f"every {unit}" if period == 1 else f"every {period} {_plural(unit)}"
             origin = gamma.origin
             related: tuple[Related, ...] = ()
             if origin is not None and origin.location is not None and origin.text:
@@ -118,8 +120,10 @@ class ExponentialTooFast(Rule):
             yield self.finding(
                 scheduler.location,
                 f"{scheduler_class(scheduler)} multiplies the learning rate by {factor:g} {every}"
-                f"{drawn}: all of it together is worth {worth:.3g} epochs at the initial rate",
-                help="raise gamma (0.9 to 0.99 per epoch), or use a cosine schedule over the run",
+                f"{drawn}: all of it together is worth {worth:.3g} {_plural(unit)} at the initial "
+                "rate",
+                help="raise gamma (0.9 to 0.99 per epoch), or use a cosine schedule over the run"
+                + ("; step it once per epoch" if unit == "batch" else ""),
                 related=related,
                 evidence=(
                     Evidence(
@@ -127,11 +131,15 @@ class ExponentialTooFast(Rule):
                         "sum of the learning rates of an endless run over the initial rate",
                         quantity="sum of learning rates",
                         value=worth,
-                        unit="epochs",
+                        unit=_plural(unit),
                         expected="about the length of the run",
                     ),
                 ),
             )
+
+
+def _plural(unit: str) -> str:
+    return "batches" if unit == "batch" else f"{unit}s"
 
 
 def _period(scheduler: Object) -> int | None:

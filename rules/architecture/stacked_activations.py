@@ -1,0 +1,122 @@
+"""NRM004: one activation directly after another."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from convlint.findings import Evidence, Finding, Related, Severity
+from convlint.rules import Rule
+from convlint.rules.patterns.flows import PLACEMENT_OPS, FlowGraph
+from convlint.rules.patterns.layers import ACTIVATION_OPS, DROPOUT_OPS, Architecture, canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Location
+    from convlint.program.facts import Model, TrainingProgram
+
+SOFTMAX = frozenset({"softmax", "log_softmax", "softmin", "softmax2d"})
+SCORING = frozenset({"tanh", "leaky_relu"})
+"""Activations of attention scores, which a softmax turns into weights (additive attention, graph
+attention)."""
+IDEMPOTENT = frozenset({"relu", "relu6", "hardtanh"})
+
+
+class StackedActivations(Rule):
+    """An activation is applied to the output of another activation.
+
+    ## What it does
+    Reports two activations in a row in a model's forward, with nothing but dropout or a change of
+    type between them.
+
+    ## Why it hurts
+    The second one sees only what the first lets through: after a ReLU a sigmoid never falls below
+    one half, and a softmax over rectified scores cannot rule a class out. The gradient passes two
+    saturations for nothing.
+
+    ## Example
+        import torch
+        from torch import nn
+
+        model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 1), nn.ReLU(), nn.Sigmoid())
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    ## Use instead
+        import torch
+        from torch import nn
+
+        model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 1), nn.Sigmoid())
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    ## When it is fine
+    A softmax after tanh or leaky ReLU in attention scores; a ReLU after a ReLU changes nothing.
+
+    ## Measured
+    `convlint probe` measures dead and saturated units at every activation.
+
+    ## References
+    - Nikanjam et al., Automatic fault detection for deep learning programs using graph
+      transformations, 2021
+    """
+
+    code, slug, severity = "NRM004", "stacked-activations", Severity.WARNING
+    unmeasured_because = "two activations in a row are a matter of structure, not of size"
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """One finding per activation whose input is an activation's output."""
+        graph = FlowGraph(program)
+        reported: set[Location] = set()
+        for model in program.models:
+            for first, second in (*_in_forward(graph, model), *_in_sequence(program, model)):
+                if second.location is None or second.location in reported:
+                    continue
+                if not _clash(first.op, second.op):
+                    continue
+                reported.add(second.location)
+                related: tuple[Related, ...] = ()
+                if first.location is not None:
+                    related = (Related(first.location, f"the {first.op} is applied here"),)
+                yield self.finding(
+                    second.location,
+                    f"{second.op} is applied directly to the output of {first.op}",
+                    help="drop one of the two activations",
+                    related=related,
+                    evidence=(Evidence("static", f"{first.op} → {second.op}, nothing between"),),
+                )
+
+
+class _Applied(NamedTuple):
+    """An operation and where it is written."""
+
+    op: str
+    location: Location | None
+
+
+def _in_forward(graph: FlowGraph, model: Model) -> Iterator[tuple[_Applied, _Applied]]:
+    """Neighbours in an analysed forward."""
+    for output in model.outputs if model.forward_known else ():
+        for second in graph.ancestors(output):
+            if second.op in ACTIVATION_OPS and second.inputs:
+                origins = graph.origins(second.inputs[0], PLACEMENT_OPS | DROPOUT_OPS)
+                if len(origins) == 1:
+                    first = origins[0]
+                    yield _Applied(first.op, first.location), _Applied(second.op, second.location)
+
+
+def _in_sequence(program: TrainingProgram, model: Model) -> Iterator[tuple[_Applied, _Applied]]:
+    """Neighbours in a bare Sequential."""
+    layers = [
+        _Applied(canonical(layer.cls), layer.location)
+        for layer in Architecture(program, model).sequence
+    ]
+    yield from pairwise(layer for layer in layers if layer.op not in DROPOUT_OPS)
+
+
+def _clash(first: str, second: str) -> bool:
+    """Whether applying ``second`` to the output of ``first`` is a fault."""
+    if first not in ACTIVATION_OPS:
+        return False
+    if first == second and first in IDEMPOTENT:
+        return False
+    return not (first in SCORING and second in SOFTMAX)
