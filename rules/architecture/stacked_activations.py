@@ -115,7 +115,7 @@ def _in_sequence(program: TrainingProgram, model: Model) -> Iterator[tuple[_Appl
 
 def _clash(first: str, second: str) -> bool:
     """Whether applying ``second`` to the output of ``first`` is a fault."""
-    if first not in ACTIVATION_OPS:
+    if first not in ACTIVATION_OPS or second not in ACTIVATION_OPS:
         return False
     if first == second and first in IDEMPOTENT:
         return False
