@@ -13,7 +13,7 @@ from convlint.rules.patterns.loss_series import (
     steps_observed,
 )
 from convlint.rules.patterns.places import place_to_location
-from convlint.rules.patterns.runs import has_several_optimizers, is_warming_up
+from convlint.rules.patterns.runs import has_several_optimizers, is_classification, is_warming_up
 
 from convlint.findings import Finding, Severity
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 STEPS = 50
 """Learning the label frequencies takes a few dozen steps by itself."""
+FAR = 2.0
+"""Times the constant predictor's loss. A regression so far above it has still to learn the offset
+of its targets, which takes time and is no fault of the wiring."""
 NOISE_ERRORS = 3.0
 """Standard errors of a level that a comparison must exceed."""
 
@@ -47,7 +50,8 @@ class BeatsNoBaseline(Rule):
 
     ## When it is fine
     A loss that still falls, a warm-up, several optimizers, and sums of several losses are not
-    judged; a loss that stands still from the start is `stalled-loss`.
+    judged; a loss that stands still from the start is `stalled-loss`; a regression far above the
+    constant predictor, which has an offset to learn first, is a note.
 
     ## Measured
     Level of the last quarter at or above the constant predictor, not falling since the second
@@ -70,12 +74,16 @@ class BeatsNoBaseline(Rule):
         error = _level_error(seen)
         if last < baseline or last < second - NOISE_ERRORS * error:
             return
+        travelling = not is_classification(seen) and last > FAR * baseline
         yield self.finding(
             place_to_location(loss_place(seen), seen),
             f"after {steps_observed(seen)} steps the loss is {figure(last)}, not below the "
             f"{figure(baseline)} of a constant prediction, and no longer falling",
-            help="check that inputs and labels belong together and that the inputs reach the "
+            help="standardise the targets, so that no steps are spent on their offset"
+            if travelling
+            else "check that inputs and labels belong together and that the inputs reach the "
             "output; then lower the learning rate",
+            severity=Severity.INFO if travelling else self.severity,
             evidence=measured_evidence(
                 "median loss of the last quarter of the run",
                 quantity="loss",

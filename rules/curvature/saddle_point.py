@@ -8,7 +8,7 @@ from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence, surely_below
 from convlint.rules.patterns.hessian import trusted_curvature
 from convlint.rules.patterns.places import first_place, place_to_location
-from convlint.rules.patterns.runs import improves
+from convlint.rules.patterns.runs import improves, is_classification
 
 from convlint.findings import Finding, Severity
 
@@ -46,7 +46,9 @@ class SaddlePoint(Rule):
                 nn.init.xavier_uniform_(module.weight)
 
     ## When it is fine
-    Negative curvature with a usable gradient is the normal state of a network in training.
+    Negative curvature with a usable gradient is the normal state of a network in training. Losses
+    without an absolute scale (regression) are not judged: an offset of the targets makes any
+    gradient look small.
 
     ## Measured
     Most negative eigenvalue beyond 10 % of the largest with its whole interval, while the best
@@ -62,7 +64,7 @@ class SaddlePoint(Rule):
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding, for the first point that is a saddle."""
-        if improves(seen):
+        if improves(seen) or not is_classification(seen):
             return
         for curvature in trusted_curvature(seen):
             gain, bend = _gain(curvature, seen), _bend(curvature)
@@ -88,6 +90,8 @@ class SaddlePoint(Rule):
 
     def reading(self, seen: Observations) -> str | None:
         """What the best gradient step can win."""
+        if not is_classification(seen):
+            return None
         gains = [gain for c in trusted_curvature(seen) if (gain := _gain(c, seen)) is not None]
         if not gains:
             return None
