@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from convlint.rules import Rule
-from convlint.rules.patterns.figures import figure, measured_evidence
-from convlint.rules.patterns.loss_series import first_and_last, levels
+from convlint.rules.patterns.figures import figure, finite, measured_evidence
 from convlint.rules.patterns.places import first_place, place_to_location
 from convlint.rules.patterns.runs import has_several_optimizers, uses_line_search
 
@@ -60,7 +60,7 @@ class OscillatingLoss(Rule):
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""
-        convergence, span = seen.convergence, first_and_last(seen)
+        convergence, span = seen.convergence, _mean_levels(seen)
         if (
             convergence is None
             or span is None
@@ -71,8 +71,7 @@ class OscillatingLoss(Rule):
         ):
             return
         first, last = span
-        quarters = levels(seen)
-        gained = first - (min(quarters[-1], last) if quarters else last)
+        gained = first - last
         yield self.finding(
             place_to_location(first_place(use.place for use in seen.optimizers), seen),
             f"the loss oscillates: from {figure(first)} to {figure(last)} in {convergence.steps} "
@@ -98,3 +97,10 @@ class OscillatingLoss(Rule):
         ):
             return None
         return f"the loss is {convergence.kind} over {convergence.steps} steps"
+
+
+def _mean_levels(seen: Observations) -> tuple[float, float] | None:
+    """Mean of the first and of the last quarter: a median jumps between the two sides of a swing."""
+    losses = finite(seen.series.loss)
+    quarter = len(losses) // 4
+    return (fmean(losses[:quarter]), fmean(losses[-quarter:])) if quarter else None

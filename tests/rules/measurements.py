@@ -50,11 +50,11 @@ def number(value: float | None, n: int = 512, margin: float = 0.0, **rest: Any) 
 def falling(steps: int = 100, first: float = 2.3, last: float = 0.5) -> tuple[float, ...]:
     """A geometric descent with a small deterministic wobble."""
     rate = (last / first) ** (1 / (steps - 1))
-    return tuple(first * rate**i * (1 + 0.02 * (-1) ** (i // 2)) for i in range(steps))
+    return tuple(first * rate**i * (1 + 0.01 * math.sin(2.4 * i)) for i in range(steps))
 
 
 def flat(steps: int = 100, level: float = 2.3) -> tuple[float, ...]:
-    return tuple(level + 0.01 * (-1) ** (i // 2) for i in range(steps))
+    return tuple(level + 0.01 * math.sin(2.4 * i) for i in range(steps))
 
 
 def course(kind: str, losses: Sequence[float | None], **rest: Any) -> dict[str, Any]:
