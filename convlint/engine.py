@@ -40,7 +40,7 @@ class Outcome:
 
     ``findings`` are those a reader should see, ``hidden`` counts the info findings kept back,
     ``failing`` those at or above ``fail-on`` that no measurement refutes. ``problems`` are files
-    that could not be read or parsed, ``faults`` what convlint itself failed at (``failed_rules``: the
+    that could not be read or parsed, ``files`` counts the others, ``faults`` what convlint itself failed at (``failed_rules``: the
     measured checks among it). ``sources`` has the text of every parsed file by its shown path.
     """
 
@@ -73,18 +73,16 @@ def check_paths(
     outcome = Outcome()
     finder = SettingsFinder(overrides)
     named = [os.fspath(path) for path in paths]
-    for name in named:
+    for name in filter(None, named):
         finder.for_directory(Path(name) if Path(name).is_dir() else Path(name).parent)
     if STDIN in named:
-        outcome.files += 1
         _check_bytes(stdin or b"", Path(stdin_name), stdin_name, finder, outcome, facts_only)
     files = sources.find_files(
-        (Path(name) for name in named if name != STDIN),
+        (name for name in named if name != STDIN),
         excluded=lambda path: finder.for_file(path).excludes(path),
         on_problem=outcome.problems.append,
     )
     for file in files:
-        outcome.files += 1
         try:
             data = sources.read_file(file)
         except UserError as problem:
@@ -228,10 +226,12 @@ def _check_bytes(
     facts_only: bool,
 ) -> None:
     if not sources.mentions_ml_library(data):
+        outcome.files += 1
         return
     try:
         settings = finder.for_file(file)
         source = sources.decode(data, shown)
+        sources.refuse_deep_nesting(source, shown)
     except UserError as problem:
         outcome.problems.append(problem)
         return
@@ -249,6 +249,7 @@ def _check_bytes(
     except Exception as error:
         outcome.faults.append(_own_fault("reading the program", shown, error))
         return
+    outcome.files += 1
     outcome.sources[shown] = source
     if facts_only:
         outcome.programs.append(program)

@@ -36,6 +36,10 @@ _ML_LIBRARY = re.compile(
 )
 """A file that names none of these cannot hold anything a rule speaks about."""
 
+_BRACKET = re.compile(r"[()\[\]{}]")
+DEEPEST_NESTING = 200
+"""Python itself refuses brackets nested deeper; the parser would run out of stack."""
+
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _BLANK_OR_COMMENT = re.compile(rb"^[ \t\f]*(?:#|\r?$)")
 
@@ -55,7 +59,7 @@ def without_working_directory(sentence: str) -> str:
 
 
 def find_files(
-    paths: Iterable[Path],
+    paths: Iterable[str | Path],
     *,
     excluded: Callable[[Path], bool] = lambda path: False,
     on_problem: Callable[[UserError], None],
@@ -66,7 +70,11 @@ def find_files(
     themselves). Paths that cannot be read go to ``on_problem`` and the rest goes on.
     """
     seen: set[str] = set()
-    for path in paths:
+    for name in paths:
+        if not str(name):
+            on_problem(UserError("a path is empty"))
+            continue
+        path = Path(name)
         found: Iterable[Path]
         if path.is_dir():
             found = _walk(path, excluded, on_problem)
@@ -133,6 +141,41 @@ def decode(data: bytes, path: str) -> str:
             "cannot parse: contains a NUL character", path=path, line=text.count("\n", 0, nul) + 1
         )
     return text
+
+
+def refuse_deep_nesting(source: str, path: str) -> None:
+    """Keep brackets nested beyond what Python accepts away from the parser.
+
+    Raises:
+        UserError: there are more than ``DEEPEST_NESTING`` open at once.
+    """
+    depth = 0
+    for match in _BRACKET.finditer(source):
+        if match.group() in "([{":
+            depth += 1
+            if depth > DEEPEST_NESTING:
+                if not _python_refuses(source):
+                    return
+                before = source[: match.start()]
+                raise UserError(
+                    "cannot parse: too many nested parentheses",
+                    path=path,
+                    line=before.count("\n") + 1,
+                    column=match.start() - before.rfind("\n"),
+                )
+        elif depth:
+            depth -= 1
+
+
+def _python_refuses(source: str) -> bool:
+    """Whether the brackets counted are real: those in strings and comments do not nest."""
+    import ast
+
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True
+    return False
 
 
 def _encoding(data: bytes, path: str) -> tuple[str, int | None]:

@@ -57,6 +57,7 @@ def test_syntax_error_is_one_line_and_the_other_files_are_checked(project):
     write(project / "b.py", "error()")
     outcome = check_paths(["a.py", "b.py", "missing.py"])
     assert found(outcome) == [("b.py", 2, "broken-loop")]
+    assert outcome.files == 1
     assert sorted(map(str, outcome.problems)) == [
         "a.py:2:3: cannot parse: unmatched ')'",
         "missing.py: no such file or directory",

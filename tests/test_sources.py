@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from convlint.errors import UserError
-from convlint.sources import decode, display_path, find_files, mentions_ml_library, read_file
+from convlint.sources import (
+    decode,
+    display_path,
+    find_files,
+    mentions_ml_library,
+    read_file,
+    refuse_deep_nesting,
+)
 
 
 def names(*paths: Path, **options) -> list[str]:
@@ -135,3 +142,19 @@ def test_only_files_that_name_a_library_can_matter():
     assert mentions_ml_library(b"from torch import nn")
     assert mentions_ml_library(b"import sklearn.linear_model")
     assert not mentions_ml_library(b"import os\n\nprint('hello')\n")
+
+
+def test_brackets_python_would_refuse_never_reach_the_parser():
+    refuse_deep_nesting("x = " + "(" * 200 + ")" * 200, "a.py")
+    refuse_deep_nesting("x = '" + "(" * 500 + "'  # " + "[" * 500, "a.py")
+    with pytest.raises(UserError) as caught:
+        refuse_deep_nesting("y = 1\nx = " + "[" * 500 + "]" * 500, "a.py")
+    assert str(caught.value) == "a.py:2:205: cannot parse: too many nested parentheses"
+
+
+def test_empty_path_is_not_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "a.py")
+    problems: list[UserError] = []
+    assert list(find_files([""], on_problem=problems.append)) == []
+    assert [str(problem) for problem in problems] == ["a path is empty"]

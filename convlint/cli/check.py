@@ -111,4 +111,9 @@ def _lines(outcome: Outcome, output_format: str, statistics: bool, quiet: bool) 
     else:
         yield from text.full(findings, outcome.sources)
     if not quiet:
-        yield from text.summary(findings, files=outcome.files, hidden=outcome.hidden)
+        yield from text.summary(
+            findings,
+            files=outcome.files,
+            unread=len(outcome.problems),
+            hidden=outcome.hidden,
+        )

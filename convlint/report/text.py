@@ -106,14 +106,22 @@ def statistics(findings: Sequence[Finding]) -> Iterator[Line]:
         yield ((f"{times:>{width}}", STRONG), (f"  {code}  ", FAINT), (slug, ""))
 
 
-def summary(findings: Sequence[Finding], *, files: int | None, hidden: int = 0) -> Iterator[Line]:
-    """The last line: how much was found where. ``files`` is None when a script was run."""
+def summary(
+    findings: Sequence[Finding], *, files: int | None, unread: int = 0, hidden: int = 0
+) -> Iterator[Line]:
+    """The last line: how much was found where.
+
+    ``files`` is how many were checked, None when a script was run; ``unread`` counts those that
+    could not be, ``hidden`` the info findings held back.
+    """
     kept_back = (
         f" ({count(hidden, 'info finding')} not shown; --show-info shows them)" if hidden else ""
     )
     scope = "" if files is None else f" in {count(files, 'file')}"
+    failed = f" {count(unread, 'path')} could not be checked." if unread else ""
     if not findings:
-        yield ((f"Nothing found{scope}.", "bold green"), (kept_back, FAINT))
+        style = STRONG if unread else "bold green"
+        yield ((f"Nothing found{scope}.", style), (failed, "bold red"), (kept_back, FAINT))
         return
     by_severity = [
         (sum(finding.severity is severity for finding in findings), severity.value)
@@ -125,7 +133,7 @@ def summary(findings: Sequence[Finding], *, files: int | None, hidden: int = 0) 
         if number
     ]
     found = f"Found {count(len(findings), 'problem')}{scope}: {', '.join(parts)}."
-    yield ((found, STRONG), (kept_back, FAINT))
+    yield ((found, STRONG), (failed, "bold red"), (kept_back, FAINT))
 
 
 def one_line(text: str) -> str:

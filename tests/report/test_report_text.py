@@ -128,6 +128,9 @@ def test_summary_counts_severities_and_what_was_held_back():
     assert printed(text.summary(findings, files=2)) == (
         "Found 3 problems in 2 files: 1 error, 1 warning, 1 info.\n"
     )
+    assert printed(text.summary([], files=1, unread=1)) == (
+        "Nothing found in 1 file. 1 path could not be checked.\n"
+    )
     assert printed(text.summary([], files=1, hidden=2)) == (
         "Nothing found in 1 file. (2 info findings not shown; --show-info shows them)\n"
     )
