@@ -6,16 +6,16 @@ import dataclasses
 
 import pytest
 from builders import literal
-from convlint.rules.loss.mse_shape_broadcast import MseShapeBroadcast
-from convlint.rules.loss.nll_needs_log_probs import NllNeedsLogProbs
-from convlint.rules.loss.sigmoid_into_bce_logits import SigmoidIntoBceLogits
-from convlint.rules.loss.softmax_into_cross_entropy import SoftmaxIntoCrossEntropy
 from model_builders import ModelBuilder, only, slugs
 from observed import observations
 
 from convlint.findings import Confidence
 from convlint.gpu_probes.observations import LossFunction, Measurement
 from convlint.program.facts import ObjectKind, Value
+from convlint.rules.loss.mse_shape_broadcast import MseShapeBroadcast
+from convlint.rules.loss.nll_needs_log_probs import NllNeedsLogProbs
+from convlint.rules.loss.sigmoid_into_bce_logits import SigmoidIntoBceLogits
+from convlint.rules.loss.softmax_into_cross_entropy import SoftmaxIntoCrossEntropy
 
 SOFTMAX, SIGMOID = SoftmaxIntoCrossEntropy(), SigmoidIntoBceLogits()
 NLL, BROADCAST = NllNeedsLogProbs(), MseShapeBroadcast()
@@ -46,7 +46,9 @@ def test_one_softmax_before_several_losses_is_one_finding() -> None:
     assert len(slugs(SOFTMAX, build.program())) == 1
 
 
-@pytest.mark.parametrize("ops", [(), ("log_softmax",), ("softmax", "log"), ("softmax", "<unknown>")])
+@pytest.mark.parametrize(
+    "ops", [(), ("log_softmax",), ("softmax", "log"), ("softmax", "<unknown>")]
+)
 def test_logits_and_log_probabilities_are_fine_for_cross_entropy(ops: tuple[str, ...]) -> None:
     build = ModelBuilder()
     build.straight(build.linear(), *ops)
@@ -93,7 +95,8 @@ def test_another_librarys_cross_entropy_is_not_judged() -> None:
 
 
 @pytest.mark.parametrize(
-    "loss", ["binary_cross_entropy_with_logits", "sigmoid_focal_loss", "multilabel_soft_margin_loss"]
+    "loss",
+    ["binary_cross_entropy_with_logits", "sigmoid_focal_loss", "multilabel_soft_margin_loss"],
 )
 def test_sigmoid_before_a_loss_that_has_one_is_found(loss: str) -> None:
     build = ModelBuilder()
@@ -140,7 +143,9 @@ def test_nll_of_log_probabilities_is_fine(ops: tuple[str, ...]) -> None:
     assert slugs(NLL, build.program()) == []
 
 
-def regression(*shaping: str, target_ops: tuple[str, ...] = ("tensor",), width: int = 1) -> ModelBuilder:
+def regression(
+    *shaping: str, target_ops: tuple[str, ...] = ("tensor",), width: int = 1
+) -> ModelBuilder:
     """A model with ``width`` outputs trained on the diabetes data through a loader."""
     build = ModelBuilder()
     x = build.flow("tensor", build.array("load_diabetes", 0))
@@ -149,7 +154,11 @@ def regression(*shaping: str, target_ops: tuple[str, ...] = ("tensor",), width: 
         y = build.flow(op, y)
     loader = build.loader(build.tensor_dataset(x, y))
     build.straight(
-        build.linear(10, 32), "relu", build.linear(32, width), *shaping, start=build.batch(loader, 0)
+        build.linear(10, 32),
+        "relu",
+        build.linear(32, width),
+        *shaping,
+        start=build.batch(loader, 0),
     )
     build.loss("mse_loss", build.output(), build.batch(loader, 1))
     return build

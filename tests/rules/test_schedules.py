@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from builders import display, literal, refer
-from convlint.rules.patterns.schedules import plan_of, simulate, sparkline
 from model_builders import ModelBuilder
 
 from convlint.program.facts import Value
+from convlint.rules.patterns.schedules import plan_of, simulate, sparkline
 
 STEPS = 40
 LEARNING_RATE = 0.1
@@ -33,7 +33,9 @@ def real_rates(make: Any) -> list[float]:
     return rates
 
 
-def simulated_rates(*specifications: tuple[str, dict[str, Any]], outer: str = "", **outer_args: Any) -> tuple[float, ...] | None:
+def simulated_rates(
+    *specifications: tuple[str, dict[str, Any]], outer: str = "", **outer_args: Any
+) -> tuple[float, ...] | None:
     build = ModelBuilder()
     optimizer = build.optimizer(None, args={"lr": literal(LEARNING_RATE)})
     made = [
@@ -174,7 +176,9 @@ def test_a_run_of_unknown_length_has_no_plan() -> None:
     build = ModelBuilder()
     scheduler = build.scheduler(build.optimizer(None))
     loader = build.loader(None)
-    program = build.program(build.epochs(30, build.batches(loader, build.scheduler_step(scheduler))))
+    program = build.program(
+        build.epochs(30, build.batches(loader, build.scheduler_step(scheduler)))
+    )
     assert plan_of(program, program.objects[scheduler]) is None
 
 
