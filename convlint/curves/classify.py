@@ -236,7 +236,8 @@ def _levels(values: Series, lower_bound: float | None) -> _Levels:
 def _running_median(values: Series, width: int) -> Series:
     half = width // 2
     padded = np.concatenate([values[half:0:-1], values, values[-2 : -half - 2 : -1]])
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
+    medians: Series = np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
+    return medians
 
 
 def _thrown_to(values: Series, lower_bound: float | None) -> float | None:

@@ -11,6 +11,7 @@ vectors live; ``TorchVectors`` serves flat tensors on the CPU and on CUDA.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -65,7 +66,7 @@ class TorchVectors:
 
     def norm(self, vector: torch.Tensor) -> float:
         """Euclidean norm."""
-        return self.inner(vector, vector) ** 0.5
+        return math.sqrt(self.inner(vector, vector))
 
     def scaled(self, vector: torch.Tensor, factor: float) -> torch.Tensor:
         """A new tensor ``factor * vector``."""
@@ -74,7 +75,7 @@ class TorchVectors:
     def inner(self, left: torch.Tensor, right: torch.Tensor) -> float:
         """Sum of products, chunk by chunk in float64."""
         total = torch.zeros((), dtype=torch.float64, device=left.device)
-        for a, b in zip(left.split(CHUNK), right.split(CHUNK), strict=True):
+        for a, b in zip(torch.split(left, CHUNK), torch.split(right, CHUNK), strict=True):
             total += torch.dot(a.double(), b.double())
         return float(total)
 

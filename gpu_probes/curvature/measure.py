@@ -273,8 +273,9 @@ def _random_vector(like: torch.Tensor, seed: int) -> torch.Tensor:
 def _mixed_start(gradient: torch.Tensor, seed: int) -> torch.Tensor:
     """Gradient and random vector in equal parts: fast where the gradient sees, blind nowhere."""
     random = _random_vector(gradient, seed)
+    start = random / float(random.double().norm())
     length = float(gradient.double().norm())
-    return random / random.norm() + (gradient / length if length > 0.0 else 0.0)
+    return start + gradient / length if length > 0.0 else start
 
 
 def _measured_end(spectrum: RitzValues, end: int) -> Measurement:

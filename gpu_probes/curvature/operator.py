@@ -75,6 +75,7 @@ class RetainedGraphHessian:
         method: str = "double backward on the loss",
     ) -> None:
         _require_usable(loss)
+        _require_twice_differentiable_functions(loss)
         candidates = _trainable(parameters)
         with torch.enable_grad(), _unavailable_on_failure():
             gradients = torch.autograd.grad(
@@ -268,7 +269,9 @@ def difference_from_finite_differences(
 def preserved_random_state() -> Iterator[None]:
     """Put the CPU and CUDA generators of torch back where they were."""
     cpu = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    # Asking an idle CUDA for its state would start it, which takes memory and seconds.
+    started = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.get_rng_state_all() if started else []
     try:
         yield
     finally:
@@ -317,6 +320,29 @@ def _require_usable(loss: torch.Tensor) -> None:
         raise CurvatureUnavailable("the loss does not require grad")
     if not bool(torch.isfinite(loss.detach()).all()):
         raise CurvatureUnavailable("the loss is not finite")
+
+
+def _require_twice_differentiable_functions(loss: torch.Tensor) -> None:
+    """Refuse custom Functions marked ``once_differentiable``.
+
+    The mark raises only when the incoming gradient carries a graph; at the end of a loss it does
+    not, and the curvature of the Function would silently be missing.
+    """
+    pending, seen = [loss.grad_fn], set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        pending.extend(following for following, _ in node.next_functions)
+        function = getattr(node, "_forward_cls", None)
+        code = getattr(getattr(function, "backward", None), "__code__", None)
+        if code is _ONCE_DIFFERENTIABLE_CODE:
+            name = getattr(function, "__name__", "a custom Function")
+            raise CurvatureUnavailable(f"an operation of the loss has no second derivative: {name}")
+
+
+_ONCE_DIFFERENTIABLE_CODE = torch.autograd.function.once_differentiable(lambda ctx: ctx).__code__
 
 
 def _trainable(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -224,7 +224,8 @@ def _family(optimizer: torch.optim.Optimizer) -> str | None:
     for cls in type(optimizer).__mro__:
         if cls.__module__.startswith("torch.optim") and cls.__name__ in _FAMILIES:
             # torch wraps `step` of every class it instantiates, hence the unwrapping.
-            same_step = inspect.unwrap(type(optimizer).step) is inspect.unwrap(cls.step)
+            own, theirs = (owner.step for owner in (type(optimizer), cls))
+            same_step = inspect.unwrap(own) is inspect.unwrap(theirs)
             return cls.__name__ if same_step else None
     return None
 

@@ -1,0 +1,128 @@
+"""Extreme eigenvalues against operators whose spectrum is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from convlint.gpu_probes.curvature.lanczos import TorchVectors, lanczos
+from convlint.gpu_probes.curvature.operator import RetainedGraphHessian
+
+
+def rotation(size, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(size, size, generator=generator, dtype=torch.float64)
+    return torch.linalg.qr(matrix)[0]
+
+
+def random_start(size, seed=1, dtype=torch.float64):
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def run(operator, size, dtype=torch.float64, **options):
+    options.setdefault("iterations", size)
+    seen = lanczos(operator, random_start(size, dtype=dtype), TorchVectors(dtype), **options)
+    assert seen is not None
+    return seen
+
+
+def quadratic(spectrum, dtype=torch.float64):
+    """The loss θᵀAθ/2 with A = QΛQᵀ, differentiated by autograd."""
+    q = rotation(len(spectrum))
+    matrix = (q @ torch.diag(torch.tensor(spectrum, dtype=torch.float64)) @ q.T).to(dtype)
+    theta = random_start(len(spectrum), seed=2, dtype=dtype).requires_grad_()
+    return RetainedGraphHessian(0.5 * theta @ matrix @ theta, [theta])
+
+
+def test_rotated_quadratic_gives_its_whole_spectrum():
+    spectrum = np.geomspace(1e-3, 50.0, 24)
+    seen = run(quadratic(spectrum), 24, tolerance=0.0)
+    # Full reorthogonalisation in float64: the error is rounding, amplified by the size of A.
+    np.testing.assert_allclose(seen.values, spectrum, rtol=1e-8, atol=1e-12)
+
+
+def test_largest_eigenvalue_in_single_precision():
+    seen = run(quadratic(np.geomspace(1e-3, 50.0, 40), torch.float32), 40, torch.float32)
+    assert seen.largest == pytest.approx(50.0, rel=1e-6)
+
+
+def test_indefinite_with_larger_negative_end():
+    spectrum = [-9.0, *np.linspace(-1.0, 1.0, 20), 4.0]
+    seen = run(quadratic(spectrum), len(spectrum), tolerance=1e-8)
+    assert seen.largest == pytest.approx(4.0, rel=1e-8)
+    assert seen.smallest == pytest.approx(-9.0, rel=1e-8)
+
+
+def test_linear_regression():
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(50, 12, generator=generator, dtype=torch.float64)
+    y = torch.randn(50, generator=generator, dtype=torch.float64)
+    weight = torch.zeros(12, dtype=torch.float64, requires_grad=True)
+    hessian = RetainedGraphHessian(((x @ weight - y) ** 2).mean(), [weight])
+    expected = torch.linalg.eigvalsh(2.0 / 50.0 * x.T @ x).numpy()
+    np.testing.assert_allclose(run(hessian, 12, tolerance=0.0).values, expected, rtol=1e-8)
+
+
+def test_logistic_regression():
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(80, 10, generator=generator, dtype=torch.float64)
+    y = (torch.rand(80, generator=generator) > 0.5).double()
+    weight = random_start(10, seed=5).requires_grad_()
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(x @ weight, y)
+    p = torch.sigmoid(x @ weight.detach())
+    expected = torch.linalg.eigvalsh(x.T @ ((p * (1 - p))[:, None] * x) / 80.0).numpy()
+    seen = run(RetainedGraphHessian(loss, [weight]), 10, tolerance=0.0)
+    np.testing.assert_allclose(seen.values, expected, rtol=1e-8)
+
+
+def test_rank_deficient_deep_linear_network_exhausts_the_krylov_space():
+    generator = torch.Generator().manual_seed(6)
+    x = torch.randn(3, 6, generator=generator, dtype=torch.float64)
+    first = torch.randn(4, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    second = torch.randn(2, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    target = torch.randn(3, 2, generator=generator, dtype=torch.float64)
+    loss = ((x @ first.T @ second.T - target) ** 2).sum()
+    hessian = RetainedGraphHessian(loss, [first, second])
+    dense = torch.stack([hessian(row) for row in torch.eye(32, dtype=torch.float64)])
+    expected = torch.linalg.eigvalsh(dense)
+    seen = run(hessian, 32, tolerance=0.0)
+    assert seen.exhausted
+    assert seen.steps < 32
+    assert seen.largest == pytest.approx(float(expected[-1]), rel=1e-8)
+    assert seen.smallest == pytest.approx(float(expected[0]), rel=1e-8)
+
+
+def test_residual_intervals_hold_an_eigenvalue_and_bound_the_largest_from_below():
+    spectrum = np.sort(np.random.default_rng(7).normal(size=60))
+    operator = quadratic(spectrum)
+    for steps in (2, 5, 10, 20):
+        seen = run(operator, 60, iterations=steps, tolerance=0.0)
+        distances = np.abs(spectrum[None, :] - seen.values[:, None]).min(axis=1)
+        assert (distances <= seen.residuals + 1e-10).all()
+        assert seen.largest <= spectrum[-1] + 1e-10
+
+
+def test_weights_reproduce_the_moments_of_the_start_vector():
+    spectrum = np.linspace(-1.0, 3.0, 30)
+    operator = quadratic(spectrum)
+    seen = run(operator, 30, iterations=6, tolerance=0.0)
+    start = random_start(30)
+    power = start / start.norm()
+    unit = power.clone()
+    # Gauss quadrature with m nodes is exact up to degree 2m - 1.
+    for degree in range(12):
+        moment = float(unit @ power)
+        assert float(seen.weights @ seen.values**degree) == pytest.approx(moment, rel=1e-9)
+        power = operator(power)
+
+
+def test_deadline_stops_after_the_first_product():
+    seen = run(quadratic(np.linspace(1.0, 2.0, 20)), 20, deadline=0.0)
+    assert seen.steps == 1
+    assert not seen.converged
+
+
+def test_zero_start_gives_nothing():
+    operator = quadratic([1.0, 2.0])
+    zero = torch.zeros(2, dtype=torch.float64)
+    assert lanczos(operator, zero, TorchVectors(torch.float64), iterations=2) is None
