@@ -19,6 +19,7 @@ from convlint.program.domain import (
     Site,
     Tensor,
 )
+from convlint.program.drafts import BranchDraft, EventDraft, NodeDraft
 from convlint.program.facts import (
     UNKNOWN,
     Arm,
@@ -38,11 +39,6 @@ from convlint.program.facts import (
     PlainList,
     TrainingProgram,
     Value,
-)
-from convlint.program.state import (
-    BranchDraft,
-    EventDraft,
-    NodeDraft,
 )
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from convlint.program.domain import (
     Site,
     Tensor,
 )
+from convlint.program.drafts import EntryDraft
 from convlint.program.export import Exporter
 from convlint.program.facts import ObjectKind, TrainingProgram
 from convlint.program.index import ProjectIndex, SourceModule, parse
-from convlint.program.state import BudgetExceeded, EntryDraft
+from convlint.program.state import BudgetExceeded
 from convlint.program.statements import Statements
 
 _BUDGET = 60_000
@@ -213,8 +214,8 @@ def extract_program(
 
     ``path`` is how findings name the file; when it exists on disk, its imports are followed into
     other files of the project, up to ``project_root`` (by default the nearest folder with a
-    ``pyproject.toml``, ``setup.py``, ``setup.cfg`` or ``.git``). Pass the same ``index`` for the files of one run
-    to parse shared modules once.
+    ``pyproject.toml``, ``setup.py``, ``setup.cfg`` or ``.git``). Pass the same ``index`` for the
+    files of one run to parse shared modules once.
 
     Raises SourceSyntaxError when the file cannot be parsed.
     """

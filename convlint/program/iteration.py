@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from convlint.program.calls import Calls
 from convlint.program.domain import (
     UNKNOWN,
     Abstract,
@@ -21,13 +20,14 @@ from convlint.program.domain import (
     Site,
     Tensor,
 )
-from convlint.program.expressions import LARGEST_UNROLLED
 from convlint.program.facts import ObjectKind
+from convlint.program.instances import Instances
+from convlint.program.state import LARGEST_UNROLLED
 
 _CONTAINERS = frozenset({"torch.nn.ModuleList", "torch.nn.Sequential", "torch.nn.ModuleDict"})
 
 
-class Iteration(Calls):
+class Iteration(Instances):
     """Iteration over abstract values."""
 
     def modules_of(self, instance: Instance) -> list[Instance]:

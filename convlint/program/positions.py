@@ -61,14 +61,14 @@ class _RecordingState(CodegenState):
     def after_codegen(self, node: cst.CSTNode) -> None:
         self.ends[id(node)] = len(self.tokens)
 
-    def record_syntactic_position(
+    def record_syntactic_position(  # type: ignore[override]
         self,
         node: cst.CSTNode,
         *,
         start_node: cst.CSTNode | None = None,
         end_node: cst.CSTNode | None = None,
     ) -> AbstractContextManager[None]:
-        return _Recording(self, node)  # type: ignore[return-value]
+        return _Recording(self, node)
 
 
 class Positions:

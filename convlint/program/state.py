@@ -3,7 +3,6 @@ trail that lets both arms of a branch start from the same state."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from convlint.program.domain import (
@@ -26,6 +25,16 @@ from convlint.program.domain import (
     Tensor,
     Unknown,
 )
+from convlint.program.drafts import (
+    CallDraft,
+    EntryDraft,
+    EventDraft,
+    FlowDraft,
+    InitialisationDraft,
+    LossDraft,
+    NodeDraft,
+    PlainListDraft,
+)
 from convlint.program.facts import EventKind, ObjectKind
 
 if TYPE_CHECKING:
@@ -33,143 +42,14 @@ if TYPE_CHECKING:
 
     from convlint.program.index import ProjectIndex, SourceModule
 
+LARGEST_UNROLLED = 40
+"""Comprehensions and loops over more known items than this are walked once."""
+
 MOST_OPTIONS = 4
 """A value that could be more things than this is unknown."""
 
+
 _MISSING: Any = object()
-
-
-@dataclass(slots=True, eq=False)
-class FlowDraft:
-    """A node of the data-flow graph before export."""
-
-    id: int
-    op: str
-    inputs: tuple[int, ...]
-    args: dict[str, Argument]
-    layer: Instance | None
-    source: Instance | None
-    index: int | None
-    name: str
-    site: Site | None
-    detached: bool
-
-
-@dataclass(slots=True, eq=False)
-class EventDraft:
-    """An event before export."""
-
-    kind: EventKind
-    site: Site
-    target: Instance | None = None
-    optimizer: Instance | None = None
-    over: tuple[Instance, ...] | None = None
-    flow: int | None = None
-    name: str = ""
-    args: dict[str, Argument] = field(default_factory=dict)
-    flags: tuple[str, ...] = ()
-    context: tuple[str, ...] = ()
-    via: tuple[Site, ...] = ()
-    escapes: tuple[Instance, ...] = ()
-
-
-@dataclass(slots=True, eq=False)
-class ArmDraft:
-    """One side of a branch before export."""
-
-    body: list[NodeDraft]
-    ends: str | None
-
-
-@dataclass(slots=True, eq=False)
-class BranchDraft:
-    """A branch before export."""
-
-    site: Site
-    arms: list[ArmDraft]
-    condition: str = ""
-    modulo: bool = False
-    first_iteration: bool = False
-    guards: tuple[Instance, ...] = ()
-
-
-@dataclass(slots=True, eq=False)
-class LoopDraft:
-    """A loop before export."""
-
-    id: int
-    site: Site
-    kind: str
-    over: Abstract
-    trips: Abstract
-    index: str
-    body: list[NodeDraft]
-
-
-NodeDraft = EventDraft | BranchDraft | LoopDraft
-
-
-@dataclass(slots=True, eq=False)
-class EntryDraft:
-    """An entry point before export."""
-
-    name: str
-    site: Site
-    body: list[NodeDraft]
-    standalone: bool
-
-
-@dataclass(slots=True, eq=False)
-class InitialisationDraft:
-    """An initialisation call before export."""
-
-    name: str
-    site: Site
-    layers: tuple[Instance, ...]
-    classes: tuple[str, ...]
-    parameter: str
-    args: dict[str, Argument]
-
-
-@dataclass(slots=True, eq=False)
-class LossDraft:
-    """A loss call before export."""
-
-    name: str
-    site: Site
-    input: int | None
-    target: int | None
-    args: dict[str, Argument]
-    object: Instance | None
-    flow: int
-    context: tuple[str, ...]
-    loops: tuple[int, ...]
-
-
-@dataclass(slots=True, eq=False)
-class CallDraft:
-    """A library call before export."""
-
-    name: str
-    site: Site
-    args: dict[str, Argument]
-    result: Abstract
-    receiver: Instance | None
-    context: tuple[str, ...]
-    loops: tuple[int, ...]
-    function: str
-
-
-@dataclass(slots=True, eq=False)
-class PlainListDraft:
-    """Modules kept in a plain container, before export."""
-
-    owner: Instance
-    attribute: str
-    container: str
-    holds: str
-    site: Site
-    layers: tuple[Instance, ...]
 
 
 class BudgetExceeded(Exception):
@@ -204,8 +84,6 @@ class State:
         self.modules: dict[SourceModule, Scope] = {}
         self.walked_functions: set[int] = set()
         self._trail: list[list[tuple[Any, Any, Any]]] = []
-
-    # Heap and graph.
 
     def spend(self) -> None:
         """Count one statement against the budget. Raises BudgetExceeded when it is used up."""
@@ -296,8 +174,6 @@ class State:
         if child.parent is None:
             child.parent = parent
 
-    # Events.
-
     def emit(self, kind: EventKind, site: Site, **details: Any) -> None:
         """Append an event to the block being built."""
         self.block.append(
@@ -336,8 +212,6 @@ class State:
         if isinstance(value, Function) and value.bound is not None:
             return self.training_objects(value.bound, depth + 1)
         return []
-
-    # Branches.
 
     def write(self, mapping: dict[Any, Any], key: Any, value: Any) -> None:
         """Write ``mapping[key]``, so that a branch can undo it."""
@@ -424,6 +298,7 @@ _ESCAPING = frozenset(
         ObjectKind.ACCELERATOR,
     }
 )
+
 
 _ALIASED = frozenset(
     {

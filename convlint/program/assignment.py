@@ -1,0 +1,255 @@
+"""Assignments: names, attributes, items, and what they do to modules and gradients."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from convlint.program.domain import (
+    UNKNOWN,
+    Abstract,
+    Argument,
+    Children,
+    Choice,
+    Const,
+    Instance,
+    Map,
+    ParameterGroups,
+    Parameters,
+    Scope,
+    Seq,
+    Site,
+    Tensor,
+)
+from convlint.program.drafts import (
+    PlainListDraft,
+)
+from convlint.program.facts import EventKind, Origin
+from convlint.program.library_methods import LibraryMethods
+
+_AUGMENTED: dict[type[cst.BaseAugOp], type[cst.BaseBinaryOp]] = {
+    cst.AddAssign: cst.Add,
+    cst.SubtractAssign: cst.Subtract,
+    cst.MultiplyAssign: cst.Multiply,
+    cst.DivideAssign: cst.Divide,
+    cst.MatrixMultiplyAssign: cst.MatrixMultiply,
+    cst.PowerAssign: cst.Power,
+    cst.FloorDivideAssign: cst.FloorDivide,
+    cst.ModuloAssign: cst.Modulo,
+}
+
+
+class Assignment(LibraryMethods):
+    """Assignment statements."""
+
+    def _assign(self, statement: cst.Assign, scope: Scope) -> None:
+        value = self.evaluate(statement.value, scope)
+        for target in statement.targets:
+            self.bind_target(target.target, value, scope)
+
+    def _annotated(self, statement: cst.AnnAssign, scope: Scope) -> None:
+        if statement.value is not None:
+            self.bind_target(statement.target, self.evaluate(statement.value, scope), scope)
+
+    def bind_target(self, target: cst.BaseExpression, value: Abstract, scope: Scope) -> None:
+        """Assign ``value`` to an assignment target."""
+        if isinstance(target, cst.Name):
+            self._bind_name(target.value, value, scope)
+        elif isinstance(target, (cst.Tuple, cst.List)):
+            self._unpack_into(target, value, scope)
+        elif isinstance(target, cst.Attribute):
+            owner = self.evaluate(target.value, scope)
+            self._assign_attribute(owner, target.attr.value, value, Site(scope.module, target))
+        elif isinstance(target, cst.Subscript):
+            self._assign_item(target, value, scope)
+        elif isinstance(target, cst.StarredElement):
+            self.bind_target(target.value, value, scope)
+
+    def _bind_name(self, name: str, value: Abstract, scope: Scope) -> None:
+        if isinstance(value, Instance) and name not in value.names:
+            value.names.append(name)
+        elif isinstance(value, Choice):
+            for option in value.options:
+                if isinstance(option, Instance) and name not in option.names:
+                    option.names.append(name)
+        home = scope
+        if name in scope.globals:
+            while home.parent is not None:
+                home = home.parent
+        if (
+            home.parent is None
+            and isinstance(value, Const)
+            and value.origin is not None
+            and value.origin.kind == "literal"
+        ):
+            value = Const(value.value, Origin("module constant", name), certain=False)
+        self.write(home.names, name, value)
+
+    def _unpack_into(self, target: cst.Tuple | cst.List, value: Abstract, scope: Scope) -> None:
+        site = Site(scope.module, target)
+        elements = target.elements
+        starred = next(
+            (i for i, e in enumerate(elements) if isinstance(e, cst.StarredElement)), None
+        )
+        if starred is not None:
+            if isinstance(value, Seq) and value.complete and len(value.items) >= len(elements) - 1:
+                after = len(elements) - starred - 1
+                end = len(value.items) - after
+                parts: list[Abstract] = [
+                    *value.items[:starred],
+                    Seq("list", value.items[starred:end]),
+                    *value.items[end:],
+                ]
+            else:
+                parts = self.unpack(value, len(elements), site)
+        else:
+            parts = self.unpack(value, len(elements), site)
+        for element, part in zip(elements, parts, strict=False):
+            self.bind_target(element.value, part, scope)
+
+    def _assign_attribute(self, owner: Abstract, name: str, value: Abstract, site: Site) -> None:
+        if isinstance(owner, Parameters):
+            self._assign_parameter_view(owner, name, value, site)
+        elif isinstance(owner, Instance):
+            self.set_attribute(owner, name, value, site)
+        elif isinstance(owner, Choice):
+            for option in owner.options:
+                if isinstance(option, Instance):
+                    self.set_attribute(option, name, value, site)
+
+    def _assign_parameter_view(
+        self, owner: Parameters, name: str, value: Abstract, site: Site
+    ) -> None:
+        over = owner.owners if owner.resolved else None
+        if name == "grad":
+            cleared = isinstance(value, Const) and value.value is None
+            kind = EventKind.ZERO_GRAD if cleared else EventKind.GRAD_WRITE
+            self.emit(kind, site, over=over, flags=("hand-written",))
+        elif name == "data" and self.loops:
+            self.emit(EventKind.PARAMETER_WRITE, site, over=over)
+
+    def set_attribute(self, owner: Instance, name: str, value: Abstract, site: Site) -> None:
+        """``owner.name = value``, registering submodules and noting modules kept in plain lists."""
+        if isinstance(value, Instance) and f"self.{name}" not in value.names:
+            value.names.append(f"self.{name}")
+        if owner.is_module:
+            child = value
+            if isinstance(child, Choice):
+                modules = [o for o in child.options if isinstance(o, Instance) and o.is_module]
+                child = modules[0] if modules else child
+            if isinstance(child, Instance) and child.is_module:
+                self.register_child(owner, name, child)
+                self.write(owner.attributes, name, value)
+                return
+            if isinstance(value, (Seq, Map)):
+                self._plain_container(owner, name, value, site)
+        self.write(owner.attributes, name, value)
+
+    def _plain_container(self, owner: Instance, name: str, value: Seq | Map, site: Site) -> None:
+        container = "dict" if isinstance(value, Map) else value.kind
+        self.plain_lists.append(PlainListDraft(owner, name, container, "", site, ()))
+        self._plain_values[id(self.plain_lists[-1])] = value
+
+    def _assign_item(self, target: cst.Subscript, value: Abstract, scope: Scope) -> None:
+        owner = self.evaluate(target.value, scope)
+        key: Abstract = UNKNOWN
+        if len(target.slice) == 1 and isinstance(target.slice[0].slice, cst.Index):
+            key = self.evaluate(target.slice[0].slice.value, scope)
+        site = Site(scope.module, target)
+        if isinstance(owner, Map):
+            if isinstance(key, Const):
+                self.write(owner.items, key.value, value)
+            else:
+                owner.complete = False
+        elif isinstance(owner, Seq):
+            if (
+                isinstance(key, Const)
+                and isinstance(key.value, int)
+                and owner.complete
+                and -len(owner.items) <= key.value < len(owner.items)
+            ):
+                owner.items[key.value] = value
+            else:
+                owner.complete = False
+        elif isinstance(owner, ParameterGroups):
+            if isinstance(key, Const) and key.value == "lr":
+                self.emit(
+                    EventKind.LR_WRITE,
+                    site,
+                    target=owner.optimizer,
+                    args={"value": Argument(value, site)},
+                )
+        elif isinstance(owner, Instance):
+            if owner.is_module and isinstance(value, Instance) and value.is_module:
+                known = str(key.value) if isinstance(key, Const) else f"<{len(owner.children)}>"
+                self.register_child(owner, known, value)
+            elif isinstance(key, Const) and isinstance(key.value, str):
+                self.write(owner.attributes, key.value, value)
+
+    def _augmented(self, statement: cst.AugAssign, scope: Scope) -> None:
+        current = self.evaluate(statement.target, scope)
+        value = self.evaluate(statement.value, scope)
+        site = Site(scope.module, statement)
+        op = _AUGMENTED.get(type(statement.operator))
+        if isinstance(current, Parameters):
+            over = current.owners if current.resolved else None
+            kind = EventKind.PARAMETER_WRITE
+            if current.view == "grad":
+                kind = EventKind.CLIP if op in (cst.Multiply, cst.Divide) else EventKind.GRAD_WRITE
+            self.emit(kind, site, over=over, flags=("hand-written",))
+            return
+        if isinstance(statement.target, cst.Subscript) and isinstance(current, type(UNKNOWN)):
+            owner = self.evaluate(statement.target.value, scope)
+            if isinstance(owner, ParameterGroups):
+                self._scale_learning_rate(owner, statement, op, value, scope)
+                return
+        if op is cst.Add and isinstance(value, Tensor) and self.forward_depth == 0:
+            self.emit(EventKind.ACCUMULATE, site, flow=value.flow)
+        if op is None:
+            self.bind_target(statement.target, UNKNOWN, scope)
+            return
+        if isinstance(current, Seq) and op is cst.Add and not isinstance(value, Seq):
+            known = self.known_items(value)
+            value = Seq("list", known or [], known is not None)
+        if isinstance(current, Seq) and self.loops and isinstance(value, Seq):
+            value = Seq(value.kind, value.items, False, value.node)
+        result = self.binary(op, current, value, site)
+        if isinstance(current, Const) and isinstance(result, Const) and self.loops:
+            result = UNKNOWN
+        self.bind_target(statement.target, result, scope)
+
+    def _is_model_state(self, scope: Scope) -> bool:
+        return self.forward_depth > 0
+
+    def _scale_learning_rate(
+        self,
+        owner: ParameterGroups,
+        statement: cst.AugAssign,
+        op: type[cst.BaseBinaryOp] | None,
+        value: Abstract,
+        scope: Scope,
+    ) -> None:
+        target = statement.target
+        assert isinstance(target, cst.Subscript)
+        key: Abstract = UNKNOWN
+        if len(target.slice) == 1 and isinstance(target.slice[0].slice, cst.Index):
+            key = self.evaluate(target.slice[0].slice.value, scope)
+        if isinstance(key, Const) and key.value == "lr":
+            name = {cst.Multiply: "factor", cst.Divide: "divisor"}.get(op or cst.Add, "value")
+            self.emit(
+                EventKind.LR_WRITE,
+                Site(scope.module, statement),
+                target=owner.optimizer,
+                args={name: Argument(value, Site(scope.module, statement.value))},
+            )
+
+    _plain_values: dict[int, Seq | Map]
+
+    def duplicate(self, value: Instance, site: Site) -> Instance:
+        """A deep copy: another object with the same parts."""
+        copy = self.new_instance(value.kind, value.cls, site, dict(value.args), value.klass)
+        copy.attributes = dict(value.attributes)
+        copy.children = Children(value.children)
+        copy.bases = value.bases
+        copy.complete = value.complete
+        copy.parent = value
+        return copy

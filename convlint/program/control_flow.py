@@ -1,0 +1,403 @@
+"""Branches, loops and contexts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import libcst as cst
+
+from convlint.program.assignment import Assignment
+from convlint.program.domain import (
+    UNKNOWN,
+    Abstract,
+    Choice,
+    Const,
+    Function,
+    Instance,
+    Iterated,
+    Layers,
+    Library,
+    LoopRange,
+    Map,
+    Scope,
+    Seq,
+    Site,
+    Tensor,
+)
+from convlint.program.drafts import (
+    ArmDraft,
+    BranchDraft,
+    LoopDraft,
+)
+from convlint.program.facts import Origin
+
+_LONGEST_UNROLLED_LOOP = 40
+
+
+_LONGEST_CONDITION = 80
+
+
+class ControlFlow(Assignment):
+    """Compound statements."""
+
+    def _if(self, statement: cst.If, scope: Scope) -> str | None:
+        test = self.evaluate(statement.test, scope)
+        truth = self.truth(test)
+        if self._is_main_guard(statement.test, scope):
+            truth = not self.importing
+        if self._is_type_checking(test):
+            truth = False
+        if truth is True:
+            return self.execute(statement.body, scope)
+        otherwise = statement.orelse
+        if truth is False:
+            return self._orelse(otherwise, scope)
+        guard = self._class_guard(statement.test, scope)
+        arms: list[Callable[[], str | None]] = [
+            lambda: self._guarded(guard, lambda: self.execute(statement.body, scope)),
+            lambda: self._orelse(otherwise, scope),
+        ]
+        return self._branch(Site(scope.module, statement), arms, statement.test, scope)
+
+    def _orelse(self, otherwise: cst.If | cst.Else | None, scope: Scope) -> str | None:
+        if isinstance(otherwise, cst.If):
+            return self._if(otherwise, scope)
+        return self.execute(otherwise.body, scope) if otherwise is not None else None
+
+    def _guarded(self, guard: tuple[str, ...], run: Callable[[], str | None]) -> str | None:
+        if not guard:
+            return run()
+        self.class_guards.append(guard)
+        try:
+            return run()
+        finally:
+            self.class_guards.pop()
+
+    def _class_guard(self, test: cst.BaseExpression, scope: Scope) -> tuple[str, ...]:
+        """Library classes named by an ``isinstance(x, ...)`` in the test."""
+        if isinstance(test, cst.BooleanOperation):
+            return self._class_guard(test.left, scope) or self._class_guard(test.right, scope)
+        if not (
+            isinstance(test, cst.Call)
+            and isinstance(test.func, cst.Name)
+            and test.func.value == "isinstance"
+            and len(test.args) == 2
+        ):
+            return ()
+        classes = self.evaluate(test.args[1].value, scope)
+        options = classes.items if isinstance(classes, Seq) else [classes]
+        return tuple(o.name for o in options if isinstance(o, Library))
+
+    def _is_main_guard(self, test: cst.BaseExpression, scope: Scope) -> bool:
+        if not (isinstance(test, cst.Comparison) and isinstance(test.left, cst.Name)):
+            return False
+        return test.left.value == "__name__"
+
+    def _is_type_checking(self, test: Abstract) -> bool:
+        return isinstance(test, Library) and test.name == "typing.TYPE_CHECKING"
+
+    def _branch(
+        self,
+        site: Site,
+        runs: list[Callable[[], str | None]],
+        test: cst.BaseExpression | None,
+        scope: Scope,
+    ) -> str | None:
+        outer = self.block
+        arms: list[ArmDraft] = []
+        writes: list[list[tuple[dict[Any, Any], Any, Any]]] = []
+        statuses: list[str | None] = []
+        for run in runs:
+            self.block = []
+            self.begin_arm()
+            try:
+                status = run()
+            finally:
+                changed = self.end_arm()
+            arms.append(ArmDraft(self.block, status))
+            statuses.append(status)
+            if status is None:
+                writes.append(changed)
+        self.block = outer
+        if writes:
+            self.merge_arms(writes)
+        if any(arm.body or arm.ends for arm in arms):
+            self.block.append(self._describe_branch(site, arms, test, scope))
+        if None in statuses:
+            return None
+        return (
+            statuses[0]
+            if len(set(statuses)) == 1
+            else "return"
+            if "return" in statuses
+            else statuses[0]
+        )
+
+    def _describe_branch(
+        self, site: Site, arms: list[ArmDraft], test: cst.BaseExpression | None, scope: Scope
+    ) -> BranchDraft:
+        if test is None:
+            return BranchDraft(site, arms, "<try>")
+        text = scope.module.tree.code_for_node(test)
+        return BranchDraft(
+            site,
+            arms,
+            " ".join(text.split())[:_LONGEST_CONDITION],
+            modulo="%" in text,
+            first_iteration=_compares_with_zero(test),
+            guards=self._none_guards(test, scope),
+        )
+
+    def _none_guards(self, test: cst.BaseExpression, scope: Scope) -> tuple[Instance, ...]:
+        if isinstance(test, cst.BooleanOperation):
+            return self._none_guards(test.left, scope) + self._none_guards(test.right, scope)
+        subject = test
+        if isinstance(test, cst.Comparison) and isinstance(
+            test.comparisons[0].operator, (cst.Is, cst.IsNot, cst.NotEqual, cst.Equal)
+        ):
+            subject = test.left
+        if not isinstance(subject, (cst.Name, cst.Attribute)):
+            return ()
+        value = self.evaluate(subject, scope)
+        options = value.options if isinstance(value, Choice) else (value,)
+        return tuple(o.leader for o in options if isinstance(o, Instance))
+
+    def _try(self, statement: cst.Try, scope: Scope) -> str | None:
+        self.context.append("try")
+        try:
+            status = self.execute(statement.body, scope)
+        finally:
+            self.context.pop()
+        if status is None and statement.orelse is not None:
+            status = self.execute(statement.orelse.body, scope)
+        for handler in statement.handlers:
+            outer, self.block = self.block, []
+            self.begin_arm()
+            made_before = len(self.instances)
+            self.execute(handler.body, scope)
+            changed = self.end_arm()
+            self.block = outer
+            for instance in self.instances[made_before:]:
+                # What a handler does is not followed, so nothing may be concluded about its objects.
+                instance.escaped = True
+            for mapping, key, value in changed:
+                if key not in mapping and isinstance(value, Abstract):
+                    self.write(mapping, key, value)
+        if statement.finalbody is not None:
+            final = self.execute(statement.finalbody.body, scope)
+            status = final or status
+        return status
+
+    def _match(self, statement: cst.Match, scope: Scope) -> str | None:
+        self.evaluate(statement.subject, scope)
+        runs: list[Callable[[], str | None]] = [
+            lambda case=case: self.execute(case.body, scope)  # type: ignore[misc]
+            for case in statement.cases
+        ]
+        return self._branch(
+            Site(scope.module, statement), [*runs, lambda: None], statement.subject, scope
+        )
+
+    def _for(self, statement: cst.For, scope: Scope) -> str | None:
+        iterable = self.evaluate(statement.iter, scope)
+        site = Site(scope.module, statement)
+        items = self._unrolled(iterable)
+        if items is not None:
+            return self._run_unrolled(statement, items, scope)
+        self._widen(statement, scope)
+        loop = self._begin_loop(site, "for", iterable, statement.target)
+        element = self._loop_element(iterable, Site(scope.module, statement.iter))
+        self.bind_target(statement.target, element, scope)
+        self._run_loop(loop, statement.body, scope)
+        if statement.orelse is not None:
+            return self.execute(statement.orelse.body, scope)
+        return None
+
+    def _loop_element(self, iterable: Abstract, site: Site) -> Abstract:
+        if (
+            isinstance(iterable, Seq)
+            and iterable.items
+            and all(isinstance(i, Const) for i in iterable.items)
+        ):
+            return UNKNOWN
+        return self.element_of(iterable, site)
+
+    def _unrolled(self, iterable: Abstract) -> list[Abstract] | None:
+        """Loops over known modules and, while a model is built or applied, known ranges, are
+        walked item by item; training loops are walked once."""
+        items = self.known_items(iterable)
+        if items is None or len(items) > _LONGEST_UNROLLED_LOOP:
+            return None
+        if self.forward_depth > 0:
+            return items
+        if isinstance(iterable, (LoopRange, Map)):
+            return None
+        if isinstance(iterable, Iterated) and iterable.kind == "enumerate":
+            inner = iterable.sources[0]
+            return (
+                items if not isinstance(inner, LoopRange) and self._holds_objects(items) else None
+            )
+        if (
+            all(isinstance(i, Const) and isinstance(i.value, str) for i in items)
+            and len(items) <= 4
+        ):
+            return items
+        return items if self._holds_objects(items) else None
+
+    def _holds_objects(self, items: list[Abstract]) -> bool:
+        def holds(value: Abstract) -> bool:
+            if isinstance(value, Seq):
+                return any(holds(item) for item in value.items)
+            return isinstance(value, (Instance, Layers, Function))
+
+        return any(holds(item) for item in items)
+
+    def _run_unrolled(self, statement: cst.For, items: list[Abstract], scope: Scope) -> str | None:
+        for item in items:
+            self.bind_target(statement.target, item, scope)
+            status = self.execute(statement.body, scope)
+            if status in ("return", "raise"):
+                return status
+            if status == "break":
+                return None
+        return self.execute(statement.orelse.body, scope) if statement.orelse is not None else None
+
+    def _begin_loop(
+        self, site: Site, kind: str, iterable: Abstract, target: cst.BaseExpression | None
+    ) -> LoopDraft:
+        self.loop_count += 1
+        trips: Abstract = UNKNOWN
+        over = iterable
+        if isinstance(iterable, LoopRange):
+            trips, over = iterable.trips, UNKNOWN
+        elif isinstance(iterable, Iterated):
+            over = iterable.sources[0]
+            if isinstance(over, LoopRange):
+                trips, over = over.trips, UNKNOWN
+        elif isinstance(iterable, Seq) and iterable.complete:
+            trips, over = Const(len(iterable.items), Origin("computed")), UNKNOWN
+        if isinstance(over, Tensor):
+            flow = self.flows[over.flow]
+            over = flow.source if flow.source is not None else UNKNOWN
+        name = target.value if isinstance(target, cst.Name) else ""
+        return LoopDraft(self.loop_count, site, kind, over, trips, name, [])
+
+    def _run_loop(self, loop: LoopDraft, body: cst.BaseSuite, scope: Scope) -> None:
+        outer, self.block = self.block, loop.body
+        self.loops.append(loop.id)
+        try:
+            self.execute(body, scope)
+        finally:
+            self.loops.pop()
+            self.block = outer
+        if loop.body:
+            self.block.append(loop)
+
+    def _while(self, statement: cst.While, scope: Scope) -> str | None:
+        self._widen(statement, scope)
+        self.evaluate(statement.test, scope)
+        loop = self._begin_loop(Site(scope.module, statement), "while", UNKNOWN, None)
+        self._run_loop(loop, statement.body, scope)
+        return None
+
+    def _widen(self, statement: cst.For | cst.While, scope: Scope) -> None:
+        """Names a loop reassigns hold no constant while it runs."""
+        for name in assigned_names(statement):
+            if isinstance(scope.names.get(name), Const):
+                self.write(scope.names, name, UNKNOWN)
+
+    def _with(self, statement: cst.With, scope: Scope) -> str | None:
+        pushed = 0
+        for item in statement.items:
+            value = self.evaluate(item.item, scope)
+            if item.asname is not None:
+                self.bind_target(item.asname.name, value, scope)
+            context = self._context_name(value)
+            if context:
+                self.context.append(context)
+                pushed += 1
+        try:
+            return self.execute(statement.body, scope)
+        finally:
+            for _ in range(pushed):
+                self.context.pop()
+
+    def _context_name(self, value: Abstract) -> str:
+        if isinstance(value, Choice):
+            names = {self._context_name(option) for option in value.options}
+            return names.pop() if len(names) == 1 else ""
+        if isinstance(value, Library) and value.name in ("torch.no_grad", "torch.inference_mode"):
+            return "no_grad"
+        if not isinstance(value, Instance):
+            return ""
+        name = value.cls
+        if name in ("torch.no_grad", "torch.inference_mode"):
+            return "no_grad"
+        if name == "torch.enable_grad":
+            return "enable_grad"
+        if name == "torch.set_grad_enabled":
+            mode = next(iter(value.args.values()), None)
+            if mode is not None and isinstance(mode.value, Const) and mode.value.certain:
+                return "enable_grad" if mode.value.value else "no_grad"
+            return ""
+        if name in ("torch.amp.autocast", "accelerator.autocast"):
+            return "autocast"
+        if name == "accelerator.accumulate":
+            return "accumulate"
+        if name in ("accelerator.no_sync", "accelerator.no_backward_sync"):
+            return "no_sync"
+        return "dist_autograd" if name == "torch.distributed.autograd.context" else ""
+
+    importing: bool = False
+
+
+def _compares_with_zero(test: cst.BaseExpression) -> bool:
+    if not isinstance(test, cst.Comparison) or len(test.comparisons) != 1:
+        return False
+    right = test.comparisons[0]
+    return (
+        isinstance(right.operator, cst.Equal)
+        and isinstance(right.comparator, cst.Integer)
+        and right.comparator.value == "0"
+        and isinstance(test.left, cst.Name)
+    )
+
+
+_assigned: dict[int, tuple[cst.CSTNode, frozenset[str]]] = {}
+
+
+def assigned_names(statement: cst.CSTNode) -> frozenset[str]:
+    """Names a statement assigns anywhere inside it (nested functions aside)."""
+    known = _assigned.get(id(statement))
+    if known is not None and known[0] is statement:
+        return known[1]
+    names: set[str] = set()
+    stack: list[Any] = [statement]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
+            continue
+        target = getattr(node, "target", None)
+        if target is not None:
+            _collect_names(target, names)
+        for assigned in getattr(node, "targets", ()):
+            _collect_names(assigned.target, names)
+        for part in ("body", "orelse", "finalbody"):
+            inner = getattr(node, part, None)
+            if isinstance(inner, (list, tuple)):
+                stack.extend(inner)
+            elif inner is not None:
+                stack.append(inner)
+        stack.extend(getattr(node, "handlers", ()))
+    result = frozenset(names)
+    _assigned[id(statement)] = (statement, result)
+    return result
+
+
+def _collect_names(target: cst.BaseExpression, names: set[str]) -> None:
+    if isinstance(target, cst.Name):
+        names.add(target.value)
+    elif isinstance(target, (cst.Tuple, cst.List)):
+        for element in target.elements:
+            _collect_names(element.value, names)

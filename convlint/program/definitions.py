@@ -1,0 +1,183 @@
+"""Definitions and imports: functions, classes, modules of the project."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from convlint.program.command_line import decorator_option
+from convlint.program.control_flow import ControlFlow
+from convlint.program.domain import (
+    UNKNOWN,
+    Abstract,
+    Class,
+    Function,
+    Library,
+    ProjectModule,
+    Scope,
+)
+from convlint.program.index import SourceModule
+from convlint.program.libraries.kinds import MANAGED_BASES, canonical
+
+_MOST_MODULES = 60
+"""Imported project modules followed from one file."""
+
+
+class Definitions(ControlFlow):
+    """Statements that bring names into being."""
+
+    def _function(self, statement: cst.FunctionDef, scope: Scope) -> str | None:
+        self.write(scope.names, statement.name.value, self.define_function(statement, scope))
+        return None
+
+    def define_function(self, node: cst.FunctionDef, scope: Scope) -> Function:
+        """A function value, with what its decorators say."""
+        function = Function(node, scope, node.name.value)
+        names: list[str] = []
+        for decorator in node.decorators:
+            expression = decorator.decorator
+            called = expression if isinstance(expression, cst.Call) else None
+            value = self.evaluate(called.func if called is not None else expression, scope)
+            if isinstance(value, Library):
+                names.append(value.name.removeprefix("builtins."))
+                if called is not None and value.name.startswith("click."):
+                    line = scope.module.positions.of(called).line
+                    option = decorator_option(value.name, self._arguments(called, scope), line)
+                    if option is not None:
+                        function.options[option[0]] = option[1]
+            elif isinstance(expression, cst.Attribute):
+                names.append(expression.attr.value)
+        function.decorators = tuple(names)
+        return function
+
+    def _class(self, statement: cst.ClassDef, scope: Scope) -> str | None:
+        bases = tuple(self.evaluate(arg.value, scope) for arg in statement.bases)
+        lineage: set[str] = set()
+        resolved = True
+        for base in bases:
+            if isinstance(base, Library):
+                lineage.add(base.name)
+            elif isinstance(base, Class):
+                lineage |= base.lineage
+                resolved = resolved and base.resolved
+            else:
+                resolved = False
+        for name in lineage:
+            if name in MANAGED_BASES:
+                self.managed[MANAGED_BASES[name]] = None
+        klass = Class(
+            statement, scope, statement.name.value, bases, {}, frozenset(lineage), resolved
+        )
+        body = Scope(klass.members, scope.module, scope, statement.name.value)
+        outer, self.block = self.block, []
+        try:
+            self.execute(statement.body, body)
+        finally:
+            self.block = outer
+        for member in klass.members.values():
+            if isinstance(member, Function):
+                # Methods see the module's names, not the class body's.
+                member.scope = scope
+                member.owner = klass
+        klass.fields = tuple(
+            small.target.value
+            for line in statement.body.body
+            if isinstance(line, cst.SimpleStatementLine)
+            for small in line.body
+            if isinstance(small, cst.AnnAssign) and isinstance(small.target, cst.Name)
+        )
+        self.write(scope.names, statement.name.value, klass)
+        return None
+
+    def _import(self, statement: cst.Import | cst.ImportFrom, scope: Scope) -> None:
+        if isinstance(statement, cst.Import):
+            for alias in statement.names:
+                self._import_module(alias, scope)
+        else:
+            self._import_from(statement, scope)
+
+    def _import_module(self, alias: cst.ImportAlias, scope: Scope) -> None:
+        name = alias.evaluated_name
+        if alias.asname is not None and isinstance(alias.asname.name, cst.Name):
+            self.write(scope.names, alias.asname.name.value, self._module_value(name, 0, scope))
+            return
+        root = name.partition(".")[0]
+        self.write(scope.names, root, self._module_value(root, 0, scope))
+
+    def _module_value(self, name: str, level: int, scope: Scope) -> Abstract:
+        module = self._project_module(name, level, scope)
+        if module is not None:
+            return ProjectModule(module)
+        return UNKNOWN if level else Library(canonical(name))
+
+    def _project_module(self, name: str, level: int, scope: Scope) -> Scope | None:
+        importer = scope.module.file
+        if importer is None:
+            return None
+        file = self.index.resolve(name, level, importer, self.root)
+        if file is None:
+            return None
+        module = self.index.load(file)
+        return self.module_scope(module) if module is not None else None
+
+    def module_scope(self, module: SourceModule) -> Scope | None:
+        """The namespace of a project module, walking its top level the first time."""
+        if module in self.modules:
+            return self.modules[module]
+        if len(self.modules) >= _MOST_MODULES:
+            return None
+        scope = Scope({"__name__": UNKNOWN}, module)
+        self.modules[module] = scope
+        outer, self.block = self.block, []
+        depth, self.forward_depth = self.forward_depth, 0
+        context, self.context = self.context, []
+        importing, self.importing = self.importing, True
+        try:
+            self.execute_all(module.tree.body, scope)
+        finally:
+            self.block = outer
+            self.forward_depth = depth
+            self.context = context
+            self.importing = importing
+        return scope
+
+    def _import_from(self, statement: cst.ImportFrom, scope: Scope) -> None:
+        level = len(statement.relative)
+        name = _dotted(statement.module) if statement.module is not None else ""
+        module = self._project_module(name, level, scope)
+        if isinstance(statement.names, cst.ImportStar):
+            self._import_star(module, name, level, scope)
+            return
+        for alias in statement.names:
+            imported = alias.evaluated_name
+            bound = alias.evaluated_alias or imported
+            self.write(scope.names, bound, self._imported(module, name, level, imported, scope))
+
+    def _imported(
+        self, module: Scope | None, name: str, level: int, imported: str, scope: Scope
+    ) -> Abstract:
+        if module is not None:
+            found = module.names.get(imported)
+            if found is not None:
+                return found
+            inner = self._project_module(f"{name}.{imported}" if name else imported, level, scope)
+            return ProjectModule(inner) if inner is not None else UNKNOWN
+        if level:
+            inner = self._project_module(f"{name}.{imported}" if name else imported, level, scope)
+            return ProjectModule(inner) if inner is not None else UNKNOWN
+        inner = self._project_module(f"{name}.{imported}", 0, scope)
+        if inner is not None:
+            return ProjectModule(inner)
+        return Library(canonical(f"{name}.{imported}"))
+
+    def _import_star(self, module: Scope | None, name: str, level: int, scope: Scope) -> None:
+        if module is not None:
+            for key, value in list(module.names.items()):
+                if not key.startswith("_"):
+                    self.write(scope.names, key, value)
+
+
+def _dotted(node: cst.Attribute | cst.Name) -> str:
+    if isinstance(node, cst.Name):
+        return node.value
+    assert isinstance(node.value, (cst.Attribute, cst.Name))
+    return f"{_dotted(node.value)}.{node.attr.value}"

@@ -1,0 +1,226 @@
+"""Operators: arithmetic, comparison, boolean logic, with constants folded and tensors recorded."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import libcst as cst
+
+from convlint.program.domain import (
+    UNKNOWN,
+    Abstract,
+    Argument,
+    Choice,
+    Class,
+    Const,
+    Function,
+    Instance,
+    Library,
+    Map,
+    Scope,
+    Seq,
+    Site,
+    Tensor,
+)
+from convlint.program.facts import ObjectKind, Origin
+from convlint.program.state import LARGEST_UNROLLED
+from convlint.program.walk import Walk
+
+COMPUTED = Origin("computed")
+
+_BINARY: dict[type[cst.BaseBinaryOp], tuple[str, Callable[[Any, Any], Any] | None]] = {
+    cst.Add: ("add", operator.add),
+    cst.Subtract: ("sub", operator.sub),
+    cst.Multiply: ("mul", operator.mul),
+    cst.Divide: ("div", operator.truediv),
+    cst.FloorDivide: ("floordiv", operator.floordiv),
+    cst.Modulo: ("mod", operator.mod),
+    cst.Power: ("pow", operator.pow),
+    cst.MatrixMultiply: ("matmul", None),
+    cst.BitAnd: ("and", None),
+    cst.BitOr: ("or", None),
+    cst.BitXor: ("xor", None),
+    cst.LeftShift: ("lshift", None),
+    cst.RightShift: ("rshift", None),
+}
+
+
+_COMPARE: dict[type[cst.BaseCompOp], Callable[[Any, Any], Any]] = {
+    cst.Equal: operator.eq,
+    cst.NotEqual: operator.ne,
+    cst.LessThan: operator.lt,
+    cst.LessThanEqual: operator.le,
+    cst.GreaterThan: operator.gt,
+    cst.GreaterThanEqual: operator.ge,
+}
+
+
+class Operators(Walk):
+    """Unary, binary, boolean and comparison operators."""
+
+    def _unary(self, node: cst.UnaryOperation, scope: Scope) -> Abstract:
+        value = self.evaluate(node.expression, scope)
+        if isinstance(node.operator, cst.Not):
+            truth = self.truth(value)
+            return UNKNOWN if truth is None else Const(not truth, COMPUTED)
+        if isinstance(value, Const) and isinstance(value.value, (int, float)):
+            if isinstance(node.operator, cst.Minus):
+                return Const(-value.value, value.origin, value.certain)
+            return value if isinstance(node.operator, cst.Plus) else UNKNOWN
+        if isinstance(value, Tensor):
+            op = "neg" if isinstance(node.operator, cst.Minus) else "invert"
+            return self.new_flow(op, (value.flow,), site=Site(scope.module, node))
+        return UNKNOWN
+
+    def _binary(self, node: cst.BinaryOperation, scope: Scope) -> Abstract:
+        left = self.evaluate(node.left, scope)
+        right = self.evaluate(node.right, scope)
+        return self.binary(type(node.operator), left, right, Site(scope.module, node))
+
+    def binary(
+        self, op: type[cst.BaseBinaryOp], left: Abstract, right: Abstract, site: Site
+    ) -> Abstract:
+        """``left op right``."""
+        name, function = _BINARY.get(op, ("", None))
+        if isinstance(left, Const) and isinstance(right, Const):
+            return _fold(function, left, right)
+        if name == "add" and isinstance(left, Seq) and isinstance(right, Seq):
+            return Seq(
+                left.kind, left.items + right.items, left.complete and right.complete, left.node
+            )
+        if name == "mul" and isinstance(left, Seq):
+            repeats = right.value if isinstance(right, Const) else None
+            if isinstance(repeats, int) and 0 <= repeats * len(left.items) <= LARGEST_UNROLLED:
+                return Seq(left.kind, left.items * repeats, left.complete, left.node)
+            return Seq(left.kind, left.items, False, left.node)
+        tensors = [v for v in (left, right) if self._is_tensor_like(v)]
+        if tensors:
+            inputs = tuple(
+                f for f in (self.as_flow(left, site), self.as_flow(right, site)) if f is not None
+            )
+            args = {}
+            if not self._is_tensor_like(left):
+                args["left"] = Argument(left)
+            if not self._is_tensor_like(right):
+                args["right"] = Argument(right)
+            return self.new_flow(name or "binary", inputs, args=args, site=site)
+        if isinstance(left, Choice) and isinstance(right, Const):
+            return self.join([self.binary(op, option, right, site) for option in left.options])
+        if isinstance(right, Choice) and isinstance(left, Const):
+            return self.join([self.binary(op, left, option, site) for option in right.options])
+        return UNKNOWN
+
+    def _is_tensor_like(self, value: Abstract) -> bool:
+        if isinstance(value, Choice):
+            return any(isinstance(o, Tensor) for o in value.options)
+        return isinstance(value, Tensor)
+
+    def _boolean(self, node: cst.BooleanOperation, scope: Scope) -> Abstract:
+        left = self.evaluate(node.left, scope)
+        truth = self.truth(left)
+        is_and = isinstance(node.operator, cst.And)
+        if truth is not None and truth is not is_and:
+            return left
+        right = self.evaluate(node.right, scope)
+        return right if truth is not None else self.join([left, right])
+
+    def _comparison(self, node: cst.Comparison, scope: Scope) -> Abstract:
+        left = self.evaluate(node.left, scope)
+        if len(node.comparisons) != 1:
+            for comparison in node.comparisons:
+                self.evaluate(comparison.comparator, scope)
+            return UNKNOWN
+        comparison = node.comparisons[0]
+        right = self.evaluate(comparison.comparator, scope)
+        kind = type(comparison.operator)
+        if kind in (cst.Is, cst.IsNot):
+            return self._identity(left, right, kind is cst.Is)
+        if kind in (cst.In, cst.NotIn):
+            return self._membership(left, right, kind is cst.In)
+        if isinstance(left, Const) and isinstance(right, Const):
+            try:
+                result = bool(_COMPARE[kind](left.value, right.value))
+            except (TypeError, KeyError):
+                return UNKNOWN
+            return Const(result, COMPUTED, left.certain and right.certain)
+        if self._is_tensor_like(left) or self._is_tensor_like(right):
+            site = Site(scope.module, node)
+            inputs = tuple(
+                f for f in (self.as_flow(left, site), self.as_flow(right, site)) if f is not None
+            )
+            return self.new_flow("compare", inputs, site=site, detached=True)
+        return UNKNOWN
+
+    def _identity(self, left: Abstract, right: Abstract, positive: bool) -> Abstract:
+        if isinstance(right, Const) and right.value is None:
+            if isinstance(left, Const):
+                return Const((left.value is None) is positive, COMPUTED, left.certain)
+            if isinstance(left, (Seq, Map, Tensor, Function, Class, Library)) or (
+                isinstance(left, Instance) and left.kind is not ObjectKind.SYMBOL
+            ):
+                return Const(not positive, COMPUTED)
+        return UNKNOWN
+
+    def _membership(self, left: Abstract, right: Abstract, positive: bool) -> Abstract:
+        if not isinstance(left, Const):
+            return UNKNOWN
+        if isinstance(right, Seq) and right.complete:
+            constants = [item for item in right.items if isinstance(item, Const)]
+            if len(constants) == len(right.items):
+                found = any(item.value == left.value for item in constants)
+                return Const(found is positive, COMPUTED, left.certain)
+        if isinstance(right, Map) and right.complete:
+            return Const((left.value in right.items) is positive, COMPUTED, left.certain)
+        if (
+            isinstance(right, Const)
+            and isinstance(right.value, str)
+            and isinstance(left.value, str)
+        ):
+            found = left.value in right.value
+            return Const(found is positive, COMPUTED, left.certain and right.certain)
+        return UNKNOWN
+
+    def truth(self, value: Abstract) -> bool | None:
+        """The truth value when it cannot be otherwise; None when a user can change it."""
+        if isinstance(value, Const):
+            return bool(value.value) if value.certain else None
+        if isinstance(value, (Seq, Map)):
+            return bool(value.items) if value.complete else None
+        if isinstance(value, (Function, Class, Library)):
+            return True
+        return None
+
+    def _conditional(self, node: cst.IfExp, scope: Scope) -> Abstract:
+        truth = self.truth(self.evaluate(node.test, scope))
+        if truth is not None:
+            return self.evaluate(node.body if truth else node.orelse, scope)
+        return self.join([self.evaluate(node.body, scope), self.evaluate(node.orelse, scope)])
+
+
+def _fold(function: Callable[[Any, Any], Any] | None, left: Const, right: Const) -> Abstract:
+    if function is None:
+        return UNKNOWN
+    if isinstance(left.value, str) != isinstance(right.value, str) or None in (
+        left.value,
+        right.value,
+    ):
+        return UNKNOWN
+    if function is operator.pow and isinstance(right.value, (int, float)) and abs(right.value) > 64:
+        return UNKNOWN
+    try:
+        value = function(left.value, right.value)
+    except (ArithmeticError, TypeError, ValueError):
+        return UNKNOWN
+    if isinstance(value, complex) or (isinstance(value, int) and abs(value) > 2**63):
+        return UNKNOWN
+    origin = next(
+        (
+            o
+            for o in (left.origin, right.origin)
+            if o is not None and o.kind not in ("literal", "computed")
+        ),
+        COMPUTED,
+    )
+    return Const(value, origin, left.certain and right.certain)
