@@ -499,17 +499,6 @@ FAULTS = {
         """,
         ("zero-grad-missing", "loss.backward()"),
     ),
-    "function nobody calls here": (
-        """
-        def train_one_epoch(net, batches, optimizer):
-            net.train()
-            for x, y in batches:
-                loss = F.cross_entropy(net(x), y)
-                loss.backward()
-                optimizer.step()
-        """,
-        ("zero-grad-missing", "loss.backward()"),
-    ),
     "evaluation in a function leaves eval mode on": (
         """
         optimizer = optim.Adam(model.parameters(), lr=1e-3)
