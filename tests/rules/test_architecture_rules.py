@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from builders import at, literal
 from model_builders import ModelBuilder, only, slugs
 from observed import observations
 
 from convlint.gpu_probes.observations import Parameter, Place
-from convlint.program.facts import Object, ObjectKind, Value
+from convlint.program.facts import Call, Object, ObjectKind, Value
 from convlint.rules.architecture.modules_in_plain_list import ModulesInPlainList
+from convlint.rules.architecture.softmax_no_dim import SoftmaxNoDim
+from convlint.rules.architecture.stacked_activations import StackedActivations
 
-RULE = ModulesInPlainList()
+RULE, STACKED, NO_DIM = ModulesInPlainList(), StackedActivations(), SoftmaxNoDim()
 
 
 def test_layers_in_a_plain_list_are_found() -> None:
@@ -123,3 +126,54 @@ def test_the_reading_counts_what_is_listed() -> None:
     seen = observations(parameters=(parameter(registered=True), parameter(registered=True)))
     assert RULE.reading(seen) == "the model lists 2 of the 2 parameters the loss depends on"
     assert RULE.reading(observations()) is None
+
+
+@pytest.mark.parametrize(
+    "ops", [("relu", "sigmoid"), ("relu", "dropout", "softmax"), ("sigmoid", "sigmoid")]
+)
+def test_two_activations_in_a_row_are_found(ops: tuple[str, ...]) -> None:
+    build = ModelBuilder()
+    build.straight(build.linear(), *ops)
+    assert slugs(STACKED, build.program()) == ["stacked-activations"]
+
+
+@pytest.mark.parametrize(
+    "ops",
+    [
+        ("relu", "linear", "sigmoid"),
+        ("relu", "batch_norm1d", "relu"),
+        ("relu", "max_pool2d"),
+        ("relu", "relu"),
+        ("tanh", "softmax"),
+        ("leaky_relu", "softmax"),
+        ("relu", "<unknown>", "sigmoid"),
+    ],
+)
+def test_separated_idempotent_and_scoring_activations_are_fine(ops: tuple[str, ...]) -> None:
+    build = ModelBuilder()
+    build.straight(build.linear(), *ops)
+    assert slugs(STACKED, build.program()) == []
+
+
+def test_a_softmax_without_a_dimension_is_found_and_can_be_given_one() -> None:
+    build = ModelBuilder()
+    layer = build.layer("torch.nn.Softmax")
+    build.calls.append(Call(name="torch.nn.functional.log_softmax", location=at(70)))
+    module, function = NO_DIM.static(build.program())
+    if module.location.line == 70:
+        module, function = function, module
+    assert module.fix is not None
+    edit = module.fix.edits[0]
+    assert edit.replacement == "dim=-1"
+    assert edit.location.column == build.objects[layer].location.end_column - 1
+    assert function.fix is None
+
+
+def test_a_softmax_with_a_dimension_or_unknown_arguments_is_fine() -> None:
+    build = ModelBuilder()
+    build.layer("torch.nn.Softmax", dim=literal(1))
+    build.layer("torch.nn.Softmax", **{"**": Value()})
+    name = "torch.nn.functional.softmax"
+    build.calls.append(Call(name=name, location=at(71), args={"dim": literal(-1)}))
+    build.calls.append(Call(name=name, location=at(72), args={"dim": Value()}))
+    assert slugs(NO_DIM, build.program()) == []

@@ -9,12 +9,13 @@ from model_builders import ModelBuilder, only, slugs
 from convlint.findings import Severity
 from convlint.program.facts import Initialisation, Model, ObjectKind, Origin, Value
 from convlint.rules.initialisation.constant_weight_init import ConstantWeightInit
+from convlint.rules.initialisation.deep_plain_default_init import DeepPlainDefaultInit
 from convlint.rules.initialisation.deep_saturating_stack import DeepSaturatingStack
 from convlint.rules.initialisation.kaiming_before_saturating import KaimingBeforeSaturating
 from convlint.rules.initialisation.normal_init_too_wide import NormalInitTooWide
 from convlint.rules.initialisation.xavier_before_relu import XavierBeforeRelu
 
-CONSTANT, WIDE = ConstantWeightInit(), NormalInitTooWide()
+CONSTANT, WIDE, PLAIN = ConstantWeightInit(), NormalInitTooWide(), DeepPlainDefaultInit()
 STACK, KAIMING, XAVIER = DeepSaturatingStack(), KaimingBeforeSaturating(), XavierBeforeRelu()
 
 
@@ -281,3 +282,30 @@ def test_an_initialisation_of_nothing_known_is_not_judged() -> None:
         )
     )
     assert slugs(CONSTANT, build.program()) == []
+
+
+# deep-plain-default-init
+
+
+def test_eight_plain_layers_at_the_default_initialisation_are_found() -> None:
+    build = ModelBuilder()
+    layers = stack(build, "relu", 8)
+    finding = only(PLAIN, build.program())
+    assert finding.location == build.objects[layers[0]].location
+    # (1/6)^(8/2): a sixth of the variance per layer.
+    assert finding.evidence[0].value == pytest.approx(7.716e-4, rel=1e-3)
+
+
+def test_shallow_normalised_and_initialised_networks_are_fine() -> None:
+    build = ModelBuilder()
+    stack(build, "relu", 7)
+    stack(build, "relu", 10, "batch_norm1d")
+    build.initialise("kaiming_normal_", *stack(build, "relu", 10))
+    assert slugs(PLAIN, build.program()) == []
+
+
+def test_an_initialisation_of_something_unknown_keeps_it_silent() -> None:
+    build = ModelBuilder()
+    stack(build, "relu", 10)
+    build.initialise("kaiming_normal_", parameter="")
+    assert slugs(PLAIN, build.program()) == []

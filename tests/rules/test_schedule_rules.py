@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import branch, literal
+from builders import branch, display, literal, refer
 from model_builders import ModelBuilder, numbers, only, slugs
 from observed import observations
 
+from convlint.findings import Severity
 from convlint.gpu_probes.observations import ScheduleAhead
 from convlint.program.facts import TrainingProgram, Value
+from convlint.rules.schedule.cosine_horizon import CosineHorizon
 from convlint.rules.schedule.exponential_too_fast import ExponentialTooFast
+from convlint.rules.schedule.gamma_grows import GammaGrows
 from convlint.rules.schedule.lr_schedule_collapses import LrScheduleCollapses
+from convlint.rules.schedule.milestones_unreachable import MilestonesUnreachable
 
 COLLAPSE, FAST = LrScheduleCollapses(), ExponentialTooFast()
+GROWS, HORIZON, MILESTONES = GammaGrows(), CosineHorizon(), MilestonesUnreachable()
 
 
 def run(cls: str, epochs: int | None, per_batch: bool = False, **args: Value) -> TrainingProgram:
@@ -134,3 +139,78 @@ def test_a_decay_that_is_only_stepped_now_and_then_is_fine() -> None:
     )
     step = branch("epoch % 30 == 0", build.scheduler_step(scheduler), modulo=True)
     assert slugs(FAST, build.program(build.epochs(None, step))) == []
+
+
+def test_a_fast_decay_per_batch_is_said_to_be_per_batch() -> None:
+    finding = only(FAST, run("ExponentialLR", 20, per_batch=True, gamma=literal(0.3)))
+    assert "every batch" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("cls", "args"),
+    [
+        ("StepLR", {"step_size": literal(10), "gamma": literal(10.0)}),
+        ("ExponentialLR", {"gamma": literal(1.02)}),
+        ("ReduceLROnPlateau", {"factor": literal(1.0)}),
+    ],
+)
+def test_a_factor_that_raises_the_rate_is_an_error(cls: str, args: dict[str, Value]) -> None:
+    assert only(GROWS, run(cls, 30, **args)).severity is Severity.ERROR
+
+
+def test_a_gamma_of_one_is_a_note_and_smaller_ones_are_fine() -> None:
+    assert only(GROWS, run("ExponentialLR", 30, gamma=literal(1.0))).severity is Severity.INFO
+    assert slugs(GROWS, run("ExponentialLR", 30, gamma=literal(0.9))) == []
+    assert slugs(GROWS, run("ExponentialLR", 30, gamma=Value())) == []
+
+
+@pytest.mark.parametrize(("horizon", "epochs"), [(50, 90), (10, 100), (200, 100)])
+def test_a_cosine_that_misses_the_end_is_found(horizon: int, epochs: int) -> None:
+    program = run("CosineAnnealingLR", epochs, T_max=literal(horizon))
+    assert slugs(HORIZON, program) == ["cosine-horizon"]
+
+
+@pytest.mark.parametrize(("horizon", "epochs"), [(90, 90), (89, 90), (85, 90), (100, 90)])
+def test_a_cosine_that_ends_about_with_the_run_is_fine(horizon: int, epochs: int) -> None:
+    assert slugs(HORIZON, run("CosineAnnealingLR", epochs, T_max=literal(horizon))) == []
+
+
+def test_restarts_parts_of_a_sequence_and_unknown_horizons_are_fine() -> None:
+    assert slugs(HORIZON, run("CosineAnnealingWarmRestarts", 90, T_0=literal(40))) == []
+    assert slugs(HORIZON, run("CosineAnnealingLR", None, T_max=literal(40))) == []
+    build = ModelBuilder()
+    optimizer = build.optimizer(None)
+    part = build.scheduler(
+        optimizer, "torch.optim.lr_scheduler.CosineAnnealingLR", T_max=literal(40)
+    )
+    whole = build.scheduler(
+        optimizer, "torch.optim.lr_scheduler.SequentialLR", schedulers=display(refer(part))
+    )
+    steps = (build.scheduler_step(part), build.scheduler_step(whole))
+    assert slugs(HORIZON, build.program(build.epochs(90, *steps))) == []
+
+
+def test_milestones_beyond_the_run_or_out_of_order_are_found() -> None:
+    assert (
+        "never reached"
+        in only(MILESTONES, run("MultiStepLR", 50, milestones=numbers(60, 90))).message
+    )
+    assert (
+        "increasing"
+        in only(MILESTONES, run("MultiStepLR", None, milestones=numbers(60, 30))).message
+    )
+
+
+@pytest.mark.parametrize(
+    ("epochs", "args"),
+    [
+        (50, {"milestones": numbers(30, 90)}),
+        (None, {"milestones": numbers(60, 90)}),
+        (50, {"milestones": Value()}),
+        (50, {"milestones": numbers(60, 90), "last_epoch": literal(55)}),
+    ],
+)
+def test_reachable_unknown_and_resumed_milestones_are_fine(
+    epochs: int | None, args: dict[str, Value]
+) -> None:
+    assert slugs(MILESTONES, run("MultiStepLR", epochs, **args)) == []
