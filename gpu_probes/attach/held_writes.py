@@ -164,11 +164,9 @@ def _replace_directory_listing(tree: ShadowTree) -> None:
             return original_scan(path)
         visible = set(tree.names(text))
         entries: dict[str, Any] = {}
-        absolute = os.path.abspath(text)
-        for directory in (absolute, tree.reading(absolute), tree.shadow_of(absolute)):
-            if os.path.isdir(directory):
-                with original_scan(directory) as scan:
-                    entries.update({e.name: e for e in scan if e.name in visible})
+        for directory in tree.directories(text):
+            with original_scan(directory) as scan:
+                entries.update({e.name: e for e in scan if e.name in visible})
         return _MergedScan(list(entries.values()))
 
     os.listdir = listdir

@@ -38,12 +38,14 @@ class Measuring:
     def idle(self) -> bool:
         """Whether a hook that fires now belongs to the script's own training.
 
-        False inside a measurement, in a worker process or in another thread.
+        False inside a measurement, in a worker process, in another thread, or while the script
+        records a graph of its own with ``torch.jit.trace``.
         """
         return (
             not self._inside
             and os.getpid() == self._process
             and threading.current_thread() is self._thread
+            and torch._C._get_tracing_state() is None
         )
 
     def skip(self, measurement: str, reason: str) -> None:

@@ -49,11 +49,14 @@ class Model:
         self._names: dict[int, str] = {}
 
     def module_name(self, module: nn.Module) -> str:
-        """The dotted name of ``module``, or its class name when the model does not list it."""
+        """The dotted name of ``module``; the model's own name for the root, the class name for
+        a module the model does not list."""
         if id(module) not in self._names:
             self._names = {id(m): name for name, m in self.root.named_modules()}
         name = self._names.get(id(module))
-        return type(module).__name__ if name is None else f"{self.prefix}{name}".rstrip(".")
+        if name is None:
+            return type(module).__name__
+        return f"{self.prefix}{name}" if name else self.name
 
     def depth(self, module: object) -> int:
         """The order of first use, counted from the input."""
@@ -100,6 +103,8 @@ class ModelRegistry:
         place = self._created.place(module)
         if place is None and model is not None:
             name = model.module_name(module).removeprefix(model.prefix)
+            if module is model.root or not _has_submodule(model.root, name):
+                name = ""
             while place is None and "." in name:
                 name = name.rpartition(".")[0]
                 place = self._created.place(model.root.get_submodule(name))
@@ -146,3 +151,11 @@ def unwrapped(module: nn.Module) -> nn.Module:
         if inside is None:
             return module
         module = inside
+
+
+def _has_submodule(root: nn.Module, name: str) -> bool:
+    try:
+        root.get_submodule(name)
+    except AttributeError:
+        return False
+    return True

@@ -60,6 +60,7 @@ class Observer:
         self.curvature = CurvaturePoints(self)
         self.forward = ForwardWatch(self)
         self.phase = "hold" if self.settings.hold > 0 else "run"
+        self._hold_is_over = False
         self.window_open = True
         self.held = 0
         self.backwards = 0
@@ -98,6 +99,8 @@ class Observer:
 
     def before_backward(self, tensors: list[torch.Tensor]) -> None:
         """The script is about to back-propagate ``tensors``."""
+        if self._hold_is_over:
+            self.phase = "run"
         self.backwards += 1
         loss = tensors[0]
         place = user_place()
@@ -161,7 +164,8 @@ class Observer:
             record.in_step = True
             if closure:
                 record.uses_closure = True
-                self._begin_run("hold", "the optimizer evaluates the loss itself in a closure")
+                self._end_hold("the optimizer evaluates the loss itself in a closure")
+                self.phase = "run"
             if self.phase == "hold":
                 self.optimizers.withhold(record)
                 return
@@ -302,14 +306,19 @@ class Observer:
     def _end_hold_when_due(self) -> None:
         spent = self.probe.seconds() > _HOLD_SHARE * self.settings.budget
         if self.held >= self.settings.hold or spent:
-            self._begin_run("hold", f"ended after {self.held} batches: the budget" if spent else "")
+            self._end_hold(f"ended after {self.held} batches: the budget")
 
-    def _begin_run(self, measurement: str, reason: str) -> None:
-        if self.phase == "run":
+    def _end_hold(self, reason: str) -> None:
+        """Let the next batch be the first real one.
+
+        The phase itself changes at the next backward pass, so that a scheduler called after the
+        last withheld step is withheld too.
+        """
+        if self.phase == "run" or self._hold_is_over:
             return
-        self.phase = "run"
-        if reason and self.held < self.settings.hold:
-            self.measuring.skip(measurement, reason)
+        self._hold_is_over = True
+        if self.held < self.settings.hold:
+            self.measuring.skip("hold", reason)
         if self.held:
             self.optimizers.clear_gradients()
             self._close_window()

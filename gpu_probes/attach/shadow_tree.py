@@ -159,6 +159,13 @@ class ShadowTree:
             _listdir(absolute)
         return sorted(names)
 
+    def directories(self, path: str) -> list[str]:
+        """The real directories whose entries make up ``path`` as the script sees it."""
+        absolute = os.path.abspath(path)
+        layers = [absolute] if not self._is_removed(absolute) else []
+        layers.append(self.shadow_of(absolute))
+        return [layer for layer in dict.fromkeys(layers) if _real_is_directory(layer)]
+
     def touches(self, path: str) -> bool:
         """Whether the script has changed anything at or below ``path``."""
         absolute = os.path.abspath(path)

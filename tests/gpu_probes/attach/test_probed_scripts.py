@@ -1,0 +1,259 @@
+"""What the probe says about small scripts of every usual style, each run unmodified."""
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from convlint.launch import run_probe
+
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+@functools.cache
+def probed(name, **options):
+    """Observations of one script, probed once for all tests of this file."""
+    return run_probe(str(SCRIPTS / name), **{"steps": 12, "device": "cpu", **options})
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def line_of(name, text):
+    """The number of the first line of a script that holds ``text``."""
+    lines = (SCRIPTS / name).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+def test_hold_sees_batches_at_the_initial_parameters_and_then_runs():
+    seen = probed("digits_flat.py")
+    assert (seen.stopped, seen.held, seen.steps, seen.backwards) == ("steps", 8, 12, 20)
+    assert seen.skipped == ()
+    assert seen.batches is not None
+    assert (seen.batches.count, seen.batches.size, seen.batches.identical) == (8, 64, 0)
+    series = seen.series
+    assert {len(column) for column in vars(series).values()} == {12}
+    assert all(value is not None and value > 0 for value in (*series.loss, *series.gradient_norm))
+    assert series.learning_rate == (0.01,) * 10 + (0.005,) * 2
+
+
+def test_without_a_hold_the_script_prints_the_same_bits(tmp_path, capfd):
+    script = str(SCRIPTS / "digits_flat.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    plain = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (tmp_path / "digits.pt").exists()
+    # Past the end of the first epoch, so that the evaluation between the epochs is compared too.
+    seen = run_probe(script, steps=40, hold=0, device="cpu", script_output="stderr")
+    printed = capfd.readouterr().err.splitlines()
+    assert (seen.held, seen.steps) == (0, 40)
+    assert {c.phase for c in seen.curvature} == {"start", "end"}
+    assert len(printed) >= 40
+    assert printed == plain.stdout.splitlines()[: len(printed)]
+
+
+def test_a_script_that_ends_by_itself_is_finished():
+    seen = probed("turns_nan.py", steps=100)
+    assert (seen.stopped, seen.steps) == ("finished", 22)
+
+
+def test_places_are_the_users_lines():
+    name = "trainer_class.py"
+    seen = probed(name)
+    lines = {p.name: p.place.line for p in seen.parameters if p.place is not None}
+    assert lines["enter.weight"] == line_of(name, "self.enter = ")
+    assert lines["blocks.3.inner.weight"] == line_of(name, "self.inner = ")
+    assert seen.optimizers[0].place.line == line_of(name, "torch.optim.SGD")
+    assert seen.schedules[0].place.line == line_of(name, "CosineAnnealingLR")
+    assert seen.losses[0].place.line == line_of(name, "F.mse_loss")
+    assert seen.losses[0].place.function == "step"
+    assert {place.path for place in (seen.losses[0].place,)} == {str(SCRIPTS / name)}
+
+
+def test_functional_activations_are_seen_in_order_of_depth():
+    seen = probed("trainer_class.py")
+    names = [a.module for a in sorted(seen.activations, key=lambda a: a.depth)]
+    assert names == ["Net.tanh", *(f"blocks.{i}.relu" for i in range(4))]
+
+
+def test_order_of_events_and_clipping():
+    seen = probed("trainer_class.py")
+    (optimizer,) = seen.optimizers
+    assert optimizer.events[:5] == ("zero_grad", "backward", "clip", "step", "zero_grad")
+    assert (optimizer.clipped, optimizer.accumulation) == (True, 1.0)
+    assert (optimizer.carried_gradient_steps, optimizer.compared_steps) == (0, 19)
+    # Clipped to norm 1 before the norm is read.
+    assert max(seen.series.gradient_norm) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_schedule_per_epoch_is_stepped_to_the_planned_end():
+    (schedule,) = probed("trainer_class.py").schedules
+    assert (schedule.cls, schedule.per) == ("CosineAnnealingLR", "epoch")
+    assert (schedule.calls, schedule.planned) == (30, True)
+    assert schedule.learning_rates[0] == pytest.approx(0.01)
+    assert schedule.learning_rates[-1] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_arguments_reach_the_script():
+    seen = run_probe(
+        str(SCRIPTS / "trainer_class.py"),
+        ["--epochs", "7", "--lr", "0.002"],
+        steps=12,
+        curvature=False,
+        device="cpu",
+    )
+    assert seen.arguments == ("--epochs", "7", "--lr", "0.002")
+    assert seen.schedules[0].calls == 7
+    assert seen.optimizers[0].groups[0].learning_rate == 0.002
+    assert seen.curvature == ()
+
+
+def test_schedule_per_step_uses_the_length_of_the_loader():
+    (schedule,) = probed("digits_flat.py").schedules
+    # 1797 digits in batches of 64 are 29 steps per epoch, three epochs long.
+    assert (schedule.per, schedule.calls, schedule.planned) == ("step", 87, True)
+
+
+def test_checkpoints_and_logs_are_held_back_and_can_be_read_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = run_probe(str(SCRIPTS / "trainer_class.py"), steps=25, hold=0, curvature=False)
+    assert seen.error == ""
+    assert set(seen.writes_held_back) == {
+        "runs",
+        str(Path("runs") / "last.pt"),
+        str(Path("runs") / "log.txt"),
+    }
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_allowed_writes_are_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = run_probe(
+        str(SCRIPTS / "trainer_class.py"), steps=25, hold=0, curvature=False, allow_writes=True
+    )
+    assert seen.writes_held_back == ()
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"last.pt", "log.txt"}
+
+
+def test_lbfgs_is_recognised_and_not_withheld():
+    seen = probed("lbfgs_closure.py")
+    (optimizer,) = seen.optimizers
+    assert (optimizer.cls, optimizer.uses_closure) == ("LBFGS", True)
+    assert (seen.held, seen.steps) == (0, 12)
+    assert {"LBFGS", "full batch"} <= set(seen.recognised)
+    assert [s.measurement for s in seen.skipped] == ["hold"]
+    assert seen.series.loss[-1] < 1e-3 * seen.series.loss[0]
+
+
+def test_two_optimizers_in_turn_are_kept_apart():
+    seen = probed("gan.py")
+    discriminator, generator = seen.optimizers
+    assert "several optimizers" in seen.recognised
+    assert (discriminator.accumulation, generator.accumulation) == (2.0, 1.0)
+    # The generator's loss fills the discriminator's gradients, which are cleared afterwards.
+    assert discriminator.carried_gradient_steps == generator.carried_gradient_steps == 0
+    assert len({p.name for p in seen.parameters}) == 8
+    assert all(p.optimized and p.registered and p.reached for p in seen.parameters)
+    assert {i.model for i in seen.inputs} == {"Sequential", "Sequential2"}
+
+
+def test_accumulation_is_not_carrying():
+    seen = probed("accumulation_bf16.py")
+    (optimizer,) = seen.optimizers
+    assert optimizer.accumulation == 4.0
+    assert optimizer.carried_gradient_steps == 0
+    assert optimizer.compared_steps > 0
+    assert "gradient accumulation" in seen.recognised
+    # Four quarters of a cross entropy over three classes.
+    assert seen.series.loss[0] == pytest.approx(1.0986, rel=0.15)
+    assert seen.losses[0].initial.value == pytest.approx(1.0986, rel=0.15)
+    # 1/4 of the loss is back-propagated; its gradients are told apart from the sum in .grad.
+    assert len({p.batches for p in seen.parameters}) == 1
+
+
+def test_gradients_that_are_never_cleared_are_counted():
+    seen = probed("never_cleared.py")
+    (optimizer,) = seen.optimizers
+    # All comparisons but the first real step's, which starts from cleared gradients.
+    assert optimizer.carried_gradient_steps == optimizer.compared_steps - 1 > 15
+
+
+def test_training_in_eval_mode_is_seen():
+    (dropout,) = probed("never_cleared.py").modes
+    assert (dropout.cls, dropout.eval_share, dropout.trainable) == ("Dropout", 1.0, True)
+    assert all(mode.eval_share == 0.0 for mode in probed("digits_flat.py").modes)
+
+
+def test_parameters_in_no_optimizer_are_seen():
+    seen = probed("never_cleared.py")
+    outside = {p.name for p in seen.parameters if not p.optimized}
+    assert outside == {"Linear.weight", "Linear.bias"}
+
+
+def test_scaled_losses_are_reported_unscaled():
+    seen = probed("gradscaler.py")
+    assert "GradScaler" in seen.recognised
+    assert seen.optimizers[0].events[:5] == ("zero_grad", "backward", "unscale", "clip", "step")
+    assert max(seen.series.loss) < 100.0
+    assert max(seen.series.gradient_norm) <= 10.0 * (1 + 1e-5)
+
+
+def test_modules_in_a_plain_list_are_unregistered_leaves():
+    seen = probed("plain_list.py")
+    strangers = {p.name for p in seen.parameters if not p.registered}
+    assert strangers == {"Linear.weight", "Linear.bias"}
+    assert all(
+        p.place.line == line_of("plain_list.py", "self.layers = [")
+        for p in seen.parameters
+        if not p.registered
+    )
+
+
+def test_hand_written_updates_are_stopped_by_their_backward_passes():
+    seen = probed("manual_sgd.py", hold=2)
+    assert (seen.stopped, seen.steps, seen.backwards) == ("steps", 0, 14)
+    assert seen.optimizers == ()
+    # The parameters moved after the first batch, so only the first is a sample of the start.
+    assert seen.losses[0].calls == 1
+
+
+def test_evaluation_without_no_grad_does_not_count_as_training_in_eval_mode():
+    (dropout,) = probed("careless_evaluation.py").modes
+    assert dropout.eval_share == 0.0
+
+
+def test_the_loss_series_is_classified():
+    convergence = probed("digits_flat.py", steps=40).convergence
+    assert convergence is not None
+    assert (convergence.kind, convergence.steps) == ("converging", 40)
+
+
+def test_nan_in_the_loss_is_found_with_its_step():
+    seen = probed("turns_nan.py", hold=0)
+    found = {n.what: n for n in seen.non_finite}
+    assert (found["loss"].kind, found["loss"].phase, found["loss"].step) == ("nan", "run", 5)
+    assert seen.series.loss[5] is None
+    assert seen.series.loss[4] is not None
+
+
+def test_progress_is_told_in_order(tmp_path):
+    told = []
+    run_probe(
+        str(SCRIPTS / "gradscaler.py"),
+        steps=3,
+        hold=2,
+        curvature=False,
+        progress=lambda *progress: told.append(progress),
+    )
+    assert told == [("hold", 1, 2), ("hold", 2, 2), ("run", 1, 3), ("run", 2, 3), ("run", 3, 3)]
