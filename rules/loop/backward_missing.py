@@ -139,11 +139,10 @@ class BackwardMissing(Rule):
         if seen.backwards or seen.stopped in ("crashed", "exited"):
             return
         for use in seen.optimizers:
-            if use.steps and not use.uses_closure:
+            if not use.uses_closure:
                 yield self.finding(
                     place_to_location(use.place, seen),
-                    f"{use.cls} stepped {use.steps} times and no backward happened in the whole "
-                    "run",
+                    f"{use.cls} stepped, but no backward happened in the whole run",
                     help="call `loss.backward()` before the step",
                     evidence=(
                         Evidence(

@@ -9,6 +9,7 @@ from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.handed import is_handed_on
+from convlint.rules.patterns.happened import STEP_EVENTS
 from convlint.rules.patterns.imported import uses_library
 from convlint.rules.patterns.ownership import is_unidentified, name_of, object_of
 from convlint.rules.patterns.paths import STEPS, occurrences, stepped_optimizer
@@ -117,13 +118,11 @@ class NeverStepped(Rule):
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """Report a script that ended after many backward passes and not one step."""
-        if seen.stopped != "finished" or seen.backwards < MANY_BACKWARDS:
+        # an optimizer is listed when the script asked it to step, withheld or not
+        if seen.stopped != "finished" or seen.backwards < MANY_BACKWARDS or seen.optimizers:
             return
-        if any(use.steps for use in seen.optimizers):
-            return
-        place = next((use.place for use in seen.optimizers if use.place is not None), None)
         yield self.finding(
-            place_to_location(place, seen),
+            place_to_location(None, seen),
             f"the script ended after {seen.backwards} backward passes and no optimizer step",
             help="call `optimizer.step()` after the backward",
             evidence=(
@@ -139,11 +138,14 @@ class NeverStepped(Rule):
         )
 
     def reading(self, seen: Observations) -> str | None:
-        """How often each optimizer stepped."""
-        uses = [use for use in seen.optimizers if use.steps]
-        if not uses:
+        """Which optimizers stepped."""
+        if not seen.optimizers:
             return None
-        return "; ".join(f"{use.cls} stepped {use.steps} times" for use in uses)
+        return "; ".join(
+            f"{use.cls} stepped {sum(e in STEP_EVENTS for e in use.events) or use.steps} times "
+            "in the first steps"
+            for use in seen.optimizers
+        )
 
 
 def _may_step_any(occurrence: Occurrence) -> bool:

@@ -149,9 +149,10 @@ def test_two_networks_are_not_a_recreated_optimizer():
 
 
 def test_script_that_ended_without_a_step():
-    seen = observed(use(steps=0), stopped="finished", backwards=40)
-    assert judge(NeverStepped, seen)[0]
-    assert not judge(NeverStepped, observed(use(steps=0), backwards=40))[0]
+    assert judge(NeverStepped, observed(stopped="finished", backwards=40))[0]
+    assert not judge(NeverStepped, observed(backwards=40))[0]
+    withheld = use(steps=0)
+    assert not judge(NeverStepped, observed(withheld, stopped="finished", backwards=40))[0]
     assert judge(NeverStepped, observed(use()))[1]
 
 
