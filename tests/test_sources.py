@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from convlint.errors import UserError
 from convlint.sources import (
@@ -158,3 +160,11 @@ def test_empty_path_is_not_the_working_directory(tmp_path, monkeypatch):
     problems: list[UserError] = []
     assert list(find_files([""], on_problem=problems.append)) == []
     assert [str(problem) for problem in problems] == ["a path is empty"]
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_make_decoding_fail_otherwise(data):
+    try:
+        decode(data, "a.py")
+    except UserError as error:
+        assert "\n" not in str(error)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from convlint.findings import Confidence, Finding, Location, Severity
 from convlint.suppressions import find_suppressions, without_suppressed
@@ -94,3 +96,26 @@ def test_text_in_a_string_is_no_comment():
 
 def test_source_that_cannot_be_tokenised_has_no_suppressions_past_the_fault():
     assert find_suppressions("x = (  # noqa: LOP001\n") == ()
+
+
+FRAGMENTS = [
+    "# noqa",
+    "# convlint: ignore[",
+    "LOP001",
+    "]",
+    ",",
+    "\n",
+    "    ",
+    "(",
+    ")",
+    "'",
+    "\\",
+    "x",
+]
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=30).map("".join))
+def test_no_text_makes_the_search_fail(source):
+    lines = source.count("\n") + 1
+    for suppression in find_suppressions(source):
+        assert 1 <= suppression.comment_line <= lines

@@ -18,7 +18,7 @@ def command(name: str) -> int:
       convlint rule LOP001
     """
     from convlint.cli import EXIT_CLEAN
-    from convlint.cli.streams import write_bytes
+    from convlint.cli.streams import until_closed, write_bytes
     from convlint.report.rules import explanation
     from convlint.report.text import shows_colour
     from convlint.rules import find_rule
@@ -29,12 +29,12 @@ def command(name: str) -> int:
         matching = rules_matching(name)
         names = ", ".join(match.slug for match in matching)
         raise click.UsageError(f"{name} stands for {len(matching)} rules: {names}")
-    markdown = explanation(rule)
     if shows_colour(sys.stdout):
         from rich.console import Console
         from rich.markdown import Markdown
 
-        Console(file=sys.stdout, force_terminal=True).print(Markdown(markdown))
+        document = Markdown(explanation(rule, fenced=True))
+        until_closed(lambda: Console(file=sys.stdout, force_terminal=True).print(document))
     else:
-        write_bytes(markdown.encode())
+        write_bytes(explanation(rule).encode())
     return EXIT_CLEAN

@@ -23,7 +23,7 @@ def write_report(lines: Iterable[Line]) -> None:
     """Write styled lines to standard output, coloured where it shows colour."""
     from convlint.report.text import write_lines
 
-    _until_closed(lambda: write_lines(lines, sys.stdout))
+    until_closed(lambda: write_lines(lines, sys.stdout))
 
 
 def write_bytes(data: bytes) -> None:
@@ -33,10 +33,10 @@ def write_bytes(data: bytes) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
 
-    _until_closed(write)
+    until_closed(write)
 
 
-def _until_closed(write: Callable[[], None]) -> None:
+def until_closed(write: Callable[[], None]) -> None:
     """Write; when the reader has gone (``| head``) say nothing more and go on to the exit code."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+import textwrap
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from convlint.rules import Rule
+
+
+_EXAMPLE = re.compile(r"^(## (?:Example|Use instead)\n)((?:    .*\n|\n)+)", re.MULTILINE)
 
 
 class RuleDescription(msgspec.Struct, frozen=True):
@@ -53,14 +58,18 @@ def summary(rule: Rule) -> str:
     return " ".join(_documentation(rule).split("\n\n", 1)[0].split())
 
 
-def explanation(rule: Rule) -> str:
-    """The rule's whole documentation as Markdown, under a title and a line of facts."""
+def explanation(rule: Rule, *, fenced: bool = False) -> str:
+    """The rule's whole documentation as Markdown, under a title and a line of facts.
+
+    With ``fenced`` its examples are marked as Python, which a renderer colours.
+    """
     facts = [
         rule.severity.value,
         _checks(rule),
         "on by default" if rule.default else "off until selected",
     ]
-    return f"# {rule.slug} ({rule.code})\n\n{', '.join(facts)}\n\n{_documentation(rule)}\n"
+    text = f"# {rule.slug} ({rule.code})\n\n{', '.join(facts)}\n\n{_documentation(rule)}\n"
+    return _EXAMPLE.sub(_fence, text) if fenced else text
 
 
 def catalogue_json(rules: Sequence[Rule]) -> bytes:
@@ -87,6 +96,11 @@ def catalogue_lines(rules: Sequence[Rule]) -> Iterator[Line]:
     yield (
         (f"{len(rules)} rules: {static} static, {measured} measured, {both} of them both.", STRONG),
     )
+
+
+def _fence(example: re.Match[str]) -> str:
+    code = textwrap.dedent(example.group(2)).strip("\n")
+    return f"{example.group(1)}```python\n{code}\n```\n\n"
 
 
 def _checks(rule: Rule) -> str:
