@@ -171,6 +171,8 @@ class Access(Operators):
         if isinstance(value, Layers):
             if name in ("weight", "bias"):
                 return Parameters(value.instances, single=True, attribute=name)
+            if name == "__class__":
+                return Library(value.instances[0].cls)
             return LibraryMethod(value, name)
         if isinstance(value, Choice):
             return self._choice_attribute(value, name, site)
@@ -188,6 +190,8 @@ class Access(Operators):
         return self.join([self.attribute(o, name, site) for o in options]) if options else UNKNOWN
 
     def _library_attribute(self, value: Library, name: str) -> Abstract:
+        if name == "__name__":
+            return Const(value.name.rpartition(".")[2], LITERAL)
         qualified = canonical(f"{value.name}.{name}")
         constant = _LIBRARY_CONSTANTS.get(qualified)
         return Const(constant, LITERAL) if constant is not None else Library(qualified)
@@ -201,6 +205,8 @@ class Access(Operators):
         if method is not None:
             return method
         kind = value.kind
+        if name == "__class__" and kind is ObjectKind.LAYER:
+            return Library(value.cls)
         if kind is ObjectKind.OPTIMIZER and name == "param_groups":
             return ParameterGroups(value)
         if value.is_module and name in ("weight", "bias") and kind is ObjectKind.LAYER:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import libcst as cst
 
+from convlint.program.access import LITERAL
 from convlint.program.domain import (
     UNKNOWN,
     Abstract,
@@ -43,6 +44,12 @@ class Assignment(LibraryMethods):
 
     def _assign(self, statement: cst.Assign, scope: Scope) -> None:
         value = self.evaluate(statement.value, scope)
+        if scope.parent is None and isinstance(value, Const) and value.origin is LITERAL:
+            # People edit the constants at the top of a script: neither branch of a test on one
+            # is out of reach.
+            name = statement.targets[0].target
+            text = name.value if isinstance(name, cst.Name) else ""
+            value = Const(value.value, Origin("module constant", text), certain=False)
         for target in statement.targets:
             self.bind_target(target.target, value, scope)
 
@@ -75,13 +82,6 @@ class Assignment(LibraryMethods):
         if name in scope.globals:
             while home.parent is not None:
                 home = home.parent
-        if (
-            home.parent is None
-            and isinstance(value, Const)
-            and value.origin is not None
-            and value.origin.kind == "literal"
-        ):
-            value = Const(value.value, Origin("module constant", name), certain=False)
         self.write(home.names, name, value)
 
     def _unpack_into(self, target: cst.Tuple | cst.List, value: Abstract, scope: Scope) -> None:

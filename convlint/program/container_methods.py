@@ -10,7 +10,6 @@ from convlint.program.domain import (
     Const,
     Iterated,
     Layers,
-    Library,
     Map,
     Parameters,
     Seq,
@@ -115,8 +114,6 @@ class ValueMethods(LibraryCalls):
         return self.new_flow(operation(name), (flow.flow,), site=site)
 
     def _layers_method(self, layers: Layers, name: str, site: Site) -> Abstract:
-        if name == "__class__":
-            return Library(layers.instances[0].cls)
         if name in ("parameters", "named_parameters"):
             return Parameters(layers.instances, named=name.startswith("named"))
         return UNKNOWN

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import libcst as cst
 
 from convlint.program.command_line import decorator_option
@@ -17,6 +19,14 @@ from convlint.program.domain import (
 )
 from convlint.program.index import SourceModule
 from convlint.program.libraries.kinds import MANAGED_BASES, canonical
+
+_TRANSPARENT_BASES = sys.stdlib_module_names | {
+    "builtins",
+    "torch",
+    "lightning",
+    "typing_extensions",
+}
+"""Packages whose base classes do nothing to a training that is not known here."""
 
 _MOST_MODULES = 60
 """Imported project modules followed from one file."""
@@ -56,6 +66,7 @@ class Definitions(ControlFlow):
         for base in bases:
             if isinstance(base, Library):
                 lineage.add(base.name)
+                resolved = resolved and base.name.partition(".")[0] in _TRANSPARENT_BASES
             elif isinstance(base, Class):
                 lineage |= base.lineage
                 resolved = resolved and base.resolved
