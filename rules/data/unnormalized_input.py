@@ -142,8 +142,9 @@ class UnnormalizedInput(Rule):
             yield self.finding(
                 place_to_location(tensor.place, seen),
                 f"the input `{tensor.name}` of {tensor.model} is not normalised: its root mean "
-                f"square is {figure(size)}{_spread(tensor)}, so the first layer allows learning "
-                f"rates only {figure(size**2)} times smaller than on standardised data",
+                f"square is {figure(size)}{_spread(tensor)}, so the largest stable "
+                f"learning rate of the first layer is {figure(size**2)} times smaller than on "
+                "standardised data",
                 help="standardise each feature over the training data; divide 8-bit images by 255",
                 confidence=Confidence.HIGH,
                 evidence=(

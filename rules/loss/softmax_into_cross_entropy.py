@@ -150,6 +150,4 @@ def _distributions(loss: LossFunction) -> bool:
     """Whether the loss's input rows are probability distributions over at least two classes."""
     if loss.classes is not None and loss.classes < 2:
         return False
-    return (loss.rows_sum_to_one or 0.0) >= MEASURED_SHARE and (
-        loss.values_in_unit_interval or 0.0
-    ) >= MEASURED_SHARE
+    return (loss.rows_sum_to_one or 0.0) >= MEASURED_SHARE
