@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from convlint.program.facts import Loop, TrainingProgram
     from convlint.rules.patterns.paths import Occurrence, Path, TrainingLoop
 
-EVAL_SHARE = 0.5
-"""A module that spends at least half of the back-propagated forwards in eval mode is not being
-probed by accident: one evaluation inside the horizon would give a small share."""
+EVAL_FORWARDS = 2
+"""Forwards whose loss was back-propagated, in eval mode. An evaluation is not back-propagated, so a
+healthy run has none; two rule out a single trial pass."""
 _DELIBERATE = ("freeze", "frozen")
 """Words in a test that say eval mode during training is meant: frozen batch normalisation."""
 
@@ -158,23 +158,27 @@ class EvalModeInTraining(Rule):
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """Report trainable mode-sensitive modules that were in eval mode while trained."""
-        for mode in _judged(seen):
-            if mode.eval_share >= EVAL_SHARE:
-                yield self.finding(
-                    place_to_location(mode.place, seen),
-                    f"{mode.module} ({mode.cls}) was in eval mode in {mode.eval_share:.0%} of "
-                    f"{mode.forwards} back-propagated forwards",
-                    help="call `model.train()` before the training steps",
-                    evidence=(
-                        Evidence(
-                            source="measured",
-                            statement=f"share of training forwards in eval mode, {mode.module}",
-                            quantity="eval share",
-                            value=mode.eval_share,
-                            expected="0",
-                        ),
-                    ),
-                )
+        modes = _judged(seen)
+        in_eval = [mode for mode in modes if mode.eval_share * mode.forwards >= EVAL_FORWARDS]
+        if not in_eval or _freezes_batch_statistics(in_eval, modes):
+            return
+        worst = max(in_eval, key=lambda mode: mode.eval_share)
+        yield self.finding(
+            place_to_location(worst.place, seen),
+            f"{worst.module} ({worst.cls}) was in eval mode in {worst.eval_share:.0%} of "
+            f"{worst.forwards} back-propagated forwards, as were {len(in_eval)} of {len(modes)} "
+            "modules with a mode",
+            help="call `model.train()` before the training steps",
+            evidence=(
+                Evidence(
+                    source="measured",
+                    statement=f"share of training forwards in eval mode, {worst.module}",
+                    quantity="eval share",
+                    value=worst.eval_share,
+                    expected="0",
+                ),
+            ),
+        )
 
     def reading(self, seen: Observations) -> str | None:
         """How often mode-sensitive modules trained in eval mode, when an evaluation was seen."""
@@ -191,6 +195,16 @@ class EvalModeInTraining(Rule):
 
 def _judged(seen: Observations) -> list[ModeUse]:
     return [mode for mode in seen.modes if mode.trainable and mode.forwards > 0]
+
+
+def _freezes_batch_statistics(in_eval: list[ModeUse], modes: list[ModeUse]) -> bool:
+    """Whether batch normalisation alone was in eval mode, all along, beside modules in train mode.
+
+    That is how its statistics are frozen on purpose.
+    """
+    return len(in_eval) < len(modes) and all(
+        mode.eval_share == 1.0 and "BatchNorm" in mode.cls for mode in in_eval
+    )
 
 
 def _training_in_eval(

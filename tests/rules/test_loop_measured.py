@@ -121,14 +121,28 @@ def test_too_little_or_a_closure_says_nothing_about_clears(fields):
     assert judge(ZeroGradMissing, observed(use(**fields))) == ([], None)
 
 
-def test_eval_mode_during_training_is_reported_per_module():
+def test_eval_mode_during_training_is_reported_once_at_the_worst_module():
     modes = (
-        ModeUse("drop", "Dropout", 10, 1.0, True),
-        ModeUse("bn", "BatchNorm2d", 10, 1.0, False),
-        ModeUse("other", "Dropout", 10, 0.0, True),
+        ModeUse("drop", "Dropout", 10, 0.6, True),
+        ModeUse("late", "Dropout", 10, 0.4, True),
+        ModeUse("teacher", "BatchNorm2d", 10, 1.0, False),
     )
-    found, _ = judge(EvalModeInTraining, observed(modes=modes))
-    assert ["drop" in f.message for f in found] == [True]
+    (found,), _ = judge(EvalModeInTraining, observed(modes=modes))
+    assert found.message.startswith("drop (Dropout)")
+    assert found.evidence[0].value == 0.6
+
+
+@pytest.mark.parametrize(
+    "modes",
+    [
+        (ModeUse("drop", "Dropout", 10, 0.0, True),),
+        (ModeUse("drop", "Dropout", 10, 0.1, True),),
+        (ModeUse("bn", "BatchNorm2d", 10, 1.0, True), ModeUse("drop", "Dropout", 10, 0.0, True)),
+    ],
+    ids=["train mode", "one trial pass", "frozen batch statistics"],
+)
+def test_train_mode_and_frozen_batch_statistics_are_not_reported(modes):
+    assert not judge(EvalModeInTraining, observed(modes=modes))[0]
 
 
 def test_healthy_modes_refute_only_at_the_end_of_the_script():
