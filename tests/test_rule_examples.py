@@ -7,10 +7,10 @@ import re
 import textwrap
 
 import pytest
-from convlint.rules import Rule, all_rules
 
 from convlint.engine import check_source
 from convlint.findings import Confidence
+from convlint.rules import Rule, all_rules
 
 SECTIONS = (
     "What it does",
