@@ -50,7 +50,7 @@ class StackedActivations(Rule):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
     ## When it is fine
-    A softmax after tanh or leaky ReLU in attention scores; a ReLU after a ReLU changes nothing.
+    A softmax over attention scores, whatever made them; a ReLU after a ReLU changes nothing.
 
     ## Measured
     `convlint probe` measures dead and saturated units at every activation.
@@ -96,7 +96,10 @@ class _Applied(NamedTuple):
 def _in_forward(graph: FlowGraph, model: Model) -> Iterator[tuple[_Applied, _Applied]]:
     """Neighbours in an analysed forward."""
     for output in model.outputs if model.forward_known else ():
+        returned = {flow.id for flow in graph.origins(output)}
         for second in graph.ancestors(output):
+            if second.op in SOFTMAX and second.id not in returned:
+                continue  # weights of an attention or of an adjacency, not class probabilities
             if second.op in ACTIVATION_OPS and second.inputs:
                 origins = graph.origins(second.inputs[0], PLACEMENT_OPS | DROPOUT_OPS)
                 if len(origins) == 1:

@@ -23,6 +23,9 @@ ORDERED = re.compile(
     re.IGNORECASE,
 )
 """Names of data whose order carries meaning, or that have no order to shuffle."""
+GRADIENTS = frozenset({EventKind.BACKWARD})
+UPDATES = frozenset({EventKind.STEP, EventKind.SCALER_STEP, EventKind.PARAMETER_WRITE})
+"""A loop that computes gradients without updating anything attacks or inspects a model."""
 SAMPLERS = ("sampler", "batch_sampler")
 
 
@@ -31,7 +34,7 @@ class TrainNotShuffled(Rule):
 
     ## What it does
     Reports a `DataLoader` that serves training (by its name, by `train=True` of its dataset, or
-    because gradients are computed in a loop over it), over a map-style dataset, without `shuffle=True` and without a sampler.
+    because a loop over it updates a model), over a map-style dataset, without `shuffle=True` and without a sampler.
 
     ## Why it hurts
     Stochastic gradient descent needs batches that are unbiased samples of the data. Data sets are
@@ -145,27 +148,27 @@ def _is_ordered(loader: Object, dataset: Object) -> bool:
 
 
 def _use_of_loaders(program: TrainingProgram) -> tuple[frozenset[int], frozenset[int]]:
-    """The loaders that some loop iterates with, and without, a backward pass in it."""
+    """The loaders that some loop iterates to train a model, and those some loop only reads."""
     training: set[int] = set()
     evaluating: set[int] = set()
 
-    def walk(nodes: tuple[Node, ...]) -> bool:
-        """Whether a backward pass happens in these nodes."""
-        found = False
+    def walk(nodes: tuple[Node, ...]) -> frozenset[EventKind]:
+        """Which of gradient computations and updates happen in these nodes."""
+        found: frozenset[EventKind] = frozenset()
         for node in nodes:
             if isinstance(node, Event):
-                found = found or node.kind is EventKind.BACKWARD
+                found |= {node.kind} & (GRADIENTS | UPDATES)
             elif isinstance(node, Loop):
                 inside = walk(node.body)
                 if node.over.object is not None:
-                    if inside:
+                    if inside & GRADIENTS and inside & UPDATES:
                         training.add(node.over.object)
-                    elif not node.incomplete:
+                    elif not inside and not node.incomplete:
                         evaluating.add(node.over.object)
-                found = found or inside
+                found |= inside
             else:
-                arms = [walk(arm.body) for arm in node.arms]
-                found = found or any(arms)
+                for arm in node.arms:
+                    found |= walk(arm.body)
         return found
 
     for entry in program.entries:

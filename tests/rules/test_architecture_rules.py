@@ -146,6 +146,7 @@ def test_two_activations_in_a_row_are_found(ops: tuple[str, ...]) -> None:
         ("relu", "relu"),
         ("tanh", "softmax"),
         ("leaky_relu", "softmax"),
+        ("relu", "softmax", "matmul"),
         ("relu", "<unknown>", "sigmoid"),
     ],
 )

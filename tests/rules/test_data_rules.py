@@ -261,12 +261,16 @@ def test_an_iterable_dataset_has_no_order_to_shuffle() -> None:
     assert slugs(SHUFFLE, build.program()) == []
 
 
-def test_a_loop_with_a_backward_makes_a_loader_one_of_training() -> None:
+def test_a_loop_that_updates_a_model_makes_a_loader_one_of_training() -> None:
     build = loading("loader")
-    loader = build.objects[-1].id
-    assert slugs(SHUFFLE, build.program(build.batches(loader, build.backward()))) == [
-        "train-not-shuffled"
-    ]
+    loop = build.batches(build.objects[-1].id, build.backward(), build.step(None))
+    assert slugs(SHUFFLE, build.program(loop)) == ["train-not-shuffled"]
+
+
+def test_gradients_without_an_update_are_no_training() -> None:
+    build = loading("loader")
+    loop = build.batches(build.objects[-1].id, build.backward())
+    assert slugs(SHUFFLE, build.program(loop)) == []
 
 
 def test_a_training_loader_that_only_evaluates_is_fine() -> None:
