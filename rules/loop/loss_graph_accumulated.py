@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Edit, Finding, Fix, Location, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
@@ -13,7 +13,6 @@ from convlint.rules.patterns.paths import training_loops
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.findings import Location
     from convlint.program.facts import Event, TrainingProgram
     from convlint.rules.patterns.paths import TrainingLoop
 
@@ -101,7 +100,20 @@ class LossGraphAccumulated(Rule):
                         "grows with each step",
                         help="add `loss.detach()` (or `loss.item()`, which waits for the GPU)",
                         related=(Related(backward.location, "the loss is back-propagated here"),),
+                        fix=_detached(event, backward),
                     )
+
+
+def _detached(event: Event, backward: Event) -> Fix | None:
+    """Detach what is added, when that is the back-propagated loss and nothing around it.
+
+    Both must stand in the same function, so that whatever is added there is a tensor.
+    """
+    if event.flow != backward.flow or event.via != backward.via:
+        return None
+    place = event.location
+    end = Location(place.path, place.end_line, place.end_column, place.end_line, place.end_column)
+    return Fix("add the loss without its graph", (Edit(end, ".detach()"),), Applicability.SAFE)
 
 
 def _kept_losses(loop: TrainingLoop, graph: FlowGraph) -> Iterator[tuple[Event, Event]]:
@@ -117,7 +129,10 @@ def _kept_losses(loop: TrainingLoop, graph: FlowGraph) -> Iterator[tuple[Event, 
         event = occurrence.event
         if event.kind is EventKind.BACKWARD and event.flow is not None:
             backwards.append(event)
-        if event.kind is not EventKind.ACCUMULATE or "no_grad" in event.context:
+        if event.kind is not EventKind.ACCUMULATE or {"no_grad", "append"} & {
+            *event.context,
+            *event.flags,
+        }:
             continue
         attached = _attached_ancestors(graph, event.flow)
         for backward in everywhere:

@@ -178,6 +178,22 @@ class TestLossGraphAccumulated:
         kept = s.flow("detach", loss, detached=True)
         assert not s.judge(LossGraphAccumulated, self.total(s, kept, loss)[1])
 
+    def test_list_of_losses(self, s):
+        loss = s.flow("cross_entropy")
+        loop = self.total(s, loss, loss, flags=("append",))[1]
+        assert not s.judge(LossGraphAccumulated, loop)
+
+    def test_fix_detaches_the_loss_itself_only(self, s):
+        loss = s.flow("cross_entropy")
+        total, loop = self.total(s, loss, loss)
+        (found,) = s.judge(LossGraphAccumulated, loop)
+        (edit,) = found.fix.edits
+        assert edit.replacement == ".detach()"
+        assert edit.location.column == total.location.end_column
+        s.entries.clear()
+        (weighted,) = s.judge(LossGraphAccumulated, self.total(s, s.flow("mul", loss), loss)[1])
+        assert weighted.fix is None
+
     def test_under_no_grad(self, s):
         loss = s.flow("cross_entropy")
         loop = self.total(s, loss, loss, context=("no_grad",))[1]

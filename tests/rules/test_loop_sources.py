@@ -593,3 +593,31 @@ def test_optimizer_handed_to_an_unknown_package_hides_the_absence():
     source = SETUP + textwrap.dedent(body)
     hidden = check_source(source, "script.py", rules=RULES, min_confidence=Confidence.LOW)
     assert [finding.confidence for finding in hidden] == [Confidence.LOW]
+
+
+@pytest.mark.parametrize("written", ["total += loss", "total += (loss)", "total += loss.cpu()"])
+def test_fix_of_a_total_removes_the_finding(written):
+    source = SETUP + textwrap.dedent(
+        f"""
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        for epoch in range(10):
+            total = 0.0
+            for x, y in loader:
+                optimizer.zero_grad()
+                loss = criterion(model(x), y)
+                loss.backward()
+                optimizer.step()
+                {written}
+        """
+    )
+    (finding,) = check_source(source, "script.py", rules=RULES)
+    assert finding.slug == "loss-graph-accumulated"
+    if finding.fix is None:
+        return
+    (edit,) = finding.fix.edits
+    lines = source.splitlines(keepends=True)
+    line, column = edit.location.line - 1, edit.location.column - 1
+    lines[line] = lines[line][:column] + edit.replacement + lines[line][column:]
+    fixed = "".join(lines)
+    compile(fixed, "script.py", "exec")
+    assert check_source(fixed, "script.py", rules=RULES) == []
