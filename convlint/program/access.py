@@ -86,9 +86,9 @@ class Access(Operators):
                 return value.items[constant]
             return self.join(list(value.items)) if value.items else UNKNOWN
         if isinstance(value, Map):
-            if isinstance(key, Const):
+            if isinstance(key, Const) and key.certain:
                 return value.items.get(key.value, UNKNOWN)
-            return self.join(list(value.items.values())) if value.items else UNKNOWN
+            return self._pick(value, key.value if isinstance(key, Const) else None)
         if isinstance(value, Tensor):
             flow = self.flows[value.flow]
             if (
@@ -129,6 +129,15 @@ class Access(Operators):
         if isinstance(value, Parameters):
             return Parameters(value.owners, value.resolved, single=True, view=value.view)
         return UNKNOWN
+
+    def _pick(self, table: Map, likely: Scalar) -> Abstract:
+        """One of a table's values, by a key from outside: ``OPTIMIZERS[args.optimizer]``."""
+        values = list(table.items.values())
+        first = table.items.get(likely)
+        if first is not None:
+            values = [first, *(v for v in values if v is not first)]
+        self.alias(values)
+        return first if first is not None else self.join(values) if values else UNKNOWN
 
     def _batch_item(self, batch: Tensor, key: int | str, site: Site) -> Tensor:
         flow = self.flows[batch.flow]

@@ -251,7 +251,7 @@ class State:
             if not present:
                 continue
             if isinstance(mapping, Children):
-                self._alias(present)
+                self.alias(present)
                 self.write(mapping, key, present[0])
             elif all(isinstance(v, Abstract) for v in present):
                 # A name bound in one arm only is used only where that arm ran.
@@ -273,10 +273,10 @@ class State:
         tensors = [o for o in options if isinstance(o, Tensor)]
         if len(tensors) == len(options):
             return self.new_flow("<join>", tuple(t.flow for t in tensors))
-        self._alias(options)
+        self.alias(options)
         return Choice(tuple(options))
 
-    def _alias(self, options: list[Abstract]) -> None:
+    def alias(self, options: list[Abstract]) -> None:
         """Objects of one kind made in different arms are the same thing to what follows."""
         first: dict[ObjectKind, Instance] = {}
         for option in options:
