@@ -48,6 +48,9 @@ SHARPER_VARIANCE = 0.01
 SEARCH_PRECISION = 1e-6
 """Residuals below this share of the range are the search's, not the curve's."""
 
+LARGEST_LOG_ERROR = 2.5
+"""Standard error of ln p at which the exponent is as good as unknown."""
+
 ROUNDING = 64.0 * float(np.finfo(np.float64).eps)
 """Relative size of decrements that are rounding error."""
 
@@ -74,6 +77,8 @@ def convergence_rate(values: Series, noise: float, *, lower_bound: float | None)
     The first eighth is dropped, again and again, while no curve is adequate: transients
     (several eigenvalues, momentum) are not the asymptotic rate.
     """
+    if float(np.ptp(values)) <= ROUNDING * float(np.abs(values).max()):
+        return Rate("undetermined")
     superlinear = _superlinear(values, noise)
     if superlinear is not None:
         return superlinear
@@ -251,33 +256,52 @@ def _two_exponentials(
 def _fit_power(values: Series, floor: float | None) -> _Fit:
     n = values.size
     steps = np.arange(n, dtype=np.float64)
-    offsets = np.geomspace(0.1, 2.0 * n, 41)
 
-    def at(offset: float) -> Callable[[Series], tuple[Series, Series]]:
-        logs = np.log((steps + offset) / offset)
-        return lambda log_powers: _projected(
-            values, np.exp(-np.exp(log_powers)[:, None] * logs), floor
-        )
+    def squares(shapes: Series) -> tuple[Series, Series]:
+        """Over rows (ln p, ln k₀)."""
+        powers, offsets = np.exp(shapes[:, :1]), np.exp(shapes[:, 1:])
+        curves = np.exp(-powers * np.log1p(steps / offsets))
+        return _projected(values, curves, floor)
 
-    grid = np.linspace(math.log(0.05), math.log(LARGEST_EXPONENT), 61)
-    spacing = float(grid[1] - grid[0])
-    by_offset = np.array([at(float(offset))(grid)[0].min() for offset in offsets])
-    centre, ratio = float(offsets[by_offset.argmin()]), float(offsets[1] / offsets[0])
-    for _ in range(6):
-        nearby = centre * np.geomspace(1.0 / ratio, ratio, 9)
-        nearby_squares = [
-            at(float(o))(np.array([_refined(at(float(o)), grid)[0]]))[0][0] for o in nearby
-        ]
-        centre = float(nearby[int(np.argmin(nearby_squares))])
-        ratio **= 0.3
-    squares = at(centre)
-    best, _ = _refined(squares, grid)
-    lowest, limits = squares(np.array([best]))
-    low, high = _profile_interval(squares, best, spacing, float(lowest[0]), n - 4)
-    power = math.exp(best)
-    interval = (math.exp(low), math.exp(high))
+    lowest_row = np.array([math.log(0.05), math.log(0.1)])
+    highest_row = np.array([math.log(LARGEST_EXPONENT), math.log(2.0 * n)])
+    axes = [np.linspace(low, high, 41) for low, high in zip(lowest_row, highest_row, strict=True)]
+    grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    widths = np.array([float(axis[1] - axis[0]) for axis in axes])
+    best = grid[squares(grid)[0].argmin()]
+    offsets = np.stack(np.meshgrid(*[np.linspace(-1.0, 1.0, 9)] * 2), axis=-1).reshape(-1, 2)
+    scale = 1.0
+    # Exponent and offset trade off along a narrow valley: the search shrinks slowly.
+    for _ in range(32):
+        nearby = np.clip(best + scale * widths * offsets, lowest_row, highest_row)
+        found, limits = squares(nearby)
+        index = int(found.argmin())
+        best, scale = nearby[index], scale * 0.65
+
+    lowest, limit, power = float(found[index]), float(limits[index]), math.exp(best[0])
+    width = 1.96 * _log_power_error(steps, best, values, limit, lowest)
+    interval = (power * math.exp(-width), power * math.exp(width))
     edge = power > EDGE_SHARE * LARGEST_EXPONENT
-    return _Fit("sublinear", float(lowest[0]), 4, power, interval, float(limits[0]), at_edge=edge)
+    return _Fit("sublinear", lowest, 4, power, interval, limit, at_edge=edge)
+
+
+def _log_power_error(
+    steps: Series, shape: Series, values: Series, limit: float, squares: float
+) -> float:
+    """Standard error of ln p from the Jacobian in all four parameters, which trade off strongly."""
+    power, offset = math.exp(shape[0]), math.exp(shape[1])
+    curve = np.exp(-power * np.log1p(steps / offset))
+    amplitude = float(curve @ (values - limit)) / float(curve @ curve)
+    by_log_power = -amplitude * power * np.log1p(steps / offset) * curve
+    by_log_offset = amplitude * power * (steps / (steps + offset)) * curve
+    jacobian = np.stack([np.ones_like(steps), curve, by_log_power, by_log_offset], axis=1)
+    lengths = np.linalg.norm(jacobian, axis=0)
+    if float(lengths.min()) < 1e-100:
+        return LARGEST_LOG_ERROR
+    scaled = jacobian / lengths
+    inverse = np.linalg.pinv(scaled.T @ scaled, rcond=1e-14)
+    variance = squares / max(values.size - 4, 1) * float(inverse[2, 2]) / float(lengths[2]) ** 2
+    return min(math.sqrt(max(variance, 0.0)), LARGEST_LOG_ERROR)
 
 
 def _refined(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
 from convlint.gpu_probes.curvature.lanczos import RitzValues, TorchVectors, lanczos
 from convlint.gpu_probes.curvature.operator import (
     CurvatureUnavailable,

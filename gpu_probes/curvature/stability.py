@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+
 from convlint.gpu_probes.observations import Measurement, StabilityLimit
 
 if TYPE_CHECKING:
@@ -222,10 +223,11 @@ def _family(optimizer: torch.optim.Optimizer) -> str | None:
     A subclass defined elsewhere may step differently, so only the classes of torch.optim count.
     """
     for cls in type(optimizer).__mro__:
-        if cls.__module__.startswith("torch.optim") and cls.__name__ in _FAMILIES:
+        if not issubclass(cls, torch.optim.Optimizer) or cls.__name__ not in _FAMILIES:
+            continue
+        if cls.__module__.startswith("torch.optim"):
             # torch wraps `step` of every class it instantiates, hence the unwrapping.
-            own, theirs = (owner.step for owner in (type(optimizer), cls))
-            same_step = inspect.unwrap(own) is inspect.unwrap(theirs)
+            same_step = inspect.unwrap(type(optimizer).step) is inspect.unwrap(cls.step)
             return cls.__name__ if same_step else None
     return None
 

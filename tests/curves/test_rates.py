@@ -123,3 +123,15 @@ def test_long_series_keep_their_rate_per_step():
     assert seen.rate is not None
     assert seen.rate.value == pytest.approx(0.999, abs=1e-5)
     assert seen.steps == 2000
+
+
+def test_interval_of_the_exponent_covers_it():
+    covered = decided = 0
+    for seed in range(12):
+        disturbance = 0.002 * np.random.default_rng(seed).normal(size=60)
+        seen = convergence(2.0 * (STEPS + 1.0) ** -0.5 + disturbance)
+        if seen.rate_class == "sublinear" and seen.rate is not None and seen.rate.ci is not None:
+            decided += 1
+            covered += seen.rate.ci[0] <= 0.5 <= seen.rate.ci[1]
+    assert decided >= 8
+    assert covered >= decided - 2
