@@ -1,50 +1,32 @@
-"""Learning-rate schedules, simulated from their folded arguments.
-
-Every scheduler of torch.optim.lr_scheduler whose course is decided by its arguments becomes a
-*course*: a function from the number of scheduler steps taken to the learning rate. The formulas
-are the closed forms of the PyTorch documentation.
-"""
+"""How a scheduler runs in a program: how often it is stepped, and the rates that gives."""
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from convlint.program.facts import Branch, Event, EventKind, Loop
+from convlint.rules.patterns.courses import course_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from convlint.findings import Location
-    from convlint.program.facts import Node, Object, TrainingProgram, Value
+    from convlint.program.facts import Node, Object, TrainingProgram
 
 __all__ = [
-    "Course",
     "Plan",
-    "course_of",
     "plan_of",
-    "scheduler_class",
     "simulate",
     "sparkline",
     "stepping_unit",
     "steps_conditionally",
 ]
 
-Course = Callable[[int], float | None]
-"""Learning rate after t scheduler steps; None past the end the scheduler accepts."""
-
-_PREFIX = "torch.optim."
 _BARS = "▁▂▃▄▅▆▇█"
 
 MAX_SIMULATED_STEPS = 1_000_000
-"""Runs longer than this are sampled by their caller; it bounds the time one rule may take."""
-
-
-class _Unfolded(Exception):
-    """An argument of the scheduler is not known."""
+"""Longer runs are not simulated; it bounds the time one rule may take."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +37,6 @@ class Plan:
     unit: str
     """``epoch`` when it is stepped in the outermost loop, else ``step``."""
     location: Location
-
-
-def scheduler_class(scheduler: Object) -> str:
-    """The short class name of a torch scheduler, or "" for any other."""
-    return scheduler.cls.rpartition(".")[2] if scheduler.cls.startswith(_PREFIX) else ""
-
-
-def course_of(scheduler: Object, objects: Mapping[int, Object]) -> Course | None:
-    """The course of ``scheduler``, or None when an argument it depends on is not known.
-
-    Rates are absolute when the optimizer's learning rate is known; otherwise the first rate is
-    taken as 1, and a schedule that mixes in an absolute rate (``eta_min``) has no course.
-    """
-    try:
-        return _build(scheduler, objects)
-    except _Unfolded:
-        return None
 
 
 def simulate(
@@ -159,287 +124,3 @@ def _step_sites(
     entries = [entry for entry in program.entries if not entry.standalone] or program.entries
     for entry in entries:
         yield from walk(entry.body, (), False)
-
-
-class _Arguments:
-    """The constructor arguments of one scheduler, as numbers."""
-
-    def __init__(self, args: Mapping[str, Value]) -> None:
-        self._args = args
-
-    def given(self, name: str) -> bool:
-        """Whether the argument was given and is not None."""
-        value = self._args.get(name)
-        return value is not None and not (value.known and value.constant is None)
-
-    def number(self, name: str, default: float | None = None) -> float:
-        """The argument as a float; ``default`` when it was not given."""
-        value = self._args.get(name)
-        if value is None:
-            if default is None:
-                raise _Unfolded
-            return default
-        number = value.number
-        if number is None:
-            raise _Unfolded
-        return number
-
-    def numbers(self, name: str) -> tuple[float, ...]:
-        """The argument as a list of floats."""
-        value = self._args.get(name)
-        numbers = None if value is None else value.numbers
-        if numbers is None:
-            raise _Unfolded
-        return numbers
-
-    def text(self, name: str, default: str) -> str:
-        """The argument as a string; ``default`` when it was not given."""
-        value = self._args.get(name)
-        if value is None:
-            return default
-        if not isinstance(value.constant, str):
-            raise _Unfolded
-        return value.constant
-
-    def flag(self, name: str) -> bool:
-        """The argument as a bool, False when it was not given."""
-        value = self._args.get(name)
-        if value is None:
-            return False
-        if not isinstance(value.constant, bool):
-            raise _Unfolded
-        return value.constant
-
-    def positive(self, name: str, default: float | None = None) -> float:
-        """The argument as a float above zero (PyTorch would fail on any other)."""
-        number = self.number(name, default)
-        if number <= 0:
-            raise _Unfolded
-        return number
-
-    def children(self, objects: Mapping[int, Object]) -> tuple[Object, ...]:
-        """The schedulers given as ``schedulers``."""
-        value = self._args.get("schedulers")
-        if value is None or not value.items:
-            raise _Unfolded
-        found = [objects.get(-1 if item.object is None else item.object) for item in value.items]
-        children = tuple(child for child in found if child is not None)
-        if len(children) != len(found):
-            raise _Unfolded
-        return children
-
-
-def _base_rate(scheduler: Object, objects: Mapping[int, Object]) -> float | None:
-    """The learning rate of the scheduler's optimizer, when it is one known number."""
-    value = scheduler.args.get("optimizer")
-    optimizer = objects.get(value.object) if value and value.object is not None else None
-    rate = optimizer.args.get("lr") if optimizer is not None else None
-    return rate.number if rate is not None else None
-
-
-def _build(scheduler: Object, objects: Mapping[int, Object]) -> Course:
-    name = scheduler_class(scheduler)
-    arguments = _Arguments(scheduler.args)
-    base = _base_rate(scheduler, objects)
-    if arguments.given("last_epoch") and arguments.number("last_epoch") != -1:
-        raise _Unfolded  # resumed: the course does not start at its beginning
-    if name in _MULTIPLICATIVE:
-        factor = _MULTIPLICATIVE[name](arguments)
-        start = 1.0 if base is None else base
-        return lambda t: start * factor(t)
-    if name in _ABSOLUTE:
-        return _ABSOLUTE[name](arguments, base)
-    if name == "SequentialLR":
-        return _sequential(arguments, objects)
-    if name == "ChainedScheduler":
-        return _chained(arguments, base, objects)
-    raise _Unfolded
-
-
-Factor = Callable[[int], float]
-
-
-def _step(arguments: _Arguments) -> Factor:
-    size, gamma = arguments.positive("step_size"), arguments.number("gamma", 0.1)
-    return lambda t: gamma ** (t // size)
-
-
-def _multi_step(arguments: _Arguments) -> Factor:
-    milestones = sorted(arguments.numbers("milestones"))
-    gamma = arguments.number("gamma", 0.1)
-    return lambda t: gamma ** bisect_right(milestones, t)
-
-
-def _constant(arguments: _Arguments) -> Factor:
-    factor, total = arguments.number("factor", 1 / 3), arguments.number("total_iters", 5)
-    return lambda t: factor if t < total else 1.0
-
-
-def _linear(arguments: _Arguments) -> Factor:
-    start = arguments.number("start_factor", 1 / 3)
-    end = arguments.number("end_factor", 1.0)
-    total = arguments.positive("total_iters", 5)
-    return lambda t: start + (end - start) * min(t, total) / total
-
-
-def _exponential(arguments: _Arguments) -> Factor:
-    gamma = arguments.number("gamma")
-    return lambda t: gamma**t
-
-
-def _polynomial(arguments: _Arguments) -> Factor:
-    total = arguments.positive("total_iters", 5)
-    power = arguments.number("power", 1.0)
-    return lambda t: float((1 - min(t, total) / total) ** power)
-
-
-_MULTIPLICATIVE: dict[str, Callable[[_Arguments], Factor]] = {
-    "StepLR": _step,
-    "MultiStepLR": _multi_step,
-    "ConstantLR": _constant,
-    "LinearLR": _linear,
-    "ExponentialLR": _exponential,
-    "PolynomialLR": _polynomial,
-}
-"""Schedulers that scale the rate they find, whatever it is."""
-
-
-def _annealed(high: float, low: float, share: float) -> float:
-    """Half a cosine from ``high`` (share 0) to ``low`` (share 1)."""
-    return low + (high - low) * (1 + math.cos(math.pi * share)) / 2
-
-
-def _ends(arguments: _Arguments, base: float | None) -> tuple[float, float]:
-    """The highest and lowest rate of a cosine schedule."""
-    low = arguments.number("eta_min", 0.0)
-    if base is None:
-        if low != 0.0:
-            raise _Unfolded
-        return 1.0, 0.0
-    return base, low
-
-
-def _cosine(arguments: _Arguments, base: float | None) -> Course:
-    high, low = _ends(arguments, base)
-    horizon = arguments.positive("T_max")
-    return lambda t: _annealed(high, low, t / horizon)
-
-
-def _warm_restarts(arguments: _Arguments, base: float | None) -> Course:
-    high, low = _ends(arguments, base)
-    first, multiplier = arguments.positive("T_0"), arguments.positive("T_mult", 1)
-    if multiplier < 1:
-        raise _Unfolded
-
-    def course(t: int) -> float:
-        since, period = float(t), first
-        if multiplier == 1:
-            since %= period
-        while since >= period:
-            since, period = since - period, period * multiplier
-        return _annealed(high, low, since / period)
-
-    return course
-
-
-def _cyclic(arguments: _Arguments, base: float | None) -> Course:
-    low, high = arguments.number("base_lr"), arguments.number("max_lr")
-    up = arguments.positive("step_size_up", 2000)
-    down = arguments.positive("step_size_down") if arguments.given("step_size_down") else up
-    mode, gamma = arguments.text("mode", "triangular"), arguments.number("gamma", 1.0)
-    if arguments.given("scale_fn") or mode not in ("triangular", "triangular2", "exp_range"):
-        raise _Unfolded
-
-    def course(t: int) -> float:
-        cycle, place = divmod(t, up + down)
-        height = place / up if place <= up else (up + down - place) / down
-        if mode == "triangular2":
-            height /= 2**cycle
-        elif mode == "exp_range":
-            height *= gamma**t
-        return low + (high - low) * height
-
-    return course
-
-
-def _one_cycle(arguments: _Arguments, base: float | None) -> Course:
-    if arguments.given("total_steps"):
-        total = arguments.positive("total_steps")
-    else:
-        total = arguments.positive("epochs") * arguments.positive("steps_per_epoch")
-    peak = arguments.number("max_lr")
-    first = peak / arguments.positive("div_factor", 25.0)
-    last = first / arguments.positive("final_div_factor", 1e4)
-    rise = arguments.number("pct_start", 0.3)
-    linear = arguments.text("anneal_strategy", "cos") == "linear"
-    if arguments.flag("three_phase"):
-        turns = [(rise * total - 1, first, peak), (2 * rise * total - 2, peak, first)]
-        turns.append((total - 1, first, last))
-    else:
-        turns = [(rise * total - 1, first, peak), (total - 1, peak, last)]
-
-    def course(t: int) -> float | None:
-        if t > total:
-            return None  # PyTorch raises
-        begin = 0.0
-        for end, start_rate, end_rate in turns[:-1]:
-            if t <= end:
-                return between(begin, end, start_rate, end_rate, t)
-            begin = end
-        return between(begin, *turns[-1], t)
-
-    def between(begin: float, end: float, start_rate: float, end_rate: float, t: int) -> float:
-        share = (t - begin) / (end - begin) if end != begin else 1.0
-        if linear:
-            return start_rate + (end_rate - start_rate) * share
-        return _annealed(start_rate, end_rate, share)
-
-    return course
-
-
-_ABSOLUTE: dict[str, Callable[[_Arguments, float | None], Course]] = {
-    "CosineAnnealingLR": _cosine,
-    "CosineAnnealingWarmRestarts": _warm_restarts,
-    "CyclicLR": _cyclic,
-    "OneCycleLR": _one_cycle,
-}
-"""Schedulers whose rate does not only scale the optimizer's."""
-
-
-def _sequential(arguments: _Arguments, objects: Mapping[int, Object]) -> Course:
-    courses = [_build(child, objects) for child in arguments.children(objects)]
-    milestones = arguments.numbers("milestones")
-    if len(courses) != len(milestones) + 1:
-        raise _Unfolded
-
-    def course(t: int) -> float | None:
-        position = bisect_right(milestones, t)
-        since = t - (int(milestones[position - 1]) if position else 0)
-        return courses[position](since)
-
-    return course
-
-
-def _chained(arguments: _Arguments, base: float | None, objects: Mapping[int, Object]) -> Course:
-    """All children scale the same rate at every step; those that set it cannot be chained."""
-    factors: list[Factor] = []
-    limit = math.inf
-    for child in arguments.children(objects):
-        base = base if base is not None else _base_rate(child, objects)
-        own = _Arguments(child.args)
-        name = scheduler_class(child)
-        if name in _MULTIPLICATIVE:
-            factors.append(_MULTIPLICATIVE[name](own))
-        elif name == "CosineAnnealingLR" and own.number("eta_min", 0.0) == 0.0:
-            # Past its horizon the recursive form restarts from the base rate: no factor any more.
-            limit = min(limit, own.positive("T_max"))
-            factors.append(_cosine_factor(own))
-        else:
-            raise _Unfolded
-    start = 1.0 if base is None else base
-    return lambda t: start * math.prod(factor(t) for factor in factors) if t <= limit else None
-
-
-def _cosine_factor(arguments: _Arguments) -> Factor:
-    horizon = arguments.positive("T_max")
-    return lambda t: _annealed(1.0, 0.0, t / horizon)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from convlint.findings import Confidence, Evidence, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns.courses import scheduler_class
 from convlint.rules.patterns.flows import objects_by_id
 from convlint.rules.patterns.schedules import (
     plan_of,
-    scheduler_class,
     simulate,
     sparkline,
     stepping_unit,

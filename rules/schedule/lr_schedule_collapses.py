@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from convlint.findings import Evidence, Finding, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns.courses import scheduler_class
 from convlint.rules.patterns.figures import figure, share
 from convlint.rules.patterns.flows import objects_by_id
 from convlint.rules.patterns.places import place_to_location
-from convlint.rules.patterns.schedules import plan_of, scheduler_class, simulate, sparkline
+from convlint.rules.patterns.schedules import plan_of, simulate, sparkline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from convlint.findings import Evidence, Finding, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns.schedules import plan_of, scheduler_class
+from convlint.rules.patterns.courses import scheduler_class
+from convlint.rules.patterns.schedules import plan_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
