@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Related
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules.patterns.imported import uses_library
-from convlint.rules.patterns.layers import canonical, is_weight_layer
+from convlint.rules.patterns.layers import canonical, is_attention, is_recurrent, is_weight_layer
 from convlint.rules.patterns.ownership import object_of, scheduled_optimizer, submodules
 from convlint.rules.patterns.paths import occurrences
 
@@ -25,6 +25,7 @@ _RATE_SETTING_SCHEDULERS = frozenset(
 )
 """Schedulers after which the rate given to the optimizer is not the rate it trains with: they
 warm up, or multiply it by a function of their own."""
+_TABLES = frozenset({"embedding", "embedding_bag"})
 _RATE_FINDERS = ("torch_lr_finder", "lr_finder")
 _REINFORCEMENT = ("gym", "gymnasium", "stable_baselines3", "pettingzoo")
 
@@ -124,7 +125,10 @@ def optimizes_modules(program: TrainingProgram, optimizer: Object) -> bool:
             layer = object_of(program, candidate)
             if layer is None or (not canonical(layer.cls) and not layer.children):
                 return True
-            if is_weight_layer(canonical(layer.cls)):
+            op = canonical(layer.cls)
+            if is_recurrent(op) or is_attention(op):
+                return True
+            if is_weight_layer(op) or op in _TABLES:
                 weights.add(candidate)
     return len(weights) > 1
 

@@ -113,6 +113,13 @@ class TestSgdLrHigh:
         s = Script("torch.optim.SGD", lr=literal(20.0))
         assert not s.judge(SgdLrHigh, s.loop(s.backward(), s.clip(s.net), s.step(s.opt)))
 
+    @pytest.mark.parametrize("cls", ["RNN", "MultiheadAttention"])
+    def test_one_recurrent_or_attention_layer_is_a_network(self, cls):
+        s = Script()
+        layer = s.model(s.layer(f"torch.nn.{cls}"))
+        s.optimizer(layer, "torch.optim.SGD", args={"lr": literal(1.0)})
+        assert s.judge(SgdLrHigh)
+
     def test_imagenet(self):
         s = Script("torch.optim.SGD", lr=literal(0.1), momentum=literal(0.9))
         assert not s.judge(SgdLrHigh)
