@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.findings import Location
-    from convlint.program.facts import Flow, Object, TrainingProgram, Value
+    from convlint.program.facts import Flow, Object, TrainingProgram
 
 __all__ = [
     "JOIN",
@@ -20,9 +19,7 @@ __all__ = [
     "SHAPE_OPS",
     "UNKNOWN_SOURCES",
     "FlowGraph",
-    "constants_of",
     "objects_by_id",
-    "one_per_place",
 ]
 
 PLACEMENT_OPS = frozenset(
@@ -145,17 +142,3 @@ class FlowGraph:
 def objects_by_id(program: TrainingProgram) -> dict[int, Object]:
     """The objects of ``program`` by number."""
     return {item.id: item for item in program.objects}
-
-
-def constants_of(args: dict[str, Value]) -> tuple[float, ...]:
-    """The numbers among the arguments of an operation, whatever their names."""
-    numbers = (value.number for value in args.values())
-    return tuple(number for number in numbers if number is not None)
-
-
-def one_per_place(locations: set[Location], location: Location) -> bool:
-    """Whether ``location`` is new; remembers it. One inlined helper is one fault, not several."""
-    if location in locations:
-        return False
-    locations.add(location)
-    return True

@@ -248,11 +248,6 @@ class Architecture:
         return False
 
     @property
-    def activations(self) -> frozenset[str]:
-        """The activations in it."""
-        return self.ops & ACTIVATION_OPS
-
-    @property
     def plain(self) -> bool:
         """Fully known, and nothing but weight layers and activations in a straight line."""
         return self.known and not (self.normalises or self.recurrent or self.attends or self.merges)
