@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from convlint.findings import Location
     from convlint.program.facts import Flow, Object, TrainingProgram
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "UNKNOWN_SOURCES",
     "FlowGraph",
     "objects_by_id",
+    "one_per_place",
 ]
 
 PLACEMENT_OPS = frozenset(
@@ -142,3 +144,11 @@ class FlowGraph:
 def objects_by_id(program: TrainingProgram) -> dict[int, Object]:
     """The objects of ``program`` by number."""
     return {item.id: item for item in program.objects}
+
+
+def one_per_place(locations: set[Location], location: Location) -> bool:
+    """Whether ``location`` is new; remembers it. One inlined helper is one fault, not several."""
+    if location in locations:
+        return False
+    locations.add(location)
+    return True
