@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from convlint.program.facts import Object, TrainingProgram
     from convlint.rules.patterns.paths import TrainingLoop
 
-SHORT_SEQUENCE = 10
-"""Over so few steps through time the product of Jacobians cannot explode far."""
-
 _GRADIENT_HOOKS = (
     "register_hook",
     "register_post_accumulate_grad_hook",
@@ -107,8 +104,9 @@ class MissingClipping(Rule):
                 optimizer.step()
 
     ## When it is fine
-    Short sequences (ten steps or fewer), a frozen recurrent layer, clipping written by hand or in
-    a hook, line-search optimizers (LBFGS), frameworks that clip by default: none is reported.
+    A frozen recurrent layer, clipping written by hand or in a hook, line-search optimizers
+    (LBFGS), frameworks that clip by default: none is reported. Over sequences of ten steps or
+    fewer clipping matters little; suppress the warning there.
 
     ## Measured
     `convlint probe` measures the spread of gradient norms: gradient-spikes confirms it, gradient
@@ -198,17 +196,6 @@ def _recurrent_layer(program: TrainingProgram, loop: TrainingLoop, optimizer: in
             layer is not None
             and layer.kind is ObjectKind.LAYER
             and is_recurrent(canonical(layer.cls))
-            and not _reads_short_sequences(program, number)
         ):
             return layer
     return None
-
-
-def _reads_short_sequences(program: TrainingProgram, layer: int) -> bool:
-    """Whether a constant sequence length of at most ``SHORT_SEQUENCE`` is known for the layer."""
-    for flow in program.flows:
-        if flow.layer == layer:
-            length = flow.args.get("sequence_length")
-            if length is not None and length.number is not None:
-                return length.number <= SHORT_SEQUENCE
-    return False

@@ -17,9 +17,7 @@ from convlint.rules.patterns.paths import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from convlint.program.facts import Call, Event, Loop, TrainingProgram
+    from convlint.program.facts import Event, TrainingProgram
     from convlint.rules.patterns.paths import TrainingLoop
 
 _REMOTE_CONTEXTS = ("torch.distributed.autograd", "torch.distributed.rpc")
@@ -102,9 +100,3 @@ def runs_once(loop: TrainingLoop, optimizer: int) -> bool:
         if any(stepped_optimizer(o.event) == optimizer for o in path.occurrences)
     ]
     return bool(stepping) and all(path.ends is not None for path in stepping)
-
-
-def calls_in(program: TrainingProgram, loops: Iterable[Loop], *names: str) -> list[Call]:
-    """The calls of these qualified names that stand in one of the loops."""
-    inside = {loop.id for loop in loops}
-    return [call for call in program.calls if call.name in names and inside & set(call.loops)]
