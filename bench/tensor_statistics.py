@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING
 
 import torch
+
 from convlint.gpu_probes.backends import backend_name, multi_tensor_statistics
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Protocol
 
 import torch
+
 from convlint.gpu_probes.backends import torch_foreach
 from convlint.gpu_probes.backends.statistics import COLUMNS, TensorStatistics, paired
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+
 from convlint.gpu_probes.backends import statistics as columns
 from convlint.gpu_probes.backends.statistics import TensorStatistics, paired, plain
 

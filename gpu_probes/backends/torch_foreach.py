@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import torch
+
 from convlint.gpu_probes.backends import statistics as columns
 from convlint.gpu_probes.backends.statistics import TensorStatistics, paired, plain
 

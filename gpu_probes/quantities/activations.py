@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import torch
+
 from convlint.gpu_probes.backends.statistics import plain
 from convlint.gpu_probes.observations import Activation, Place
 from convlint.gpu_probes.quantities.activation_derivatives import DERIVATIVES

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
+
 from convlint.gpu_probes.backends.statistics import plain
 from convlint.gpu_probes.backends.torch_foreach import sums_of_squares
 from convlint.gpu_probes.observations import GradientFlow, LayerFlow, Measurement, Place
@@ -46,7 +47,7 @@ class GradientFlowRecorder:
 
     def __init__(self) -> None:
         self.active = True
-        self._layers: dict[str, _Layer] = {}
+        self._layers: dict[tuple[str, int], _Layer] = {}
 
     def forward(
         self, name: str, cls: str, depth: int, output: torch.Tensor, place: Place | None
@@ -54,7 +55,7 @@ class GradientFlowRecorder:
         """Add the output of one call of a weight-bearing module, before it is modified."""
         if not self.active or not output.requires_grad or not measurable(output):
             return
-        layer = self._layers.setdefault(name, _Layer(name, cls, depth, place))
+        layer = self._layers.setdefault((name, depth), _Layer(name, cls, depth, place))
         layer.output_squares = _plus(layer.output_squares, _sum_of_squares(output))
         layer.output_elements += output.numel()
 

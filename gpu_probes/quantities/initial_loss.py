@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+
 from convlint.gpu_probes.backends.statistics import plain
 from convlint.gpu_probes.observations import LossFunction, Measurement, Place
 from convlint.gpu_probes.quantities import loss_elements

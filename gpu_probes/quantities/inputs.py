@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
+
 from convlint.gpu_probes.backends.statistics import plain
 from convlint.gpu_probes.observations import Batches, InputTensor, Measurement, Place
 from convlint.gpu_probes.quantities.feature_moments import FeatureMoments, condition_number

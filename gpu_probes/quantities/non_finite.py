@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
+
 from convlint.gpu_probes.backends.statistics import plain
 from convlint.gpu_probes.observations import NonFinite, Place
 from convlint.gpu_probes.quantities.parameters import measurable

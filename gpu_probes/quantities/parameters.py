@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
+
 from convlint.gpu_probes.backends import multi_tensor_statistics
 from convlint.gpu_probes.backends.statistics import COUNT, SUM_OF_SQUARES, plain
 from convlint.gpu_probes.observations import Parameter, Place

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
+
 from convlint.gpu_probes.backends import multi_tensor_statistics
 from convlint.gpu_probes.backends.statistics import (
     DIFFERENCE_SUM_OF_SQUARES,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from convlint.gpu_probes.backends import backend_for, cupy_kernel, numpy_reference, torch_foreach
 from convlint.gpu_probes.backends.statistics import COLUMNS, COUNT, DOT, MIN_POSITIVE
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from convlint.gpu_probes.backends import (
     backend_for,
     backend_name,

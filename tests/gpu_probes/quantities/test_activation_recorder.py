@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from torch.nn import functional
+
 from convlint.gpu_probes.quantities.activation_derivatives import DERIVATIVES
 from convlint.gpu_probes.quantities.activations import ActivationRecorder
-from torch.nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
 from convlint.gpu_probes.quantities.gradient_flow import GradientFlowRecorder
 from convlint.gpu_probes.quantities.parameters import WeightScale
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch.nn import functional
+
 from convlint.gpu_probes.quantities import loss_elements, loss_inputs
 from convlint.gpu_probes.quantities.initial_loss import LossRecorder
-from torch.nn import functional
 
 if TYPE_CHECKING:
     from convlint.gpu_probes.observations import LossFunction

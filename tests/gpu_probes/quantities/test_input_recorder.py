@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
 from convlint.gpu_probes.quantities.inputs import InputRecorder, input_kind
 
 if TYPE_CHECKING:

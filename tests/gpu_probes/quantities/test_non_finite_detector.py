@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from convlint.gpu_probes.observations import NonFinite, Place
 from convlint.gpu_probes.quantities import non_finite
 from convlint.gpu_probes.quantities.non_finite import NonFiniteDetector

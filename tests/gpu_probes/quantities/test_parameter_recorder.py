@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from convlint.gpu_probes.quantities.parameters import ParameterRecorder, TrackedParameter
 from torch import nn
+
+from convlint.gpu_probes.quantities.parameters import ParameterRecorder, TrackedParameter
 
 if TYPE_CHECKING:
     from collections.abc import Collection

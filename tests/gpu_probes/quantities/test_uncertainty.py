@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
-from convlint.gpu_probes.quantities.uncertainty import measured_mean, student_t
 from scipy import stats
+
+from convlint.gpu_probes.quantities.uncertainty import measured_mean, student_t
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 5, 10, 11, 15, 30, 100, 10_000])

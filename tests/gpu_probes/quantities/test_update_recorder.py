@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from convlint.gpu_probes.quantities.updates import UpdateRecorder, gradient_norm
 from torch import nn
+
+from convlint.gpu_probes.quantities.updates import UpdateRecorder, gradient_norm
 
 if TYPE_CHECKING:
     from convlint.gpu_probes.observations import Place, UpdateRatio
