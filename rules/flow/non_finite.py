@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence
 from convlint.rules.patterns.places import place_to_location
 from convlint.rules.patterns.runs import uses_line_search
-
-from convlint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +61,7 @@ class NonFiniteValue(Rule):
         where = "before the first step" if first.phase == "hold" else f"at step {first.step}"
         yield self.finding(
             place_to_location(first.place, seen),
-            f"{first.kind} in {_named(first)} {where}",
+            f"{_kind(first)} in {_named(first)} {where}",
             help=_advice(first, seen),
             severity=Severity.ERROR if fatal else Severity.WARNING,
             evidence=measured_evidence(
@@ -78,6 +77,10 @@ class NonFiniteValue(Rule):
         if not seen.backwards or any(_is_fatal(event, seen) for event in seen.non_finite):
             return None
         return f"loss, gradients and weights stayed finite over {seen.backwards} backward passes"
+
+
+def _kind(event: NonFinite) -> str:
+    return "NaN" if "nan" in event.kind.lower() else "infinity"
 
 
 def _named(event: NonFinite) -> str:

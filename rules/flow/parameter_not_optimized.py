@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence, names
 from convlint.rules.patterns.initial_scale import freshly_initialised
 from convlint.rules.patterns.places import first_place, place_to_location
 from convlint.rules.patterns.runs import has_several_optimizers
-
-from convlint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

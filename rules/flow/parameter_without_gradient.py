@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence, names, share
 from convlint.rules.patterns.initial_scale import freshly_initialised
 from convlint.rules.patterns.places import first_place, place_to_location
 from convlint.rules.patterns.runs import closed_gates, improves, symmetric_weights
-
-from convlint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +62,7 @@ class ParameterWithoutGradient(Rule):
 
     code, slug, severity = "FLO007", "parameter-without-gradient", Severity.WARNING
     measurements = ("parameters",)
+    explained_by = ("dead-units",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for all parameters without gradient."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence, names
 from convlint.rules.patterns.places import first_place, place_to_location
 from convlint.rules.patterns.runs import symmetric_weights
-
-from convlint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, finite, measured_evidence, names
 from convlint.rules.patterns.places import place_to_location
 from convlint.rules.patterns.runs import improves
 from convlint.rules.patterns.updates import judged_updates, optimizer_place
-
-from convlint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence, middle, surely_below
 from convlint.rules.patterns.places import place_to_location
 from convlint.rules.patterns.runs import is_warming_up, knows_already
 from convlint.rules.patterns.updates import judged_updates, optimizer_place
-
-from convlint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +56,7 @@ class UpdateRatioTooSmall(Rule):
 
     code, slug, severity = "FLO010", "update-ratio-too-small", Severity.WARNING
     measurements = ("update ratio",)
-    explained_by = ("LOP", "SCH", "AMP")
+    explained_by = ("LOP", "SCH", "AMP", "dead-units", "parameter-without-gradient")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding per optimizer whose weights stand still."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.depth import end_to_end, first_weights, layers_judged, relative_gain
 from convlint.rules.patterns.figures import (
@@ -14,8 +15,6 @@ from convlint.rules.patterns.figures import (
 )
 from convlint.rules.patterns.places import first_place, place_to_location
 from convlint.rules.patterns.runs import improves
-
-from convlint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

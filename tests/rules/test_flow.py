@@ -6,16 +6,6 @@ import math
 from dataclasses import replace
 
 import pytest
-from convlint.gpu_probes.observations import GradientFlow, NonFinite, Observations
-from convlint.rules import all_rules
-from convlint.rules.flow.dead_units import DeadUnits
-from convlint.rules.flow.exploding_gradient import ExplodingGradient
-from convlint.rules.flow.non_finite import NonFiniteValue
-from convlint.rules.flow.parameter_not_optimized import ParameterNotOptimized
-from convlint.rules.flow.parameter_without_gradient import ParameterWithoutGradient
-from convlint.rules.flow.saturated_activations import SaturatedActivations
-from convlint.rules.flow.symmetric_init import SymmetricInit
-from convlint.rules.flow.vanishing_gradient import VanishingGradient
 from measurements import (
     SCRIPT,
     activation,
@@ -32,6 +22,16 @@ from measurements import (
 )
 
 from convlint.findings import Severity
+from convlint.gpu_probes.observations import GradientFlow, NonFinite, Observations
+from convlint.rules import all_rules
+from convlint.rules.flow.dead_units import DeadUnits
+from convlint.rules.flow.exploding_gradient import ExplodingGradient
+from convlint.rules.flow.non_finite import NonFiniteValue
+from convlint.rules.flow.parameter_not_optimized import ParameterNotOptimized
+from convlint.rules.flow.parameter_without_gradient import ParameterWithoutGradient
+from convlint.rules.flow.saturated_activations import SaturatedActivations
+from convlint.rules.flow.symmetric_init import SymmetricInit
+from convlint.rules.flow.vanishing_gradient import VanishingGradient
 
 INFO, WARNING, ERROR = Severity.INFO, Severity.WARNING, Severity.ERROR
 UNMEASURED = healthy(
@@ -287,6 +287,11 @@ def test_nan_in_the_loss_is_an_error_at_its_line() -> None:
     assert finding.message == "NaN in the loss at step 7"
     assert finding.location.line == 31
     assert NonFiniteValue().reading(healthy(non_finite=(event(),))) is None
+
+
+def test_infinity_is_called_so() -> None:
+    (finding,) = found(NonFiniteValue(), healthy(non_finite=(event("weight", "-inf", name="fc1"),)))
+    assert finding.message == "infinity in the weight fc1 at step 7"
 
 
 def test_the_earliest_value_names_the_origin() -> None:
