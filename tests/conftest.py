@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import convlint.rules
 import pytest
-from convlint.rules import Rule, all_rules
 
+import convlint.rules
 import convlint.selection
 from convlint.findings import Confidence, Evidence, Location, Related, Severity
 from convlint.program.facts import Call, TrainingProgram
+from convlint.rules import Rule, all_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

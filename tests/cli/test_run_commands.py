@@ -8,10 +8,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from convlint.gpu_probes.observations import Device, Observations, Place
 
 from convlint.audit import Decision, RunVerdict
 from convlint.findings import Finding, Judgement, Verdict
+from convlint.gpu_probes.observations import Device, Observations, Place
 from convlint.launch import ProbeError
 from convlint.report.json import output_schema
 

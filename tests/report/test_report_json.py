@@ -5,15 +5,6 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from convlint.gpu_probes.observations import (
-    Convergence,
-    Device,
-    Measurement,
-    Observations,
-    Place,
-    Series,
-    Skipped,
-)
 
 from convlint import __version__
 from convlint.findings import (
@@ -27,6 +18,15 @@ from convlint.findings import (
     Location,
     Severity,
     Verdict,
+)
+from convlint.gpu_probes.observations import (
+    Convergence,
+    Device,
+    Measurement,
+    Observations,
+    Place,
+    Series,
+    Skipped,
 )
 from convlint.report.json import output_schema, to_json
 

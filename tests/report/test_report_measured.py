@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from convlint.audit import Decision, RunVerdict
 from convlint.gpu_probes.observations import (
     Convergence,
     Curvature,
@@ -12,8 +13,6 @@ from convlint.gpu_probes.observations import (
     StabilityLimit,
     UpdateRatio,
 )
-
-from convlint.audit import Decision, RunVerdict
 from convlint.report.measured import measured_summary, verdict_line
 
 
