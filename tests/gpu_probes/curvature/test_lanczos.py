@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from convlint.gpu_probes.curvature.lanczos import TorchVectors, lanczos
 from convlint.gpu_probes.curvature.operator import RetainedGraphHessian
 

@@ -6,10 +6,11 @@ import time
 
 import pytest
 import torch
-from convlint.gpu_probes.curvature.measure import measure_curvature
-from convlint.gpu_probes.curvature.operator import CurvatureUnavailable, RetainedGraphHessian
 from torch import nn
 from torch.nn import functional as F
+
+from convlint.gpu_probes.curvature.measure import measure_curvature
+from convlint.gpu_probes.curvature.operator import CurvatureUnavailable, RetainedGraphHessian
 
 
 @pytest.fixture(autouse=True, scope="module")

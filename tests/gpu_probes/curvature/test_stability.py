@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+
 from convlint.gpu_probes.curvature.measure import measure_curvature
 from convlint.gpu_probes.curvature.stability import critical_product, critical_product_of_average
 
