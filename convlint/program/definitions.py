@@ -100,11 +100,20 @@ class Definitions(ControlFlow):
         return None
 
     def _import(self, statement: cst.Import | cst.ImportFrom, scope: Scope) -> None:
+        if scope.module is self.main:
+            self._note_import(statement)
         if isinstance(statement, cst.Import):
             for alias in statement.names:
                 self._import_module(alias, scope)
         else:
             self._import_from(statement, scope)
+
+    def _note_import(self, statement: cst.Import | cst.ImportFrom) -> None:
+        if isinstance(statement, cst.Import):
+            for alias in statement.names:
+                self.imported[alias.evaluated_name] = None
+        elif statement.module is not None and not statement.relative:
+            self.imported[_dotted(statement.module)] = None
 
     def _import_module(self, alias: cst.ImportAlias, scope: Scope) -> None:
         name = alias.evaluated_name

@@ -88,6 +88,7 @@ class Exporter:
         return TrainingProgram(
             path=self._module.path,
             role=role,
+            imports=tuple(walk.imported),
             managed=tuple(walk.managed),
             objects=tuple(self._object(i) for i in walk.instances),
             flows=tuple(

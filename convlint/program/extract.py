@@ -43,6 +43,7 @@ class Interpreter(Statements):
         """Walk the module's top level, then functions and classes nothing called."""
         scope = Scope({"__name__": UNKNOWN}, module)
         self.modules[module] = scope
+        self.main = module
         try:
             self._enter(
                 "<module>", module, lambda: self.execute_all(module.tree.body, scope), False

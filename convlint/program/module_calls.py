@@ -15,6 +15,7 @@ from convlint.program.domain import (
     Seq,
     Site,
     Tensor,
+    Unknown,
 )
 from convlint.program.drafts import InitialisationDraft, LossDraft
 from convlint.program.facts import EventKind, ObjectKind, Origin
@@ -189,6 +190,9 @@ class ModuleCalls(Iteration):
             owners: list[Instance] = []
             resolved = value.complete
             for item in value.items:
+                if isinstance(item, (Unknown, Instance)):
+                    # A list holds tensors or groups: what is unknown in it is a tensor of its own.
+                    continue
                 more, known = self.parameter_owners(item)
                 owners += more
                 resolved = resolved and known

@@ -73,6 +73,8 @@ class State:
         self.plain_lists: list[PlainListDraft] = []
         self.registered_attributes: set[tuple[int, str]] = set()
         self.managed: dict[str, None] = {}
+        self.imported: dict[str, None] = {}
+        self.main: SourceModule | None = None
         self.problems: list[str] = []
         self.context: list[str] = []
         self.via: list[Site] = []

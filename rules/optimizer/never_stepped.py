@@ -104,6 +104,9 @@ class NeverStepped(Rule):
         for optimizer in program.objects:
             if optimizer.kind is not ObjectKind.OPTIMIZER or optimizer.id in stepped:
                 continue
+            if optimizer.same_as is not None:
+                # a branch chose between this one and another; its events name the other
+                continue
             if not optimizer.cls.startswith("torch.optim.") or is_handed_on(program, optimizer):
                 continue
             if not one_per_place(places, optimizer.location):

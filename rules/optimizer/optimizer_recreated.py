@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.gpu_probes.observations import Observations
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Object, TrainingProgram
 
 MANY_OBJECTS = 3
 """Optimizer objects made on one line within the observed steps: two may be two networks."""
@@ -70,8 +70,8 @@ class OptimizerRecreated(Rule):
                 optimizer.step()
 
     ## When it is fine
-    A new optimizer per fold, per task, per image optimised or at one chosen step: none is
-    reported.
+    A new optimizer per fold, per task, per image optimised or at one chosen step, and plain SGD
+    without momentum, which keeps nothing between steps: none is reported.
 
     ## Measured
     `convlint probe` confirms it when one line makes a new optimizer every step or two.
@@ -96,6 +96,8 @@ class OptimizerRecreated(Rule):
                 if optimizer is None or optimizer.kind is not ObjectKind.OPTIMIZER:
                     continue
                 if any(entry != "loop" for entry in optimizer.context):
+                    continue
+                if _keeps_nothing(optimizer):
                     continue
                 if len(optimizer.context) < len(loop.nest):
                     continue
@@ -145,6 +147,12 @@ class OptimizerRecreated(Rule):
         if not uses:
             return None
         return "; ".join(f"one {use.cls} object took {use.steps} steps" for use in uses)
+
+
+def _keeps_nothing(optimizer: Object) -> bool:
+    """Whether a new object steps just like the old one would have."""
+    momentum = optimizer.args.get("momentum")
+    return optimizer.cls == "torch.optim.SGD" and momentum is not None and momentum.number == 0
 
 
 def _made_at(seen: Observations) -> dict[tuple[str, int], tuple[int, int]]:

@@ -107,7 +107,7 @@ class SchedulerNeverStepped(Rule):
         for scheduler in program.objects:
             if scheduler.kind is not ObjectKind.SCHEDULER or scheduler.id in moved:
                 continue
-            if not scheduler.cls.startswith(_STEPPED_BY_HAND):
+            if not scheduler.cls.startswith(_STEPPED_BY_HAND) or scheduler.same_as is not None:
                 continue
             if scheduled_optimizer(program, scheduler.id) not in stepping:
                 continue
