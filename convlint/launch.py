@@ -102,7 +102,10 @@ def run_probe(
         shutil.rmtree(directory, ignore_errors=True)
     if "failure" in answer:
         raise ProbeError(answer["failure"])
-    observations = msgspec.convert(answer["observations"], Observations)
+    try:
+        observations = msgspec.convert(answer["observations"], Observations)
+    except msgspec.ValidationError as error:
+        raise ProbeError(f"{script}: the probe's answer cannot be read: {error}") from error
     return _with_convergence(observations)
 
 

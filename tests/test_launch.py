@@ -51,6 +51,12 @@ def test_unknown_device_is_one_line(tmp_path):
         run_probe(written(tmp_path, "pass"), device="tpu")
 
 
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a CUDA device here")
+def test_cuda_without_a_device_is_one_line(tmp_path):
+    with pytest.raises(ProbeError, match=r"^--device cuda: torch sees no CUDA device$"):
+        run_probe(written(tmp_path, "import torch\n"), device="cuda")
+
+
 def test_missing_interpreter_is_one_line(tmp_path):
     with pytest.raises(ProbeError, match="cannot start"):
         run_probe(written(tmp_path, "pass"), python=str(tmp_path / "python"))

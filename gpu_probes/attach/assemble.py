@@ -6,6 +6,7 @@ import platform
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+
 from convlint.gpu_probes.observations import Device, Measurement, Observations
 
 if TYPE_CHECKING:
@@ -121,9 +122,9 @@ def _baseline(observer: Observer, losses: tuple[LossFunction, ...]) -> Measureme
     mean = sum(initial) / len(initial)
     if loss.initial.value is None or loss.uninformed.value is None or loss.reduction != "mean":
         return None
-    if abs(mean - loss.initial.value) > _SAME_SCALE * abs(loss.initial.value):
-        return None
-    if any((record.accumulation or 1.0) > 1.0 for record in observer.optimizers.stepping):
+    # The series sums the losses accumulated for one step.
+    accumulated = max((r.accumulation or 1.0 for r in observer.optimizers.stepping), default=1.0)
+    if abs(accumulated * mean - loss.initial.value) > _SAME_SCALE * abs(loss.initial.value):
         return None
     return loss.uninformed
 

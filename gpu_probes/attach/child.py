@@ -27,7 +27,7 @@ def register_package(name: str, directory: str) -> None:
 
 
 def main() -> None:
-    """Register the packages, then hand over to :func:`convlint.gpu_probes.attach.launch.run`."""
+    """Register the packages, then hand over to :func:`convlint.gpu_probes.attach.run_script.run`."""
     settings_path, convlint_directory, probes_directory = sys.argv[1:4]
     register_package("convlint", convlint_directory)
     register_package("convlint.gpu_probes", probes_directory)

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+
+from convlint.gpu_probes.attach.forward_replay import replayed_loss
 from convlint.gpu_probes.attach.measuring import kept_random_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from convlint.gpu_probes.attach.forward_watch import ForwardPass
+    from convlint.gpu_probes.attach.loss_watch import LossCall
     from convlint.gpu_probes.attach.observer import Observer
     from convlint.gpu_probes.observations import Curvature, Place
 
@@ -46,11 +50,26 @@ class CurvaturePoints:
         self._tried: set[str] = set()
         self.results: list[Curvature] = []
 
-    def consider(self, loss: torch.Tensor, scale: float, leaves: dict[int, torch.Tensor]) -> None:
-        """Measure now when this is the batch for it; the graph of ``loss`` is still whole."""
+    def awaited(self) -> str | None:
+        """The phase that the coming backward pass is to be measured for, if any."""
+        phase = self._due() if self._observer.settings.curvature else None
+        return None if phase in self._tried else phase
+
+    def consider(
+        self,
+        loss: torch.Tensor,
+        scale: float,
+        leaves: dict[int, torch.Tensor],
+        forwards: list[ForwardPass],
+        calls: list[LossCall],
+    ) -> None:
+        """Measure now when this is the batch for it; the graph of ``loss`` is still whole.
+
+        ``forwards`` and ``calls`` are the forward passes and loss calls the loss came from.
+        """
         observer = self._observer
-        phase = self._due()
-        if phase is None or phase in self._tried or not observer.settings.curvature:
+        phase = self.awaited()
+        if phase is None:
             return
         if loss.dim() != 0 and loss.numel() != 1:
             observer.measuring.skip("curvature", "the back-propagated tensor is not a scalar")
@@ -66,7 +85,8 @@ class CurvaturePoints:
             _threads_for_the_load(),
             observer.measuring.section(f"curvature at the {phase}"),
         ):
-            self._measure(loss, scale, leaves, phase)
+            closure = _closure(loss, forwards, calls)
+            self._measure(loss, scale, leaves, phase, closure)
         for flow in flows:
             flow.active = observer.window_open
         observer.probe.channel.progress("curvature", 1, 1)
@@ -78,7 +98,7 @@ class CurvaturePoints:
 
     def _due(self) -> str | None:
         observer = self._observer
-        if observer.window_open:
+        if observer.steps == 0:
             # After one withheld step the accumulation is known; without a hold it is now or never.
             waiting = observer.phase == "hold" and observer.settings.hold > 1
             return None if waiting and observer.steps_seen() == 0 else "start"
@@ -88,7 +108,12 @@ class CurvaturePoints:
         return None
 
     def _measure(
-        self, loss: torch.Tensor, scale: float, leaves: dict[int, torch.Tensor], phase: str
+        self,
+        loss: torch.Tensor,
+        scale: float,
+        leaves: dict[int, torch.Tensor],
+        phase: str,
+        closure: Callable[[], torch.Tensor] | None,
     ) -> None:
         from convlint.gpu_probes.curvature.measure import measure_curvature
         from convlint.gpu_probes.curvature.operator import CurvatureUnavailable
@@ -114,9 +139,20 @@ class CurvaturePoints:
                     phase=phase,
                     deadline=time.monotonic() + _BUDGET_SHARE * observer.settings.budget,
                     loss_scale=scale / accumulated,
+                    closure=closure,
                     identify=identify,
                 )
             except CurvatureUnavailable as reason:
                 observer.measuring.skip(f"curvature at the {phase}", str(reason))
                 return
         self.results.append(result)
+
+
+def _closure(
+    loss: torch.Tensor, forwards: list[ForwardPass], calls: list[LossCall]
+) -> Callable[[], torch.Tensor] | None:
+    """The loss computed again from its one forward pass, where there is exactly one."""
+    if len(forwards) != 1 or forwards[0].recorded is None:
+        return None
+    with torch.enable_grad():
+        return replayed_loss(forwards[0].recorded, loss, calls)

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
 from convlint.gpu_probes.attach.autograd_graph import tensors_in
+from convlint.gpu_probes.attach.forward_replay import RecordedForward, record_forward
+from convlint.gpu_probes.attach.module_registry import unwrapped
 from convlint.gpu_probes.attach.places import user_place
 from convlint.gpu_probes.observations import ModeUse
 from convlint.gpu_probes.quantities.activations import ActivationRecorder
 from convlint.gpu_probes.quantities.gradient_flow import GradientFlowRecorder
 from convlint.gpu_probes.quantities.inputs import InputRecorder
-from torch import nn
-from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
     from convlint.gpu_probes.attach.autograd_graph import LossGraph
@@ -73,6 +76,7 @@ class ForwardPass:
     first_layer: nn.Module | None = None
     calls: dict[str, int] = field(default_factory=dict)
     place: Place | None = None
+    recorded: RecordedForward | None = None
     missed: int = 0
     """Backward passes that did not come from this forward pass."""
 
@@ -113,10 +117,17 @@ class ForwardWatch:
         self._stack: list[nn.Module] = []
         self._current: ForwardPass | None = None
         self._mode: _FunctionalActivations | None = None
-        self._handles = [
-            nn.modules.module.register_module_forward_pre_hook(self._before),
-            nn.modules.module.register_module_forward_hook(self._after, always_call=True),
-        ]
+        self._handles: list[Any] = []
+        self.attach()
+
+    def attach(self) -> None:
+        """Hook every module, unless that is done already."""
+        if not self._handles:
+            module = nn.modules.module
+            self._handles = [
+                module.register_module_forward_pre_hook(self._before),
+                module.register_module_forward_hook(self._after, always_call=True),
+            ]
 
     def detach(self) -> None:
         """Remove the module hooks: from here on the model runs at full speed."""
@@ -149,6 +160,8 @@ class ForwardWatch:
                 known = self._previous_input
                 self.same_batch_object = known is not None and known() is first
                 self._previous_input = weakref.ref(first)
+            if self._observer.curvature.awaited() is not None:
+                self._current.recorded = record_forward(module, args)
             if self._observer.window_open:
                 self._current.inputs = list(_named_inputs(module, args))
         if self._current is not None and self._observer.window_open:
@@ -175,6 +188,8 @@ class ForwardWatch:
             with self._measuring.section("inputs"):
                 self._give_inputs(forward, None, None)
             forward.nodes = [t.grad_fn for t in tensors_in(output) if t.grad_fn is not None]
+            if forward.recorded is not None:
+                forward.recorded.output = output
             if forward.nodes:
                 self.passes.append(forward)
 
@@ -313,7 +328,7 @@ class ForwardWatch:
 def _named_inputs(module: nn.Module, args: tuple[Any, ...]) -> list[tuple[str, torch.Tensor]]:
     names = [
         name
-        for name, parameter in inspect.signature(module.forward).parameters.items()
+        for name, parameter in inspect.signature(unwrapped(module).forward).parameters.items()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
     named = []

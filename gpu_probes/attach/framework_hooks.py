@@ -11,8 +11,9 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
-from convlint.gpu_probes.attach.schedule_watch import called_by_construction
 from torch import nn
+
+from convlint.gpu_probes.attach.schedule_watch import called_by_construction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

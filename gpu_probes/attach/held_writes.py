@@ -1,5 +1,5 @@
 """Sends the script's writes to a :class:`ShadowTree` by replacing Python's ways to the disk."""
-# ruff: noqa: PTH100, PTH112, PTH118, PTH120, PTH211 -- these are the os functions themselves
+# ruff: noqa: PTH100, PTH118, PTH120, PTH211 -- these are the os functions themselves
 
 from __future__ import annotations
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional
+
 from convlint.gpu_probes.attach.places import user_place
 from convlint.gpu_probes.quantities.initial_loss import LossRecorder
-from torch.nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,9 @@ _REMEMBERED_BACKWARDS = 3
 
 
 @dataclass
-class _Call:
+class LossCall:
+    """One call of a loss function: ``arguments`` beside input and target, by name."""
+
     function: str
     input: torch.Tensor
     target: torch.Tensor
@@ -54,8 +57,9 @@ class LossWatch:
 
     def __init__(self, measuring: Measuring) -> None:
         self._measuring = measuring
-        self._calls: deque[_Call] = deque(maxlen=_REMEMBERED_CALLS)
+        self._calls: deque[LossCall] = deque(maxlen=_REMEMBERED_CALLS)
         self._open = True
+        self._recording = True
         self._nested = False
         self.recorder = LossRecorder()
 
@@ -69,10 +73,17 @@ class LossWatch:
     def close(self) -> None:
         """Stop remembering calls."""
         self._open = False
+        self._recording = False
         self._calls.clear()
 
-    def claim(self, graph: LossGraph) -> None:
-        """Feed the recorder with the calls that led to the back-propagated loss."""
+    def reopen(self) -> None:
+        """Remember calls again, for whoever claims them; the recorder has its sample."""
+        self._open = True
+        self._recording = False
+
+    def claim(self, graph: LossGraph) -> list[LossCall]:
+        """Feed the recorder with the calls that led to the back-propagated loss; those calls."""
+        claimed = []
         calls, self._calls = self._calls, deque(maxlen=_REMEMBERED_CALLS)
         for call in calls:
             if not graph.contains([call.result.grad_fn]):
@@ -80,6 +91,9 @@ class LossWatch:
                 if call.missed < _REMEMBERED_BACKWARDS:
                     self._calls.append(call)
             else:
+                claimed.append(call)
+                if not self._recording:
+                    continue
                 with self._measuring.section("initial loss"):
                     self.recorder.observe(
                         call.function,
@@ -89,6 +103,8 @@ class LossWatch:
                         call.place,
                         call.result,
                     )
+
+        return claimed
 
     def _watched(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(original)
@@ -109,7 +125,7 @@ class LossWatch:
                     given = dict(bound.arguments)
                     place = user_place()
                     first, target = given.pop("input"), given.pop("target")
-                    self._calls.append(_Call(name, first, target, given, result, place))
+                    self._calls.append(LossCall(name, first, target, given, result, place))
             return result
 
         return loss

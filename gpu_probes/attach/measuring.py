@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+
 from convlint.gpu_probes.observations import Skipped
 
 if TYPE_CHECKING:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from convlint.gpu_probes.attach.places import user_place
 from torch import nn
+
+from convlint.gpu_probes.attach.places import user_place
 
 if TYPE_CHECKING:
     import torch
+
     from convlint.gpu_probes.observations import Place
 
 

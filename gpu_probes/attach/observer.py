@@ -11,6 +11,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 import torch
+
 from convlint.gpu_probes.attach.assemble import assemble_observations
 from convlint.gpu_probes.attach.autograd_graph import LossGraph, tensors_in, walk_graph
 from convlint.gpu_probes.attach.curvature_points import CurvaturePoints
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
 # Backward passes after the hold whose graph is still walked: enough for the order of events, the
 # modes and the gradients found in .grad.
 _WALKS_AFTER_WINDOW = 24
-# The hold may take this share of the budget.
+# The hold may take this share of the budget, and must end at that share of it, whatever imports
+# and loading took.
 _HOLD_SHARE = 0.3
+_HOLD_ENDS = 0.7
 
 
 class Observer:
@@ -61,6 +64,7 @@ class Observer:
         self.forward = ForwardWatch(self)
         self.phase = "hold" if self.settings.hold > 0 else "run"
         self._hold_is_over = False
+        self._training_since = 0.0
         self.window_open = True
         self.held = 0
         self.backwards = 0
@@ -102,6 +106,8 @@ class Observer:
         if self._hold_is_over:
             self.phase = "run"
         self.backwards += 1
+        if self.backwards == 1:
+            self._training_since = self.probe.seconds()
         loss = tensors[0]
         place = user_place()
         with self.measuring.section("backward"):
@@ -113,8 +119,8 @@ class Observer:
             self.check_finite("loss", "loss", value, place)
             if self.window_open:
                 self._check_window(leaves)
+        calls = self.losses.claim(graph) if graph is not None else []
         if self.window_open and graph is not None:
-            self.losses.claim(graph)
             self._track_parameters(forwards, leaves)
             with self.measuring.section("parameters"):
                 self._before_gradients = {
@@ -122,7 +128,7 @@ class Observer:
                     for key, leaf in leaves.items()
                     if leaf.grad is not None
                 }
-        self.curvature.consider(loss, scale, leaves)
+        self.curvature.consider(loss, scale, leaves, forwards, calls)
 
     def after_backward(self) -> None:
         """The gradients of the last back-propagated loss are in ``.grad``."""
@@ -194,6 +200,10 @@ class Observer:
         with self.measuring.section("update ratio"):
             self.updates.after_step(optimizer)
         self.probe.channel.progress("run", self.steps, self.settings.steps)
+        if self.curvature.awaited() == "end":
+            self._walks_left = max(1, self._walks_left)
+            self.forward.attach()
+            self.losses.reopen()
         if self.steps >= self.settings.steps:
             self.probe.conclude("steps")
         self._stop_at_budget()
@@ -304,7 +314,8 @@ class Observer:
                 self.series.gradient_norm(gradient_norm(record.parameters()))
 
     def _end_hold_when_due(self) -> None:
-        spent = self.probe.seconds() > _HOLD_SHARE * self.settings.budget
+        now, budget = self.probe.seconds(), self.settings.budget
+        spent = now - self._training_since > _HOLD_SHARE * budget or now > _HOLD_ENDS * budget
         if self.held >= self.settings.hold or spent:
             self._end_hold(f"ended after {self.held} batches: the budget")
 
@@ -336,7 +347,8 @@ class Observer:
     def _stop_without_optimizer(self) -> None:
         """Scripts that update parameters by hand are stopped by their backward passes."""
         if self.steps_seen() == 0 and self.backwards >= self.settings.steps + self.settings.hold:
-            self.measuring.skip("update ratio", "no optimizer of torch stepped")
+            for measurement in ("update ratio", "curvature"):
+                self.measuring.skip(measurement, "no optimizer of torch stepped")
             self.probe.conclude("steps")
         if self.steps_seen() == 0:
             self._stop_at_budget()

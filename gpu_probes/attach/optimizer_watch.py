@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+
 from convlint.gpu_probes.attach.places import user_place
 from convlint.gpu_probes.observations import OptimizerUse, ParameterGroup
 

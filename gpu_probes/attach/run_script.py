@@ -101,11 +101,15 @@ class Probe:
         if os.getpid() != self._process:
             os._exit(0)
         self._concluding.acquire()
-        if self.observer is None:
-            seen = self._without_torch(stopped, error, place)
-        else:
-            seen = self.observer.observations(stopped, error, place, self._held_back())
-        self.channel.observations(seen)
+        try:
+            if self.observer is None:
+                seen = self._without_torch(stopped, error, place)
+            else:
+                seen = self.observer.observations(stopped, error, place, self._held_back())
+            self.channel.observations(seen)
+        except Exception as failure:  # an answer must reach the parent whatever went wrong here
+            reason = f"{type(failure).__name__}: {failure}".splitlines()[0]
+            self.channel.failure(f"{self.settings.script}: the probe itself failed: {reason}")
         self.exit()
 
     def exit(self) -> NoReturn:

@@ -86,7 +86,11 @@ def finite(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
+        plain = {str(key): finite(item) for key, item in value.items()}
+        if None in (plain.get("ci") or ()):
+            # An interval with an infinite end is no interval.
+            plain["ci"] = None
+        return plain
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     if value is None or isinstance(value, str | bool | int):

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import torch
+
 from convlint.gpu_probes.observations import Series
 
 if TYPE_CHECKING:

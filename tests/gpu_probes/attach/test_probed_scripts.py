@@ -42,8 +42,11 @@ def test_hold_sees_batches_at_the_initial_parameters_and_then_runs():
     assert series.learning_rate == (0.01,) * 10 + (0.005,) * 2
 
 
-def test_without_a_hold_the_script_prints_the_same_bits(tmp_path, capfd):
-    script = str(SCRIPTS / "digits_flat.py")
+@pytest.mark.parametrize(
+    ("name", "steps", "lines"), [("digits_flat.py", 40, 40), ("stateful_model.py", 20, 19)]
+)
+def test_without_a_hold_the_script_prints_the_same_bits(tmp_path, capfd, name, steps, lines):
+    script = str(SCRIPTS / name)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     plain = subprocess.run(
         [sys.executable, script],
@@ -53,14 +56,24 @@ def test_without_a_hold_the_script_prints_the_same_bits(tmp_path, capfd):
         text=True,
         check=True,
     )
-    assert (tmp_path / "digits.pt").exists()
-    # Past the end of the first epoch, so that the evaluation between the epochs is compared too.
-    seen = run_probe(script, steps=40, hold=0, device="cpu", script_output="stderr")
+    # Of the digits past the end of an epoch, so that the evaluation is compared too.
+    seen = run_probe(script, steps=steps, hold=0, device="cpu", script_output="stderr")
     printed = capfd.readouterr().err.splitlines()
-    assert (seen.held, seen.steps) == (0, 40)
+    assert (seen.held, seen.steps, len(printed)) == (0, steps, lines)
     assert {c.phase for c in seen.curvature} == {"start", "end"}
-    assert len(printed) >= 40
     assert printed == plain.stdout.splitlines()[: len(printed)]
+
+
+def test_hessian_products_agree_with_differences_of_the_replayed_loss():
+    curvatures = probed("gradient_check.py").curvature
+    assert [c.phase for c in curvatures] == ["start", "end"]
+    for curvature in curvatures:
+        assert curvature.consistency is not None
+        assert curvature.consistency < 1e-2
+
+
+def test_a_forward_pass_that_remembers_is_not_replayed():
+    assert {c.consistency for c in probed("stateful_model.py").curvature} == {None}
 
 
 def test_a_script_that_ends_by_itself_is_finished():

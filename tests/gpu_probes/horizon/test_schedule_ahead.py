@@ -5,12 +5,13 @@ import math
 
 import pytest
 import torch
+from torch.optim import lr_scheduler
+
 from convlint.gpu_probes.horizon.schedule_ahead import (
     SAMPLES,
     detached_copy,
     learning_rates_ahead,
 )
-from torch.optim import lr_scheduler
 
 
 def optimizer(rate=0.1):
