@@ -16,6 +16,7 @@ from convlint.program.domain import (
     Function,
     Instance,
     Iterated,
+    Layers,
     Library,
     LibraryMethod,
     Map,
@@ -25,10 +26,11 @@ from convlint.program.domain import (
     Site,
     Super,
     Tensor,
+    Unknown,
 )
 from convlint.program.drafts import ArmDraft, BranchDraft, LoopDraft, NodeDraft
 from convlint.program.expressions import Expressions
-from convlint.program.facts import Origin
+from convlint.program.facts import ObjectKind, Origin
 
 DEEPEST_CALL = 12
 """Calls nested deeper than this are not followed."""
@@ -155,7 +157,30 @@ class Calls(Expressions):
         if not self._bind(function, arguments, scope):
             return self.unresolved_call(arguments, site, function.name)
         self.walked_functions.add(id(function.node))
-        return self._walk(function, scope, site)
+        alone = function.bound is None and not self._could_matter(arguments)
+        if alone and id(function.node) in self.inert_functions:
+            return UNKNOWN
+        flows, objects = len(self.flows), len(self.instances)
+        block = self.block
+        before = len(block)
+        result = self._walk(function, scope, site)
+        if (
+            alone
+            and len(block) == before
+            and len(self.flows) == flows
+            and not scope.globals
+            and _says_nothing(result)
+            and all(i.kind is ObjectKind.SYMBOL for i in self.instances[objects:])
+        ):
+            self.inert_functions.add(id(function.node))
+        return result
+
+    def _could_matter(self, arguments: Arguments) -> bool:
+        """Whether a function could do something to the training with these arguments."""
+        return any(
+            isinstance(v, (Tensor, Function, Class, Layers)) or self.training_objects(v)
+            for v in arguments.values()
+        )
 
     def call_function(
         self,
@@ -259,6 +284,12 @@ class Calls(Expressions):
         elif annotated.name in ("torch.nn.Module", "torch.Tensor"):
             symbol.methods.add("<module>" if annotated.name.endswith("Module") else "<tensor>")
         symbol.cls = annotated.name
+
+
+def _says_nothing(result: Abstract) -> bool:
+    if isinstance(result, Instance):
+        return result.kind is ObjectKind.SYMBOL
+    return isinstance(result, Unknown) or (isinstance(result, Const) and result.value is None)
 
 
 def end_returns(nodes: list[NodeDraft], inside_loop: bool) -> list[NodeDraft]:

@@ -65,15 +65,17 @@ class Expressions(Access):
 
     def _integer(self, node: cst.Integer, scope: Scope) -> Abstract:
         try:
-            return Const(node.evaluated_value, LITERAL)
+            return Const(int(node.value.replace("_", ""), 0), LITERAL)
         except ValueError:
             return UNKNOWN
 
     def _float(self, node: cst.Float, scope: Scope) -> Abstract:
-        return Const(node.evaluated_value, LITERAL)
+        return Const(float(node.value.replace("_", "")), LITERAL)
 
     def _string(self, node: cst.SimpleString, scope: Scope) -> Abstract:
-        value = node.evaluated_value
+        value = _plain_string(node.value)
+        if value is None:
+            value = node.evaluated_value
         return Const(value, LITERAL) if isinstance(value, str) else UNKNOWN
 
     def _joined_string(self, node: cst.ConcatenatedString, scope: Scope) -> Abstract:
@@ -238,3 +240,10 @@ _HANDLERS: dict[type[cst.CSTNode], Callable[[Any, Any, Scope], Abstract]] = {
     cst.Subscript: Expressions._subscript,
     cst.Call: lambda self, node, scope: self.call(node, scope),
 }
+
+
+def _plain_string(text: str) -> str | None:
+    """The value of a string literal without prefix, escapes or triple quotes."""
+    if len(text) >= 2 and text[0] in "'\"" and "\\" not in text and text[:3] != text[0] * 3:
+        return text[1:-1]
+    return None

@@ -85,6 +85,8 @@ class State:
         self.call_stack: list[object] = []
         self.modules: dict[SourceModule, Scope] = {}
         self.walked_functions: set[int] = set()
+        self.inert_functions: set[int] = set()
+        """Functions that were walked and had nothing to do with any training."""
         self._trail: list[list[tuple[Any, Any, Any]]] = []
 
     def spend(self) -> None:
