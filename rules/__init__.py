@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from convlint.gpu_probes.observations import Observations
-
     from convlint.program.facts import TrainingProgram
 
 __all__ = ["Rule", "all_rules", "find_rule"]

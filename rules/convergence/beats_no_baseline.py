@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence
 from convlint.rules.patterns.loss_series import (
@@ -14,8 +15,6 @@ from convlint.rules.patterns.loss_series import (
 )
 from convlint.rules.patterns.places import place_to_location
 from convlint.rules.patterns.runs import has_several_optimizers, is_classification, is_warming_up
-
-from convlint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

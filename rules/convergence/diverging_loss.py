@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, finite, measured_evidence
 from convlint.rules.patterns.loss_series import first_and_last
 from convlint.rules.patterns.places import first_place, place_to_location
 from convlint.rules.patterns.runs import has_several_optimizers, is_classification
-
-from convlint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

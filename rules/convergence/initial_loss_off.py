@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, interval, measured_evidence, surely_above
 from convlint.rules.patterns.loss_series import first_and_last, steps_observed
 from convlint.rules.patterns.places import place_to_location
 from convlint.rules.patterns.runs import CLASSIFICATION, improves
-
-from convlint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

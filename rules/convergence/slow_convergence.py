@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence, surely_above
 from convlint.rules.patterns.hessian import trusted_curvature
@@ -15,8 +16,6 @@ from convlint.rules.patterns.runs import (
     knows_already,
     uses_line_search,
 )
-
-from convlint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

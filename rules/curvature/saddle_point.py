@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence, surely_below
 from convlint.rules.patterns.hessian import trusted_curvature
 from convlint.rules.patterns.places import first_place, place_to_location
 from convlint.rules.patterns.runs import improves, is_classification
-
-from convlint.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
