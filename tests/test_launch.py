@@ -1,6 +1,7 @@
 """Every way a script can be no good ends in one clear line and leaves no process behind."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -190,7 +191,11 @@ def test_print_never_reaches_our_stdout(tmp_path, capfd):
 def test_interrupt_leaves_no_child(tmp_path):
     script = written(tmp_path, "import time\nprint('up', flush=True)\ntime.sleep(1000)\n")
     program = f"from convlint.launch import run_probe; run_probe({script!r}, budget=500)"
-    parent = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
     try:
         deadline = time.monotonic() + 60
         while not probing_processes(script) and time.monotonic() < deadline:
@@ -201,6 +206,7 @@ def test_interrupt_leaves_no_child(tmp_path):
     finally:
         parent.kill()
     assert probing_processes(script) == []
+    assert [entry.name for entry in tmp_path.iterdir()] == ["train.py"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the death signal is Linux's")
@@ -214,7 +220,9 @@ def test_killed_parent_leaves_no_child(tmp_path):
         f"from convlint.launch import run_probe; run_probe({script!r}, budget=500, "
         "allow_writes=True)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", program])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
     try:
         deadline = time.monotonic() + 60
         while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < deadline:
