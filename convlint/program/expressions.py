@@ -73,9 +73,8 @@ class Expressions(Access):
         return Const(float(node.value.replace("_", "")), LITERAL)
 
     def _string(self, node: cst.SimpleString, scope: Scope) -> Abstract:
-        value = _plain_string(node.value)
-        if value is None:
-            value = node.evaluated_value
+        plain = _plain_string(node.value)
+        value = plain if plain is not None else node.evaluated_value
         return Const(value, LITERAL) if isinstance(value, str) else UNKNOWN
 
     def _joined_string(self, node: cst.ConcatenatedString, scope: Scope) -> Abstract:
