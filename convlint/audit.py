@@ -103,7 +103,8 @@ def join(
       observations. The measured evidence joins it, the more severe of both severities and the
       highest confidence hold, and the measured finding of the same rule is not reported again;
     * *refuted* when a rule that could have confirmed it has a reading and all of them stayed
-      silent. It drops to info and keeps the number;
+      silent, unless the fault shows too rarely for that (``Rule.silence_refutes``). It drops to
+      info and keeps the number;
     * *unmeasured* otherwise, with the reason. So is every finding about a file the run never
       loaded, and one of several of a rule when the measurement points at another of them.
 
@@ -176,7 +177,12 @@ def _confront(
         return _judge(finding, Verdict.UNMEASURED, reason), []
     readings = [reading for witness in witnesses if (reading := witness.reading(seen))]
     if readings:
-        return _judge(finding, Verdict.REFUTED, "; ".join(dict.fromkeys(readings))), []
+        seen_instead = "; ".join(dict.fromkeys(readings))
+        rule = catalogue.find(finding.slug)
+        if rule is None or rule.silence_refutes:
+            return _judge(finding, Verdict.REFUTED, seen_instead), []
+        reason = f"no sign of it within the probe's horizon, which proves little: {seen_instead}"
+        return _judge(finding, Verdict.UNMEASURED, reason), []
     return _judge(
         finding, Verdict.UNMEASURED, _why_unmeasured(finding, witnesses, seen, catalogue)
     ), []

@@ -40,6 +40,9 @@ class Rule:
     confirmed_by: ClassVar[tuple[str, ...]] = ()
     """Slugs of measured rules whose finding confirms (and whose healthy reading refutes) a static
     finding of this rule, beside its own ``measured``."""
+    silence_refutes: ClassVar[bool] = True
+    """Whether a measurement that stays silent speaks against a static finding. False where the
+    fault shows rarely, so that a short horizon may well not have met it."""
     measurements: ClassVar[tuple[str, ...]] = ()
     """Names of the probe's measurements that ``measured`` rests on, as ``Observations.skipped``
     gives them; ``audit`` looks them up there to say why a finding is unmeasured."""

@@ -308,6 +308,16 @@ def test_a_script_that_could_not_be_probed_leaves_everything_open() -> None:
     assert verdict.decision is Decision.CARE
 
 
+def test_a_rare_fault_is_not_refuted_by_a_quiet_horizon() -> None:
+    rules = [rule("fault", says="largest spike 2 times its neighbours", silence_refutes=False)]
+    findings, verdict = join([static()], seen(), rules)
+    assert judged(findings) == [("fault", Verdict.UNMEASURED)]
+    assert findings[0].severity is WARNING
+    assert verdict.decision is Decision.CARE
+    assert findings[0].judgement is not None
+    assert "largest spike 2 times" in findings[0].judgement.reason
+
+
 def test_a_confirmed_finding_decides_before_a_measured_one() -> None:
     rules = [
         rule("fault", lines=(10,), level=ERROR),

@@ -122,6 +122,8 @@ class MissingClipping(Rule):
     severity = Severity.WARNING
     confidence = Confidence.MEDIUM
     confirmed_by = ("gradient-spikes",)
+    # Exploding gradients come in rare spikes: a hundred quiet steps do not exclude them.
+    silence_refutes = False
     unmeasured_because = "the probe saw too few steps to tell the spread of gradient norms"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:

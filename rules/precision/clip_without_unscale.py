@@ -140,9 +140,7 @@ class ClipWithoutUnscale(Rule):
             return
         for use in judged_orders(seen):
             segments = before_each_step(use)
-            if segments and all(
-                "clip" in segment and "unscale" not in segment for segment in segments
-            ):
+            if segments and all(map(_clips_scaled_gradients, segments)):
                 yield self.finding(
                     place_to_location(use.place, seen),
                     f"every recorded clipping of {use.cls}'s gradients happened on scaled "
@@ -154,6 +152,12 @@ class ClipWithoutUnscale(Rule):
     def reading(self, seen: Observations) -> str | None:
         """The recorded order of events, when a scaler was at work."""
         return order_reading(seen) if SCALER_SEEN in seen.recognised else None
+
+
+def _clips_scaled_gradients(segment: tuple[str, ...]) -> bool:
+    """Whether the clip comes before the unscale (which ``scaler.step`` does if nobody else did)."""
+    clip = segment.index("clip") if "clip" in segment else len(segment)
+    return clip < len(segment) and "unscale" not in segment[:clip]
 
 
 def _scaled_clip(program: TrainingProgram, order: Order, index: int) -> Occurrence | None:

@@ -99,6 +99,9 @@ def test_clip_of_scaled_gradients_needs_a_scaler():
     assert judge(ClipWithoutUnscale, observed(use(events))) == ([], None)
     found, _ = judge(ClipWithoutUnscale, observed(use(events), recognised=("GradScaler",)))
     assert found
+    too_late = ("zero_grad", "backward", "clip", "unscale", "scaler_step") * 3
+    found, _ = judge(ClipWithoutUnscale, observed(use(too_late), recognised=("GradScaler",)))
+    assert found
     unscaled = ("zero_grad", "backward", "unscale", "clip", "scaler_step") * 3
     found, reading = judge(ClipWithoutUnscale, observed(use(unscaled), recognised=("GradScaler",)))
     assert not found
