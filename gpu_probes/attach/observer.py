@@ -73,6 +73,7 @@ class Observer:
         self._leaves_at: dict[Place | None, dict[int, torch.Tensor]] = {}
         self._scales: dict[int, tuple[weakref.ref[torch.Tensor], float]] = {}
         self._described: dict[int, tuple[str, Place | None]] = {}
+        self._loss_scale = 1.0
         self._fingerprint: list[float] | None = None
         self._before_gradients: dict[int, torch.Tensor] = {}
         self._tracked: dict[int, TrackedParameter] = {}
@@ -110,9 +111,13 @@ class Observer:
             self._training_since = self.probe.seconds()
         loss = tensors[0]
         place = user_place()
+        leaves: dict[int, torch.Tensor] = {}
+        graph: LossGraph | None = None
+        forwards: list[ForwardPass] = []
+        scale = 1.0
         with self.measuring.section("backward"):
             leaves, graph, forwards = self._relate(tensors, place)
-            scale = self._scale_of(loss)
+            scale = self._loss_scale = self._scale_of(loss)
             self.optimizers.before_backward(self.backwards, leaves)
             value = loss.detach() if loss.dim() == 0 else loss.detach().sum()
             self.series.back_propagated(self.backwards, value / scale, self.window_open)
@@ -144,7 +149,8 @@ class Observer:
                     self._own_gradients(),
                 )
                 for tracked in self._tracked.values():
-                    if tracked.tensor.grad is not None:
+                    # Infinite scaled gradients are how a GradScaler finds its scale.
+                    if tracked.tensor.grad is not None and self._loss_scale == 1.0:
                         self.check_finite(
                             "gradient", tracked.name, tracked.tensor.grad, tracked.place
                         )
@@ -296,16 +302,17 @@ class Observer:
         )
 
     def _own_gradients(self) -> dict[int, torch.Tensor | None] | None:
-        """This backward pass's own gradients where ``.grad`` holds earlier ones too."""
-        if not self._before_gradients:
+        """This backward pass's own gradients where ``.grad`` holds earlier ones too, unscaled."""
+        if not self._before_gradients and self._loss_scale == 1.0:
             return None
         gradients: dict[int, torch.Tensor | None] = {}
         for key, tracked in self._tracked.items():
             gradient, before = tracked.tensor.grad, self._before_gradients.get(key)
             if gradient is not None and before is not None and gradient.shape == before.shape:
-                gradients[key] = gradient - before
-            else:
-                gradients[key] = gradient
+                gradient = gradient - before
+            if gradient is not None and self._loss_scale != 1.0:
+                gradient = gradient / self._loss_scale
+            gradients[key] = gradient
         return gradients
 
     def _note_norm(self, record: OptimizerRecord) -> None:

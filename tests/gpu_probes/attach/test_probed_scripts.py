@@ -219,6 +219,9 @@ def test_scaled_losses_are_reported_unscaled():
     assert "GradScaler" in seen.recognised
     assert seen.optimizers[0].events[:5] == ("zero_grad", "backward", "unscale", "clip", "step")
     assert max(seen.series.loss) < 100.0
+    # Of the order of the unscaled norm over 385 elements, not 1024 times that.
+    assert max(p.grad_rms for p in seen.parameters) < 10.0
+    assert seen.non_finite == ()
     assert max(seen.series.gradient_norm) <= 10.0 * (1 + 1e-5)
 
 
