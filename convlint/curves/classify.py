@@ -10,7 +10,7 @@ the noise leaves open is ``undetermined``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from convlint.curves.trend import Series
+
+SQUARABLE = (1e-100, 1e100)
+"""Losses outside this range are divided by their largest first: sums of their squares would
+underflow or overflow float64."""
 
 FEWEST_STEPS = 10
 """Medians of the first and last tenth need more than one value to mean anything."""
@@ -123,6 +127,13 @@ def convergence(
     converging series, empty for others; ``limit`` the fitted final loss.
     """
     finite = np.array([v for v in values if v is not None and math.isfinite(v)], dtype=np.float64)
+    scale = float(np.abs(finite).max()) if finite.size else 0.0
+    if scale and not SQUARABLE[0] < scale < SQUARABLE[1]:
+        shrunk = [None if v is None else v / scale for v in values]
+        bound = None if lower_bound is None else lower_bound / scale
+        level = None if baseline is None else baseline / scale
+        result = convergence(shrunk, lower_bound=bound, baseline=level, planned_steps=planned_steps)
+        return _rescaled(result, scale)
     first = float(finite[0]) if finite.size else None
     last = float(finite[-1]) if finite.size else None
 
@@ -202,6 +213,23 @@ def _non_finite(values: Sequence[float | None]) -> str:
     if len(lost) > len(values) // 4:
         return f"{len(lost)} of {len(values)} losses are not finite"
     return ""
+
+
+def _rescaled(result: Convergence, scale: float) -> Convergence:
+    """The classification of a series that had been divided by ``scale``."""
+
+    def times(value: float | None) -> float | None:
+        product = None if value is None else value * scale
+        return product if product is not None and math.isfinite(product) else None
+
+    limit = result.limit and replace(result.limit, value=times(result.limit.value), ci=None)
+    return replace(
+        result,
+        noise=times(result.noise),
+        first=times(result.first),
+        last=times(result.last),
+        limit=limit,
+    )
 
 
 def _thinned(values: Series) -> tuple[Series, int]:

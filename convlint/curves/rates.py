@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from convlint.curves.trend import Series
 
+SMALLEST_VARIANCE = 1e-300
+"""A fit that is exact to the last bit still has a logarithm."""
+
 AKAIKE_DECIDES = 0.95
 """Akaike weight above which one of two curves is preferred; below it the rate is undetermined."""
 
@@ -162,7 +165,11 @@ class _Fit:
 
 def _corrected_akaike(squares: float, n: int, parameters: int) -> float:
     k = parameters + 1  # The residual variance is estimated too.
-    return n * math.log(squares / n) + 2.0 * k + 2.0 * k * (k + 1.0) / (n - k - 1.0)
+    return (
+        n * math.log(max(squares / n, SMALLEST_VARIANCE))
+        + 2.0 * k
+        + 2.0 * k * (k + 1.0) / (n - k - 1.0)
+    )
 
 
 def _projected(values: Series, shapes: Series, floor: float | None) -> tuple[Series, Series]:

@@ -140,3 +140,16 @@ def test_noise_is_the_standard_deviation_of_the_step_to_step_noise():
     ]
     # The smaller of two estimates is a few per cent low on average.
     assert np.mean(estimates) == pytest.approx(0.05, rel=0.1)
+
+
+@pytest.mark.parametrize("scale", [1e-250, 1e-120, 1.0, 1e120, 1e250])
+def test_the_scale_of_the_loss_does_not_matter(scale):
+    seen = convergence(scale * (0.2 + 2.0 * 0.9 ** np.arange(60.0)))
+    assert (seen.kind, seen.rate_class) == ("converging", "linear")
+    assert seen.first == pytest.approx(2.2 * scale)
+    assert seen.limit is not None and seen.limit.value == pytest.approx(0.2 * scale, rel=1e-3)
+
+
+def test_a_loss_that_is_fitted_exactly_has_a_rate():
+    seen = convergence([1e-3**i for i in range(60)])
+    assert seen.kind == "converging"
