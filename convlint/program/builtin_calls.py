@@ -141,11 +141,10 @@ def _sequence(kind: str) -> Callable[[Walk, Arguments, Site], Abstract]:
 
 def _iterated(kind: str) -> Callable[[Walk, Arguments, Site], Abstract]:
     def make(self: Walk, arguments: Arguments, site: Site) -> Abstract:
-        return (
-            Iterated(kind, tuple(a.value for a in arguments.positional))
-            if arguments.positional
-            else UNKNOWN
-        )
+        if not arguments.positional:
+            return UNKNOWN
+        sources = tuple(a.value for a in arguments.positional)
+        return Iterated(kind, sources, site, tuple(self.loops), self.innermost_arm())
 
     return make
 
@@ -154,6 +153,8 @@ def _next(self: Walk, arguments: Arguments, site: Site) -> Abstract:
     value = arguments.positional[0].value if arguments.positional else UNKNOWN
     if isinstance(value, Parameters):
         return Parameters(value.owners, value.resolved, single=True)
+    if isinstance(value, Iterated) and value.kind == "iter":
+        return self.next_of(value, site)
     return self.element_of(value, site)
 
 

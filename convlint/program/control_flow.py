@@ -12,6 +12,7 @@ from convlint.program.domain import (
     UNKNOWN,
     Abstract,
     Choice,
+    Condition,
     Const,
     Function,
     Instance,
@@ -28,9 +29,11 @@ from convlint.program.domain import (
 from convlint.program.drafts import (
     ArmDraft,
     BranchDraft,
+    CarriedDraft,
     LoopDraft,
 )
 from convlint.program.facts import Origin
+from convlint.program.monitoring import Monitoring, descendants, dotted
 
 _LONGEST_UNROLLED_LOOP = 40
 
@@ -38,11 +41,12 @@ _LONGEST_UNROLLED_LOOP = 40
 _LONGEST_CONDITION = 80
 
 
-class ControlFlow(Assignment):
+class ControlFlow(Assignment, Monitoring):
     """Compound statements."""
 
     def _if(self, statement: cst.If, scope: Scope) -> str | None:
         test = self.evaluate(statement.test, scope)
+        self.note_monitoring(statement, scope)
         truth = self.truth(test)
         if self._is_main_guard(statement.test, scope):
             truth = not self.importing
@@ -54,11 +58,32 @@ class ControlFlow(Assignment):
         if truth is False:
             return self._orelse(otherwise, scope)
         guard = self._class_guard(statement.test, scope)
+        holds = Condition(Site(scope.module, statement.test), negated=False)
+        fails = Condition(holds.site, negated=True)
+        left: list[str | None] = []
+
+        def body() -> str | None:
+            status = self._guarded(guard, lambda: self.execute(statement.body, scope))
+            left.append(status)
+            return status
+
         arms: list[Callable[[], str | None]] = [
-            lambda: self._guarded(guard, lambda: self.execute(statement.body, scope)),
-            lambda: self._orelse(otherwise, scope),
+            lambda: self._under(holds, body),
+            lambda: self._under(fails, lambda: self._orelse(otherwise, scope)),
         ]
-        return self._branch(Site(scope.module, statement), arms, statement.test, scope)
+        status = self._branch(Site(scope.module, statement), arms, statement.test, scope)
+        if status is None and left[0] is not None:
+            # What follows in this block runs only where the test failed.
+            self.conditions.append(fails)
+        return status
+
+    def _under(self, condition: Condition, run: Callable[[], str | None]) -> str | None:
+        depth = len(self.conditions)
+        self.conditions.append(condition)
+        try:
+            return run()
+        finally:
+            del self.conditions[depth:]
 
     def _orelse(self, otherwise: cst.If | cst.Else | None, scope: Scope) -> str | None:
         if isinstance(otherwise, cst.If):
@@ -164,11 +189,14 @@ class ControlFlow(Assignment):
         return tuple(o.leader for o in options if isinstance(o, Instance))
 
     def _try(self, statement: cst.Try, scope: Scope) -> str | None:
+        before = len(self.context)
         self.context.append("try")
+        if any(map(_swallows, statement.handlers)):
+            self.context.append("swallowed")
         try:
             status = self.execute(statement.body, scope)
         finally:
-            self.context.pop()
+            del self.context[before:]
         if status is None and statement.orelse is not None:
             status = self.execute(statement.orelse.body, scope)
         for handler in statement.handlers:
@@ -207,9 +235,12 @@ class ControlFlow(Assignment):
             return self._run_unrolled(statement, items, scope)
         self._widen(statement, scope)
         loop = self._begin_loop(site, "for", iterable, statement.target)
+        if isinstance(iterable, Iterated) and iterable.one_shot:
+            in_head = iterable.site is not None and iterable.site.node is statement.iter
+            loop.iterator = None if in_head else iterable
         element = self._loop_element(iterable, Site(scope.module, statement.iter))
         self.bind_target(statement.target, element, scope)
-        self._run_loop(loop, statement.body, scope)
+        self._run_loop(loop, statement, scope)
         if statement.orelse is not None:
             return self.execute(statement.orelse.body, scope)
         return None
@@ -283,14 +314,24 @@ class ControlFlow(Assignment):
         name = target.value if isinstance(target, cst.Name) else ""
         return LoopDraft(self.loop_count, site, kind, over, trips, name, [])
 
-    def _run_loop(self, loop: LoopDraft, body: cst.BaseSuite, scope: Scope) -> None:
+    def _run_loop(self, loop: LoopDraft, statement: cst.For | cst.While, scope: Scope) -> None:
         outer, self.block = self.block, loop.body
+        names = [n for n in sorted(assigned_names(statement)) if n in scope.names]
+        before = {name: self._tensors_of(scope.names[name]) for name in names}
         self.loops.append(loop.id)
+        conditions = len(self.conditions)
+        self.loop_statements.append(statement)
         try:
-            self.execute(body, scope)
+            loop.ends = self.execute(statement.body, scope)
         finally:
+            del self.conditions[conditions:]
             self.loops.pop()
+            self.loop_statements.pop()
             self.block = outer
+        for name, entering in before.items():
+            leaving = self._tensors_of(scope.names.get(name, UNKNOWN))
+            if entering and leaving and entering != leaving:
+                loop.carried.append(CarriedDraft(name, entering, leaving))
         if loop.body:
             self.block.append(loop)
 
@@ -298,13 +339,31 @@ class ControlFlow(Assignment):
         self._widen(statement, scope)
         self.evaluate(statement.test, scope)
         loop = self._begin_loop(Site(scope.module, statement), "while", UNKNOWN, None)
-        self._run_loop(loop, statement.body, scope)
+        self._run_loop(loop, statement, scope)
         return None
+
+    def _tensors_of(self, value: Abstract) -> tuple[int, ...]:
+        """The flows in a tensor, a tuple of tensors or a symbol used as one."""
+        if isinstance(value, Seq):
+            return tuple(flow for item in value.items for flow in self._tensors_of(item))
+        if isinstance(value, Instance) and "<flow>" not in value.attributes:
+            return ()
+        flow = self.as_flow(value, None)
+        return () if flow is None else (flow,)
 
     def _widen(self, statement: cst.For | cst.While, scope: Scope) -> None:
         """Names a loop reassigns hold no constant while it runs."""
         for name in assigned_names(statement):
-            if isinstance(scope.names.get(name), Const):
+            value = scope.names.get(name)
+            if not isinstance(value, Const):
+                continue
+            scope.before_loops.setdefault(name, value)
+            if value.value is None and _feeds_itself(statement, name):
+                # a recurrent state that starts as None: its later values are tensors
+                symbol = self.new_symbol(name, Site(scope.module, statement))
+                self.as_flow(symbol, symbol.site)
+                self.write(scope.names, name, symbol)
+            else:
                 self.write(scope.names, name, UNKNOWN)
 
     def _with(self, statement: cst.With, scope: Scope) -> str | None:
@@ -362,6 +421,30 @@ def _compares_with_zero(test: cst.BaseExpression) -> bool:
         and right.comparator.value == "0"
         and isinstance(test.left, cst.Name)
     )
+
+
+def _swallows(handler: cst.ExceptHandler | cst.ExceptStarHandler) -> bool:
+    """Whether a handler of every error does nothing about it."""
+    if handler.type is not None and dotted(handler.type) not in ("Exception", "BaseException"):
+        return False
+    body = handler.body
+    statements = (
+        [small for line in body.body for small in getattr(line, "body", (line,))]
+        if isinstance(body, cst.IndentedBlock)
+        else list(body.body)
+    )
+    return all(isinstance(small, (cst.Pass, cst.Continue)) for small in statements)
+
+
+def _feeds_itself(statement: cst.For | cst.While, name: str) -> bool:
+    """Whether the loop assigns ``name`` from a call that receives it: ``y, h = model(x, h)``."""
+    for node in descendants(statement.body):
+        if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
+            names: set[str] = set()
+            _collect_names(node.targets[0].target, names)
+            if name in names and any(dotted(arg.value) == name for arg in node.value.args):
+                return True
+    return False
 
 
 _assigned: dict[int, tuple[cst.CSTNode, frozenset[str]]] = {}

@@ -82,6 +82,14 @@ class Argument:
     site: Site | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class Condition:
+    """A test in force: its syntax node, and whether this is the side where it fails."""
+
+    site: Site
+    negated: bool
+
+
 class Children(dict[str, "Instance"]):
     """Submodules by name. Where two arms of a branch register different ones, the first stands."""
 
@@ -109,6 +117,8 @@ class Instance(Abstract):
     parent: Instance | None = None
     complete: bool = True
     forward: ForwardResult | None = None
+    within: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def leader(self) -> Instance:
@@ -197,6 +207,8 @@ class Scope:
     function: str = ""
     returns: list[Abstract] = field(default_factory=list)
     globals: set[str] = field(default_factory=set)
+    before_loops: dict[str, Abstract] = field(default_factory=dict)
+    """Constants that names held before a loop that reassigns them."""
     self_class: Class | None = None
 
 
@@ -251,6 +263,16 @@ class Iterated(Abstract):
 
     kind: str
     sources: tuple[Abstract, ...]
+    site: Site | None = None
+    loops: tuple[int, ...] = ()
+    """The loops around the call that made it, outermost first."""
+    arm: object = None
+    """The innermost branch arm that call stands in, None outside of all."""
+
+    @property
+    def one_shot(self) -> bool:
+        """Whether iterating it once uses it up."""
+        return self.kind in ("enumerate", "zip", "iter", "reversed")
 
 
 @dataclass(slots=True, eq=False)

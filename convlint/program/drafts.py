@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from convlint.program.domain import (
     Abstract,
     Argument,
+    Condition,
     Instance,
+    Iterated,
     Site,
 )
 from convlint.program.facts import EventKind
@@ -27,6 +29,7 @@ class FlowDraft:
     name: str
     site: Site | None
     detached: bool
+    written: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +81,18 @@ class LoopDraft:
     trips: Abstract
     index: str
     body: list[NodeDraft]
+    ends: str | None = None
+    iterator: Iterated | None = None
+    carried: list[CarriedDraft] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class CarriedDraft:
+    """A name whose tensors pass from one iteration to the next, before export."""
+
+    name: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
 
 
 NodeDraft = EventDraft | BranchDraft | LoopDraft
@@ -103,6 +118,7 @@ class InitialisationDraft:
     classes: tuple[str, ...]
     parameter: str
     args: dict[str, Argument]
+    within: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -118,6 +134,8 @@ class LossDraft:
     flow: int
     context: tuple[str, ...]
     loops: tuple[int, ...]
+    function: str = ""
+    overwritten: Site | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -132,6 +150,9 @@ class CallDraft:
     context: tuple[str, ...]
     loops: tuple[int, ...]
     function: str
+    conditional: bool = False
+    within: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -144,3 +165,43 @@ class PlainListDraft:
     holds: str
     site: Site
     layers: tuple[Instance, ...]
+
+
+@dataclass(slots=True, eq=False)
+class UnusedDraft:
+    """An expression statement without effect, before export."""
+
+    site: Site
+    name: str
+    called: bool
+    receiver: Instance | None
+    flow: int | None
+
+
+@dataclass(slots=True, eq=False)
+class SelectionDraft:
+    """A test for the best score so far, before export."""
+
+    site: Site
+    measure: str
+    best: str
+    below: bool
+    initial: Abstract
+    loops: tuple[int, ...]
+    counter: str
+    counter_reset: bool
+    stops: bool
+    keeps: bool
+    others: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class ToleranceDraft:
+    """A test whether a number still changes, before export."""
+
+    site: Site
+    compared: tuple[str, str]
+    limit: Abstract
+    limit_site: Site
+    loops: tuple[int, ...]
+    stops: bool

@@ -9,6 +9,7 @@ from convlint.program.domain import (
     Argument,
     Choice,
     Class,
+    Condition,
     Const,
     Function,
     Instance,
@@ -19,12 +20,13 @@ from convlint.program.domain import (
     Site,
     Tensor,
 )
-from convlint.program.drafts import BranchDraft, EventDraft, NodeDraft
+from convlint.program.drafts import BranchDraft, EntryDraft, EventDraft, NodeDraft
 from convlint.program.facts import (
     UNKNOWN,
     Arm,
     Branch,
     Call,
+    Carried,
     Entry,
     Event,
     EventKind,
@@ -37,9 +39,14 @@ from convlint.program.facts import (
     Object,
     ObjectKind,
     PlainList,
+    Selection,
+    Tolerance,
     TrainingProgram,
+    Unused,
     Value,
 )
+
+from convlint.program.words import attributes_of_self, attributes_read, unreferenced
 
 if TYPE_CHECKING:
     from convlint.findings import Location
@@ -70,17 +77,78 @@ def symbol_kind(symbol: Instance) -> ObjectKind:
     return ObjectKind.SYMBOL
 
 
+_NO_OPTIMIZERS = ("sched", "lr", "warm", "prof", "ema", "timer", "bar", "env", "progress")
+"""In the name of an argument: something else with a ``step()`` of its own."""
+
+
+def lone_steppers(entries: list[EntryDraft]) -> frozenset[int]:
+    """Symbols that can only be the optimizer of a loop: the loop back-propagates a loss, steps
+    this one thing without arguments, and nothing else in it steps or clears gradients."""
+    found: set[int] = set()
+    for entry in entries:
+        _visit_loops(entry.body, found)
+    return frozenset(found)
+
+
+def _visit_loops(nodes: list[NodeDraft], found: set[int]) -> list[EventDraft]:
+    """The events below ``nodes``, those of training loops left out."""
+    events: list[EventDraft] = []
+    for node in nodes:
+        if isinstance(node, EventDraft):
+            events.append(node)
+        elif isinstance(node, BranchDraft):
+            for arm in node.arms:
+                events += _visit_loops(arm.body, found)
+        else:
+            inside = _visit_loops(node.body, found)
+            stepper = _only_stepper(inside)
+            if stepper is None:
+                events += inside
+            else:
+                found.add(stepper.id)
+    return events
+
+
+def _only_stepper(events: list[EventDraft]) -> Instance | None:
+    if not any(e.kind is EventKind.BACKWARD and e.flow is not None for e in events):
+        return None
+    if any(e.kind in (EventKind.ZERO_GRAD, EventKind.SCALER_STEP) for e in events):
+        return None
+    steps = {e.target.id: e for e in events if e.kind is EventKind.STEP and e.target is not None}
+    candidates = [
+        e
+        for e in steps.values()
+        if e.target is not None
+        and not any(word in name.lower() for name in e.target.names for word in _NO_OPTIMIZERS)
+    ]
+    if len(candidates) != 1:
+        return None
+    (step,) = candidates
+    target = step.target
+    if target is None or target.kind is not ObjectKind.SYMBOL or step.flags:
+        return None
+    return target if symbol_kind(target) is ObjectKind.SYMBOL else None
+
+
 class Exporter:
     """Turns one finished walk into a ``TrainingProgram``."""
 
     def __init__(self, walk: Interpreter, module: SourceModule) -> None:
         self._walk = walk
         self._module = module
+        self._condition_texts: dict[int, str] = {}
+        self._lone_steppers = lone_steppers(walk.entries)
         self._training_symbols = frozenset(
             i.id
             for i in walk.instances
-            if i.kind is ObjectKind.SYMBOL and symbol_kind(i) is not ObjectKind.SYMBOL
+            if i.kind is ObjectKind.SYMBOL and self._kind_of(i) is not ObjectKind.SYMBOL
         )
+
+    def _kind_of(self, symbol: Instance) -> ObjectKind:
+        kind = symbol_kind(symbol)
+        if kind is ObjectKind.SYMBOL and symbol.id in self._lone_steppers:
+            return ObjectKind.OPTIMIZER
+        return kind
 
     def program(self, role: str) -> TrainingProgram:
         """The facts."""
@@ -103,6 +171,7 @@ class Exporter:
                     f.name,
                     self._place(f.site),
                     f.detached,
+                    f.written,
                 )
                 for f in walk.flows
             ),
@@ -120,6 +189,7 @@ class Exporter:
                     i.parameter,
                     self._arguments(i.args),
                     order,
+                    i.within,
                 )
                 for order, i in enumerate(walk.initialisations)
             ),
@@ -134,6 +204,8 @@ class Exporter:
                     c.flow,
                     c.context,
                     c.loops,
+                    c.function,
+                    self._place(c.overwritten),
                 )
                 for c in walk.losses
             ),
@@ -147,13 +219,66 @@ class Exporter:
                     c.context,
                     c.loops,
                     c.function,
+                    c.conditional,
                 )
                 for c in walk.calls
             ),
+            unused=tuple(
+                Unused(
+                    self._place_of(u.site),
+                    u.name,
+                    u.called,
+                    u.receiver.id if u.receiver is not None else None,
+                    u.flow,
+                )
+                for u in walk.unused
+            ),
+            selections=tuple(
+                Selection(
+                    self._place_of(s.site),
+                    s.measure,
+                    s.best,
+                    s.below,
+                    self._value(s.initial),
+                    s.loops,
+                    s.counter,
+                    s.counter_reset,
+                    s.stops,
+                    s.keeps,
+                    s.others,
+                )
+                for s in walk.selections
+            ),
+            tolerances=tuple(
+                Tolerance(
+                    self._place_of(t.site),
+                    t.compared,
+                    self._value(t.limit, t.limit_site),
+                    t.loops,
+                    t.stops,
+                )
+                for t in walk.tolerances
+            ),
             problems=tuple(walk.problems),
+            attributes_read=attributes_read(self._sources()),
+            unreferenced=unreferenced(self._module, self._sources()),
         )
 
+    def _sources(self) -> list[SourceModule]:
+        return [self._module, *(m for m in self._walk.modules if m is not self._module)]
+
     # Places and values.
+
+    def _conditions(self, conditions: tuple[Condition, ...]) -> tuple[str, ...]:
+        return tuple(self._condition(condition) for condition in conditions)
+
+    def _condition(self, condition: Condition) -> str:
+        key = id(condition.site.node)
+        text = self._condition_texts.get(key)
+        if text is None:
+            code = condition.site.module.tree.code_for_node(condition.site.node)
+            text = self._condition_texts[key] = " ".join(code.split())
+        return f"not ({text})" if condition.negated else text
 
     def _place(self, site: Site | None) -> Location | None:
         return self._place_of(site) if site is not None else None
@@ -205,7 +330,7 @@ class Exporter:
     # Objects.
 
     def _object(self, instance: Instance) -> Object:
-        kind = symbol_kind(instance) if instance.kind is ObjectKind.SYMBOL else instance.kind
+        kind = self._kind_of(instance) if instance.kind is ObjectKind.SYMBOL else instance.kind
         parameters: tuple[int, ...] | None = None
         if instance.kind is ObjectKind.OPTIMIZER:
             given = instance.args.get("params") or instance.args.get("0")
@@ -232,7 +357,24 @@ class Exporter:
             same_as=instance.leader.id if instance.same_as is not None else None,
             symbolic=instance.kind is ObjectKind.SYMBOL,
             complete=instance.complete,
+            within=instance.within if instance.kind is not ObjectKind.SYMBOL else (),
+            conditions=self._conditions(instance.conditions)
+            if instance.kind is not ObjectKind.SYMBOL
+            else (),
+            mentions=self._mentions(instance) if instance.kind is ObjectKind.DATASET else {},
+            methods=tuple(sorted(m for m in instance.methods if not m.startswith("<"))),
         )
+
+    def _mentions(self, instance: Instance) -> dict[str, tuple[str, ...]]:
+        if instance.klass is None:
+            return {}
+        found: dict[str, tuple[str, ...]] = {}
+        for klass in self._walk.lineage(instance.klass):
+            for name, member in klass.members.items():
+                if isinstance(member, Function) and name not in found:
+                    code = member.scope.module.tree.code_for_node(member.node)
+                    found[name] = attributes_of_self(code)
+        return found
 
     def _models(self) -> list[Model]:
         models: list[Model] = []
@@ -326,6 +468,10 @@ class Exporter:
             draft.index,
             body,
             incomplete=_has_unknown_call(body),
+            ends=draft.ends,
+            iterator=self._place(draft.iterator.site) if draft.iterator is not None else None,
+            iterator_loops=draft.iterator.loops if draft.iterator is not None else (),
+            carried=tuple(Carried(c.name, c.before, c.after) for c in draft.carried),
         )
 
     def _event(self, draft: EventDraft) -> Event | None:
@@ -362,7 +508,7 @@ class Exporter:
 
     def _symbol_event(self, kind: EventKind, symbol: Instance) -> EventKind | None:
         """What an event on a symbol is once all its methods are known."""
-        what = symbol_kind(symbol)
+        what = self._kind_of(symbol)
         if kind is EventKind.STEP:
             if what is ObjectKind.OPTIMIZER:
                 return kind

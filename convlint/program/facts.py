@@ -154,6 +154,15 @@ class Object(msgspec.Struct, frozen=True):
     """Known only by its identity; ``kind`` then says what its use shows it to be."""
     complete: bool = True
     """For modules: false when a submodule or base class could not be resolved."""
+    within: tuple[str, ...] = ()
+    """The project functions in progress where it was made, outermost first; methods as
+    ``Class.method``."""
+    conditions: tuple[str, ...] = ()
+    """The tests in force where it was made, as in ``Call.conditions``."""
+    mentions: dict[str, tuple[str, ...]] = {}
+    """For instances of project dataset classes: the attributes of ``self`` each method names."""
+    methods: tuple[str, ...] = ()
+    """Names of the methods called on it, in alphabetical order."""
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -186,6 +195,9 @@ class Flow(msgspec.Struct, frozen=True):
     location: Location | None = None
     detached: bool = False
     """Computed without gradient: under no_grad, or by detach / item / numpy."""
+    written: bool = False
+    """Its values are set after it was made: by an initialiser, a method that works in place, an
+    assignment to its data or items, or by code that could not be resolved."""
 
 
 class EventKind(enum.StrEnum):
@@ -288,6 +300,26 @@ class Loop(msgspec.Struct, frozen=True, tag="loop"):
     index: str = ""
     body: tuple[Node, ...] = ()
     incomplete: bool = False
+    ends: str | None = None
+    """How control leaves the body where it does so in every iteration: ``break``, ``return``."""
+    iterator: Location | None = None
+    """Where the one-shot iterator was made that this ``for`` uses up (``iter(loader)``,
+    ``enumerate(loader)``, ``zip(...)``), when that was not in the loop's own head."""
+    iterator_loops: tuple[int, ...] = ()
+    """The loops around the place where that iterator was made, outermost first."""
+    carried: tuple[Carried, ...] = ()
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """A name whose tensors pass from one iteration of a loop to the next.
+
+    ``before`` are the flows it holds when an iteration begins, ``after`` those it holds when the
+    iteration ends (a tuple of states has several).
+    """
+
+    name: str
+    before: tuple[int, ...]
+    after: tuple[int, ...]
 
 
 Node = Union[Event, Branch, Loop]  # noqa: UP007 - msgspec resolves it at run time
@@ -357,6 +389,8 @@ class Initialisation(msgspec.Struct, frozen=True):
     parameter: str = ""
     args: dict[str, Value] = {}
     order: int = 0
+    within: tuple[str, ...] = ()
+    """The project functions in progress, outermost first; methods as ``Class.method``."""
 
 
 class LossCall(msgspec.Struct, frozen=True):
@@ -375,6 +409,10 @@ class LossCall(msgspec.Struct, frozen=True):
     flow: int | None = None
     context: tuple[str, ...] = ()
     loops: tuple[int, ...] = ()
+    function: str = ""
+    """The function it stands in, empty at module level."""
+    overwritten: Location | None = None
+    """Where the name that holds it is assigned anew in the same block, with no use in between."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -388,6 +426,63 @@ class Call(msgspec.Struct, frozen=True):
     context: tuple[str, ...] = ()
     loops: tuple[int, ...] = ()
     function: str = ""
+    within: tuple[str, ...] = ()
+    """The project functions in progress, outermost first; methods as ``Class.method``."""
+    conditions: tuple[str, ...] = ()
+    """Source text of the tests in force, outermost first; ``not (...)`` on the other side of a
+    test, and after one whose true side leaves the block."""
+    conditional: bool = False
+    """Whether a branch decides if it happens."""
+
+
+class Unused(msgspec.Struct, frozen=True):
+    """An expression statement whose value nothing uses: ``optimizer.step`` without a call
+    (``called`` is false), ``x.to(device)`` on a tensor (``called`` is true).
+
+    ``receiver`` is the object the method belongs to, ``flow`` the tensor.
+    """
+
+    location: Location
+    name: str
+    called: bool = False
+    receiver: int | None = None
+    flow: int | None = None
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """``if measure < best: best = measure``: the test that remembers the best score so far.
+
+    ``below`` is true when smaller counts as better. ``initial`` is what ``best`` held before the
+    loops. ``counter`` is the variable incremented when nothing improved, ``counter_reset`` whether
+    it is ever set back, ``stops`` whether a test on it ends the loop. ``keeps`` is true when the
+    code around may save or copy weights. ``others`` are the names the enclosing loop assigns.
+    """
+
+    location: Location
+    measure: str
+    best: str
+    below: bool
+    initial: Value = UNKNOWN
+    loops: tuple[int, ...] = ()
+    counter: str = ""
+    counter_reset: bool = False
+    stops: bool = False
+    keeps: bool = True
+    others: tuple[str, ...] = ()
+
+
+class Tolerance(msgspec.Struct, frozen=True):
+    """``if abs(previous - current) < limit``: the test whether a number still changes.
+
+    ``compared`` names the two variables ("" for other expressions); ``stops`` is true when the
+    test ends the loop or the function.
+    """
+
+    location: Location
+    compared: tuple[str, str]
+    limit: Value = UNKNOWN
+    loops: tuple[int, ...] = ()
+    stops: bool = False
 
 
 class TrainingProgram(msgspec.Struct, frozen=True):
@@ -410,4 +505,13 @@ class TrainingProgram(msgspec.Struct, frozen=True):
     initialisations: tuple[Initialisation, ...] = ()
     losses: tuple[LossCall, ...] = ()
     calls: tuple[Call, ...] = ()
+    unused: tuple[Unused, ...] = ()
+    selections: tuple[Selection, ...] = ()
+    tolerances: tuple[Tolerance, ...] = ()
     problems: tuple[str, ...] = ()
+    attributes_read: frozenset[str] = frozenset()
+    """Every name that follows a dot in the file and the project files it imports, assignments to
+    it aside."""
+    unreferenced: tuple[str, ...] = ()
+    """Functions (``f``) and methods (``Class.f``) of the file whose name occurs nowhere else in
+    it or in the project files it imports."""

@@ -138,6 +138,23 @@ class Iteration(Instances):
             return self._element_of_iterated(iterable, site)
         return UNKNOWN
 
+    def next_of(self, iterator: Iterated, site: Site) -> Abstract:
+        """``next(iterator)``: from an iterator made in this very iteration, the first item.
+
+        The flow of such a batch is named ``next(iter)``.
+        """
+        source = iterator.sources[0]
+        fresh = (
+            bool(self.loops)
+            and iterator.loops == tuple(self.loops)
+            and self.in_arm(iterator.arm)
+            and isinstance(source, Instance)
+            and source.kind in (ObjectKind.LOADER, ObjectKind.SYMBOL)
+        )
+        if fresh and isinstance(source, Instance):
+            return self.new_flow("<batch>", source=source, name="next(iter)", site=site)
+        return self.element_of(iterator, site)
+
     def _element_of_instance(self, iterable: Instance, site: Site) -> Abstract:
         kind = iterable.kind
         if kind in (ObjectKind.LOADER, ObjectKind.DATASET):

@@ -18,6 +18,7 @@ from convlint.program.domain import (
     Instance,
     Iterated,
     Layers,
+    Library,
     Map,
     Parameters,
     Scope,
@@ -25,6 +26,8 @@ from convlint.program.domain import (
     Site,
     Tensor,
 )
+from convlint.program.drafts import CallDraft
+from convlint.program.drafts import CallDraft
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.program.libraries.operations import (
     DETACHING,
@@ -37,6 +40,18 @@ _SAME_MODULE = frozenset(
         "share_memory", "compile", "to_empty", "xpu", "npu", "mps",
     }
 )  # fmt: skip
+
+
+_PRECISIONS = {
+    "half": "torch.float16",
+    "bfloat16": "torch.bfloat16",
+    "float": "torch.float32",
+    "double": "torch.float64",
+}
+_DTYPES = frozenset({*_PRECISIONS.values(), "torch.half", "torch.double", "torch.float"})
+
+
+_RECORDED_MODULE_METHODS = frozenset({"apply", "load_state_dict", "register_comm_hook"})
 
 
 _QUIET_PREFIXES = ("save", "load", "print", "log", "add_", "get_", "set_", "is_", "num_", "format")
@@ -133,6 +148,8 @@ class LibraryMethods(ValueMethods):
         self, module: Instance, name: str, arguments: Arguments, site: Site
     ) -> Abstract:
         leader = module.leader
+        if name in _RECORDED_MODULE_METHODS:
+            self._record_method(leader, name, arguments, site)
         if name in ("parameters", "named_parameters"):
             return Parameters((leader,), named=name.startswith("named"))
         if name in ("train", "eval"):
@@ -151,7 +168,9 @@ class LibraryMethods(ValueMethods):
             self._apply_function(module, arguments, site)
             return module
         if name in ("forward", "__call__"):
-            return self.call_module(module, arguments, site)
+            output = self.call_module(module, arguments, site)
+            self._record_method(module, name, arguments, output, site)
+            return output
         if name in ("append", "extend", "insert"):
             return self._grow_container(module, name, arguments)
         if name in ("add_module", "register_module") and len(arguments.positional) == 2:
@@ -175,14 +194,71 @@ class LibraryMethods(ValueMethods):
             loss = arguments.positional[0].value if arguments.positional else UNKNOWN
             return self._backward_on(self.as_flow(loss, site), arguments, site)
         if name in _SAME_MODULE:
+            self._note_precision(module, name, arguments)
             return module
-        if name in ("state_dict", "load_state_dict", "buffers", "named_buffers", "extra_repr"):
+        if name == "state_dict":
+            # the tensors in it are those of the module, not copies
+            state = self.new_instance(
+                ObjectKind.LIBRARY, "torch.nn.Module.state_dict", site, {"module": Argument(leader)}
+            )
+            self._record_method(module, name, arguments, state, site)
+            return state
+        if name == "load_state_dict":
+            self._record_method(module, name, arguments, UNKNOWN, site)
+            return UNKNOWN
+        if name in ("buffers", "named_buffers", "extra_repr"):
             return UNKNOWN
         if module.kind is ObjectKind.MODEL and not module.complete:
             self.escape((module, *arguments.values()), site, name)
         flows = [f for v in arguments.values() if (f := self.as_flow(v, site)) is not None]
         return (
             self.new_flow("<unknown>", tuple(flows), layer=module, site=site) if flows else UNKNOWN
+        )
+
+    def _note_precision(self, module: Instance, name: str, arguments: Arguments) -> None:
+        """Remember the dtype a module was last brought to."""
+        given = [a.value for a in (*arguments.positional, *arguments.keywords.values())]
+        named = next((v for v in given if isinstance(v, Library) and v.name in _DTYPES), None)
+        if name in _PRECISIONS:
+            named = Library(_PRECISIONS[name])
+        if named is not None:
+            self.write(module.attributes, "dtype", named)
+
+    def _record_method(
+        self, module: Instance, name: str, arguments: Arguments, result: Abstract, site: Site
+    ) -> None:
+        """Record a call of one of a module's own methods among the program's calls."""
+        qualified = f"torch.nn.Module.{name}"
+        self.calls.append(
+            CallDraft(
+                qualified,
+                site,
+                self.named_arguments(qualified, arguments),
+                result,
+                module.leader,
+                tuple(self.context),
+                tuple(self.loops),
+                "",
+            )
+        )
+
+    def _record_method(
+        self, module: Instance, name: str, arguments: Arguments, site: Site
+    ) -> None:
+        """Note a method of torch.nn.Module that changes or rewires the module as a library call."""
+        self.calls.append(
+            CallDraft(
+                f"torch.nn.Module.{name}",
+                site,
+                self.named_arguments(f"torch.nn.Module.{name}", arguments),
+                UNKNOWN,
+                module,
+                tuple(self.context),
+                tuple(self.loops),
+                self.within[-1].rpartition(".")[2] if self.within else "",
+                within=self.within,
+                conditions=tuple(self.conditions),
+            )
         )
 
     def _set_mode(self, module: Instance, name: str, arguments: Arguments, site: Site) -> None:

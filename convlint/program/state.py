@@ -12,6 +12,7 @@ from convlint.program.domain import (
     Children,
     Choice,
     Class,
+    Condition,
     Const,
     Function,
     Instance,
@@ -34,11 +35,16 @@ from convlint.program.drafts import (
     LossDraft,
     NodeDraft,
     PlainListDraft,
+    SelectionDraft,
+    ToleranceDraft,
+    UnusedDraft,
 )
 from convlint.program.facts import EventKind, ObjectKind
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import libcst as cst
 
     from convlint.program.index import ProjectIndex, SourceModule
 
@@ -80,9 +86,16 @@ class State:
         self.via: list[Site] = []
         self.loops: list[int] = []
         self.loop_count = 0
+        self.loop_statements: list[cst.CSTNode] = []
+        self.unused: list[UnusedDraft] = []
+        self.selections: list[SelectionDraft] = []
+        self.tolerances: list[ToleranceDraft] = []
         self.forward_depth = 0
         self.class_guards: list[tuple[str, ...]] = []
         self.call_stack: list[object] = []
+        self.within: tuple[str, ...] = ()
+        """The project functions in progress, outermost first; methods as ``Class.method``."""
+        self.conditions: list[Condition] = []
         self.modules: dict[SourceModule, Scope] = {}
         self.walked_functions: set[int] = set()
         self.inert_functions: set[int] = set()
@@ -106,6 +119,8 @@ class State:
         """Put a new object on the heap."""
         instance = Instance(len(self.instances), kind, cls, site, args or {}, klass=klass)
         instance.loops = len(self.loops)
+        instance.within = self.within
+        instance.conditions = tuple(self.conditions)
         self.instances.append(instance)
         return instance
 
@@ -189,8 +204,21 @@ class State:
         escaped = tuple(dict.fromkeys(i for value in values for i in self.training_objects(value)))
         for instance in escaped:
             instance.escaped = True
+        for value in values:
+            self.mark_written(value)
         if escaped:
             self.emit(EventKind.UNKNOWN_CALL, site, name=name, escapes=escaped)
+
+    def mark_written(self, value: Abstract) -> None:
+        """The values of a tensor, or of what it is a view of, are set by someone."""
+        while isinstance(value, Tensor):
+            flow = self.flows[value.flow]
+            if flow.written:
+                return
+            flow.written = True
+            if flow.op not in _VIEWS or not flow.inputs:
+                return
+            value = Tensor(flow.inputs[0])
 
     def training_objects(self, value: Abstract, depth: int = 0) -> list[Instance]:
         """The objects within ``value`` that unresolved code could step, clear or switch."""
@@ -223,9 +251,22 @@ class State:
             self._trail[-1].append((mapping, key, mapping.get(key, _MISSING)))
         mapping[key] = value
 
+    @property
+    def inside_branch(self) -> bool:
+        """Whether the walk is in an arm of a branch."""
+        return bool(self._trail)
+
     def begin_arm(self) -> None:
         """Start recording writes."""
         self._trail.append([])
+
+    def innermost_arm(self) -> object:
+        """The identity of the branch arm being walked, None outside of all."""
+        return self._trail[-1] if self._trail else None
+
+    def in_arm(self, arm: object) -> bool:
+        """Whether ``arm`` is being walked still (None: always)."""
+        return arm is None or any(open_arm is arm for open_arm in self._trail)
 
     def end_arm(self) -> list[tuple[dict[Any, Any], Any, Any]]:
         """Undo the writes since ``begin_arm`` and return them as (mapping, key, value written)."""
@@ -289,6 +330,9 @@ class State:
                 if option.leader is not leader.leader:
                     option.leader.same_as = leader.leader
 
+
+_VIEWS = frozenset({"data", "getitem", "detach", "view", "t", "T", "transpose", "narrow", "select"})
+"""Operations whose result shares memory with their input."""
 
 _ESCAPING = frozenset(
     {

@@ -9,13 +9,19 @@ import libcst as cst
 
 from convlint.program.definitions import Definitions
 from convlint.program.domain import (
+    Abstract,
     Const,
+    Instance,
+    LibraryMethod,
     Scope,
+    Site,
+    Tensor,
 )
 from convlint.program.drafts import (
     ArmDraft,
     BranchDraft,
     NodeDraft,
+    UnusedDraft,
 )
 
 
@@ -34,9 +40,12 @@ class Statements(Definitions):
         outer = self.block
         rests: list[tuple[list[ArmDraft], list[NodeDraft]]] = []
         status: str | None = None
-        for statement in statements:
+        for position, statement in enumerate(statements):
             before = len(self.block)
+            losses = len(self.losses)
             status = self._statement(statement, scope)
+            if len(self.losses) > losses:
+                self._note_overwritten(statements, position, scope)
             if status is not None:
                 break
             if len(self.block) > before and isinstance(self.block[-1], BranchDraft):
@@ -52,6 +61,34 @@ class Statements(Definitions):
                 arm.ends = status if status is not None else arm.ends
         self.block = outer
         return status
+
+    def _note_overwritten(self, statements: Any, position: int, scope: Scope) -> None:
+        """Mark the loss that the statement bound to a name when the name is bound again unread."""
+        name = _assigned_name(statements[position])
+        value = scope.names.get(name) if name else None
+        if not isinstance(value, Tensor):
+            return
+        draft = next((loss for loss in reversed(self.losses) if loss.flow == value.flow), None)
+        again = _bound_again(statements[position + 1 :], name)
+        if draft is not None and again is not None:
+            draft.overwritten = Site(scope.module, again)
+
+    def note_unused(self, statement: cst.Expr, value: Abstract, scope: Scope) -> None:
+        """Record a method that is named but not called, and a tensor nobody takes."""
+        node = statement.value
+        site = Site(scope.module, node)
+        if isinstance(node, cst.Attribute) and isinstance(value, LibraryMethod):
+            owner = value.receiver
+            flow = owner.flow if isinstance(owner, Tensor) else None
+            receiver = owner.leader if isinstance(owner, Instance) else None
+            if flow is not None or receiver is not None:
+                self.unused.append(UnusedDraft(site, value.name, False, receiver, flow))
+        elif (
+            isinstance(node, cst.Call)
+            and isinstance(node.func, cst.Attribute)
+            and isinstance(value, Tensor)
+        ):
+            self.unused.append(UnusedDraft(site, node.func.attr.value, True, None, value.flow))
 
     def _statement(self, statement: cst.CSTNode, scope: Scope) -> str | None:
         if isinstance(statement, cst.SimpleStatementLine):
@@ -72,7 +109,7 @@ class Statements(Definitions):
         self.spend()
         kind = type(statement)
         if isinstance(statement, cst.Expr):
-            self.evaluate(statement.value, scope)
+            self.note_unused(statement, self.evaluate(statement.value, scope), scope)
         elif isinstance(statement, cst.Assign):
             self._assign(statement, scope)
         elif isinstance(statement, cst.AnnAssign):
@@ -98,6 +135,38 @@ class Statements(Definitions):
         elif isinstance(statement, cst.Global):
             scope.globals.update(item.name.value for item in statement.names)
         return None
+
+
+def _assigned_name(statement: cst.CSTNode) -> str:
+    """The name a line assigns when that is all it does."""
+    if not isinstance(statement, cst.SimpleStatementLine) or len(statement.body) != 1:
+        return ""
+    small = statement.body[0]
+    if not isinstance(small, cst.Assign) or len(small.targets) != 1:
+        return ""
+    target = small.targets[0].target
+    return target.value if isinstance(target, cst.Name) else ""
+
+
+def _bound_again(following: Any, name: str) -> cst.CSTNode | None:
+    """The statement that assigns ``name`` before any other mentions it."""
+    for statement in following:
+        if _assigned_name(statement) == name:
+            mentioned = _mentions(statement.body[0].value, name)
+            return None if mentioned else statement
+        if _mentions(statement, name):
+            return None
+    return None
+
+
+def _mentions(node: cst.CSTNode, name: str) -> bool:
+    pending: list[Any] = [node]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, cst.Name) and current.value == name:
+            return True
+        pending.extend(current.children)
+    return False
 
 
 _COMPOUND: dict[type[cst.CSTNode], Callable[[Any, Any, Scope], str | None]] = {
