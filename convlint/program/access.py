@@ -98,7 +98,11 @@ class Access(Operators):
                 and isinstance(constant, (int, str))
             ):
                 return self._batch_item(value, constant, site)
-            return self.new_flow("getitem", (value.flow,), args={"index": Argument(key)}, site=site)
+            args = {"index": Argument(key)}
+            if isinstance(site.node, cst.Subscript) and len(site.node.slice) > 1:
+                parts = [site.module.tree.code_for_node(p.slice) for p in site.node.slice]
+                args["axes"] = Argument(Const(",".join(part.strip() for part in parts), LITERAL))
+            return self.new_flow("getitem", (value.flow,), args=args, site=site)
         if isinstance(value, Instance):
             if value.kind in (ObjectKind.LAYER, ObjectKind.MODEL) and value.children:
                 named = value.children.get(str(constant)) if constant is not None else None
@@ -230,6 +234,16 @@ class Access(Operators):
         ):
             flow = self.new_flow(
                 "<array>", name=value.cls, index=1 if name == "target" else 0, site=value.site
+            )
+            value.attributes[name] = flow
+            return flow
+        if (
+            kind is ObjectKind.DATASET
+            and name in ("data", "targets", "labels")
+            and value.cls.startswith("torchvision.datasets.")
+        ):
+            flow = self.new_flow(
+                "<array>", name=f"{value.cls}.data", index=0 if name == "data" else 1, site=site
             )
             value.attributes[name] = flow
             return flow

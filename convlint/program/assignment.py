@@ -109,6 +109,8 @@ class Assignment(LibraryMethods):
     def _assign_attribute(self, owner: Abstract, name: str, value: Abstract, site: Site) -> None:
         if isinstance(owner, Parameters):
             self._assign_parameter_view(owner, name, value, site)
+        elif isinstance(owner, Tensor):
+            self.mark_written(owner)
         elif isinstance(owner, Instance):
             self.set_attribute(owner, name, value, site)
         elif isinstance(owner, Choice):
@@ -170,6 +172,8 @@ class Assignment(LibraryMethods):
                 owner.items[key.value] = value
             else:
                 owner.complete = False
+        elif isinstance(owner, Tensor):
+            self.mark_written(owner)
         elif isinstance(owner, ParameterGroups):
             if isinstance(key, Const) and key.value == "lr":
                 self.emit(

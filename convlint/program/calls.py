@@ -202,6 +202,9 @@ class Calls(Expressions):
     def _walk(self, function: Function, scope: Scope, site: Site) -> Abstract:
         self.call_stack.append(function.node)
         self.via.append(site)
+        around, conditions = self.within, len(self.conditions)
+        owner = f"{function.owner.name}." if function.owner is not None else ""
+        self.within = (*around, owner + function.name)
         no_grad = any(d in _NO_GRAD_DECORATORS for d in function.decorators)
         if no_grad:
             self.context.append("no_grad")
@@ -221,6 +224,8 @@ class Calls(Expressions):
             self.block = outer
             if no_grad:
                 self.context.pop()
+            self.within = around
+            del self.conditions[conditions:]
             self.via.pop()
             self.call_stack.pop()
 

@@ -50,6 +50,8 @@ class ValueMethods(LibraryCalls):
             return UNKNOWN
         if name in ("register_hook", "retain_grad", "requires_grad_"):
             return tensor
+        if name.endswith("_") and not name.endswith("__"):
+            self.mark_written(tensor)
         inputs = [tensor.flow]
         inputs += [f for v in arguments.values() if (f := self.as_flow(v, site)) is not None]
         args = {

@@ -189,7 +189,7 @@ class Exporter:
                     i.parameter,
                     self._arguments(i.args),
                     order,
-                    i.within,
+                    within=i.within,
                 )
                 for order, i in enumerate(walk.initialisations)
             ),
@@ -220,6 +220,8 @@ class Exporter:
                     c.loops,
                     c.function,
                     c.conditional,
+                    within=c.within,
+                    conditions=self._conditions(c.conditions),
                 )
                 for c in walk.calls
             ),

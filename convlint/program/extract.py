@@ -76,6 +76,8 @@ class Interpreter(Statements):
         self.forward_depth = 0
         self.class_guards = []
         self.call_stack = []
+        self.within = ()
+        self.conditions = []
         self._trail.clear()
 
     def _walk_uncalled(self, scope: Scope, module: SourceModule) -> None:

@@ -426,13 +426,13 @@ class Call(msgspec.Struct, frozen=True):
     context: tuple[str, ...] = ()
     loops: tuple[int, ...] = ()
     function: str = ""
+    conditional: bool = False
+    """Whether a branch decides if it happens."""
     within: tuple[str, ...] = ()
     """The project functions in progress, outermost first; methods as ``Class.method``."""
     conditions: tuple[str, ...] = ()
     """Source text of the tests in force, outermost first; ``not (...)`` on the other side of a
     test, and after one whose true side leaves the block."""
-    conditional: bool = False
-    """Whether a branch decides if it happens."""
 
 
 class Unused(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from convlint.program.domain import (
     Const,
     Instance,
     Library,
+    Map,
     Scope,
     Seq,
     Site,
@@ -18,6 +19,7 @@ from convlint.program.domain import (
 )
 from convlint.program.drafts import CallDraft
 from convlint.program.facts import ObjectKind
+from convlint.program.folding import tabulate
 from convlint.program.libraries.kinds import (
     HARMLESS_PREFIXES,
     MANAGED_CALLS,
@@ -37,6 +39,12 @@ from convlint.program.module_calls import ModuleCalls
 _MODULE_CONTAINERS = frozenset(
     {"torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"}
 )
+
+
+_GENERATORS = frozenset(
+    {"numpy.random.default_rng", "numpy.random.RandomState", "random.Random", "torch.Generator"}
+)
+"""Random number generators with a state of their own."""
 
 
 _CONTEXT_MAKERS = frozenset(
@@ -105,6 +113,9 @@ class LibraryCalls(ModuleCalls):
                     tuple(self.context),
                     tuple(self.loops),
                     scope.function,
+                    self.inside_branch,
+                    within=self.within,
+                    conditions=tuple(self.conditions),
                 )
             )
         return result
@@ -112,7 +123,7 @@ class LibraryCalls(ModuleCalls):
     def _library_result(self, name: str, arguments: Arguments, site: Site) -> Abstract:
         if name in MANAGED_CALLS:
             self.managed[MANAGED_CALLS[name]] = None
-        if name in _CONTEXT_MAKERS:
+        if name in _CONTEXT_MAKERS or name in _GENERATORS:
             return self.make(ObjectKind.LIBRARY, name, arguments, site)
         kind = library_kind(name)
         if kind is not None:
@@ -151,10 +162,26 @@ class LibraryCalls(ModuleCalls):
             for key, argument in instance.args.items():
                 if isinstance(argument.value, Instance) and argument.value.is_module:
                     self.register_child(instance, key, argument.value)
+        elif kind is ObjectKind.SCHEDULER and "lr_lambda" in instance.args:
+            given = instance.args["lr_lambda"]
+            instance.args["lr_lambda"] = Argument(self._tabulated(given.value), given.site)
         elif kind is ObjectKind.TRAINER:
             self.managed[name] = None
             self.escape(arguments.values(), site, name)
         return instance
+
+    def _tabulated(self, function: Abstract) -> Abstract:
+        """A function of the step as a table of its values, when it can be computed."""
+        if isinstance(function, Seq):
+            items = [self._tabulated(item) for item in function.items]
+            return Seq(function.kind, items, function.complete, function.node)
+        called = function
+        if isinstance(function, Instance):
+            called = self.method_of(function, "__call__") or function
+        table = tabulate(called, self.evaluate)
+        if table is None:
+            return function
+        return Map({step: Const(factor) for step, factor in table.items()})
 
     def _initialise(self, name: str, arguments: Arguments, site: Site) -> Abstract:
         if name == "torch.nn.init.calculate_gain":
@@ -204,6 +231,21 @@ class LibraryCalls(ModuleCalls):
                 return self.make(ObjectKind.LIBRARY, name, arguments, site)
             return UNKNOWN
         return self.unresolved_call(arguments, site, name)
+
+    def record_requires_grad(self, tensor: Tensor, value: Abstract, site: Site) -> None:
+        """A tensor is told to take gradients (or not), by method or by assignment."""
+        self.calls.append(
+            CallDraft(
+                "torch.Tensor.requires_grad_",
+                site,
+                {"input": Argument(tensor, site), "requires_grad": Argument(value, site)},
+                tensor,
+                None,
+                tuple(self.context),
+                tuple(self.loops),
+                "",
+            )
+        )
 
     def _constants(self, name: str, arguments: Arguments) -> dict[str, Argument]:
         named = self.named_arguments(name, arguments)

@@ -27,7 +27,6 @@ from convlint.program.domain import (
     Tensor,
 )
 from convlint.program.drafts import CallDraft
-from convlint.program.drafts import CallDraft
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.program.libraries.operations import (
     DETACHING,
@@ -49,9 +48,6 @@ _PRECISIONS = {
     "double": "torch.float64",
 }
 _DTYPES = frozenset({*_PRECISIONS.values(), "torch.half", "torch.double", "torch.float"})
-
-
-_RECORDED_MODULE_METHODS = frozenset({"apply", "load_state_dict", "register_comm_hook"})
 
 
 _QUIET_PREFIXES = ("save", "load", "print", "log", "add_", "get_", "set_", "is_", "num_", "format")
@@ -148,8 +144,8 @@ class LibraryMethods(ValueMethods):
         self, module: Instance, name: str, arguments: Arguments, site: Site
     ) -> Abstract:
         leader = module.leader
-        if name in _RECORDED_MODULE_METHODS:
-            self._record_method(leader, name, arguments, site)
+        if name in ("apply", "register_comm_hook"):
+            self._record_method(module, name, arguments, UNKNOWN, site)
         if name in ("parameters", "named_parameters"):
             return Parameters((leader,), named=name.startswith("named"))
         if name in ("train", "eval"):
@@ -239,25 +235,9 @@ class LibraryMethods(ValueMethods):
                 tuple(self.context),
                 tuple(self.loops),
                 "",
-            )
-        )
-
-    def _record_method(
-        self, module: Instance, name: str, arguments: Arguments, site: Site
-    ) -> None:
-        """Note a method of torch.nn.Module that changes or rewires the module as a library call."""
-        self.calls.append(
-            CallDraft(
-                f"torch.nn.Module.{name}",
-                site,
-                self.named_arguments(f"torch.nn.Module.{name}", arguments),
-                UNKNOWN,
-                module,
-                tuple(self.context),
-                tuple(self.loops),
-                self.within[-1].rpartition(".")[2] if self.within else "",
-                within=self.within,
-                conditions=tuple(self.conditions),
+                self.inside_branch,
+                self.within,
+                tuple(self.conditions),
             )
         )
 

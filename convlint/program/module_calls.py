@@ -226,9 +226,12 @@ class ModuleCalls(Iteration):
             parameter = tensor.attribute
         elif isinstance(tensor, Instance) and tensor.kind is ObjectKind.SYMBOL and tensor.names:
             parameter = tensor.names[0].removesuffix(".data").rpartition(".")[2]
+        self.mark_written(tensor)
         guards = self.class_guards[-1] if self.class_guards else ()
         self.initialisations.append(
-            InitialisationDraft(name, site, tuple(dict.fromkeys(layers)), guards, parameter, args)
+            InitialisationDraft(
+                name, site, tuple(dict.fromkeys(layers)), guards, parameter, args, self.within
+            )
         )
 
     def flows_within(self, value: Abstract, site: Site) -> list[int]:

@@ -13,6 +13,7 @@ from convlint.program.domain import (
     Abstract,
     Argument,
     Choice,
+    Condition,
     Class,
     Const,
     Function,
@@ -196,7 +197,12 @@ class Operators(Walk):
         truth = self.truth(self.evaluate(node.test, scope))
         if truth is not None:
             return self.evaluate(node.body if truth else node.orelse, scope)
-        return self.join([self.evaluate(node.body, scope), self.evaluate(node.orelse, scope)])
+        results: list[Abstract] = []
+        for part, negated in ((node.body, False), (node.orelse, True)):
+            self.conditions.append(Condition(Site(scope.module, node.test), negated))
+            results.append(self.evaluate(part, scope))
+            self.conditions.pop()
+        return self.join(results)
 
 
 def _fold(function: Callable[[Any, Any], Any] | None, left: Const, right: Const) -> Abstract:

@@ -139,7 +139,36 @@ _SIGNATURES = {
     "torch.nn.functional.kl_div": "input target size_average reduce reduction=mean log_target=False",
     "torch.nn.functional.softmax": "input dim _stacklevel dtype",
     "torch.nn.functional.log_softmax": "input dim _stacklevel dtype",
-    "torch.nn.functional.dropout": "input p=0.5 training=True inplace=False",
+    **dict.fromkeys(
+        (
+            f"torch.nn.functional.{kind}"
+            for kind in ("dropout", "dropout1d", "dropout2d", "dropout3d")
+        ),
+        "input p=0.5 training=True inplace=False",
+    ),
+    "torch.nn.functional.alpha_dropout": "input p=0.5 training=False inplace=False",
+    "torch.nn.functional.feature_alpha_dropout": "input p=0.5 training=False inplace=False",
+    "torch.nn.functional.scaled_dot_product_attention": (
+        "query key value attn_mask dropout_p=0.0 is_causal=False scale enable_gqa"
+    ),
+    "torch.nn.Module.apply": "fn",
+    "torch.nn.Module.load_state_dict": "state_dict strict=True assign=False",
+    "torch.nn.Module.register_comm_hook": "state hook",
+    "torch.nn.parallel.DistributedDataParallel": "module device_ids output_device",
+    "torch.distributed.fsdp.FullyShardedDataParallel": (
+        "module process_group sharding_strategy cpu_offload"
+    ),
+    "torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook.PowerSGDState": (
+        "process_group matrix_approximation_rank=1 start_powerSGD_iter=1000 "
+        "min_compression_rate=2 use_error_feedback=True warm_start=True orthogonalization_epsilon=0"
+    ),
+    "flash_attn.flash_attn_func": "q k v dropout_p=0.0 softmax_scale causal=False",
+    "flash_attn.flash_attn_qkvpacked_func": "qkv dropout_p=0.0 softmax_scale causal=False",
+    "flash_attn.flash_attn_varlen_func": (
+        "q k v cu_seqlens_q cu_seqlens_k max_seqlen_q max_seqlen_k dropout_p=0.0"
+    ),
+    "flash_attn.flash_attn_interface.flash_attn_func": "q k v dropout_p=0.0 softmax_scale",
+    "xformers.ops.memory_efficient_attention": "query key value attn_bias p=0.0 scale",
     "torch.nn.functional.leaky_relu": "input negative_slope=0.01 inplace=False",
     "torch.softmax": "input dim dtype",
     "torch.log_softmax": "input dim dtype",

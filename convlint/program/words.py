@@ -1,0 +1,79 @@
+"""What source text names: attributes read, and functions that nothing mentions.
+
+A name that occurs nowhere is surely not used; one that occurs may be. So these questions are
+asked of the words of the text, comments and strings included, not of its syntax.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import libcst as cst
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from convlint.program.index import SourceModule
+
+_ATTRIBUTE_READ = re.compile(r"\.\s*([A-Za-z_]\w*)(?!\w)(?!\s*(?:=(?!=)|:\s*[\w\[\]., ]+=(?!=)))")
+_OF_SELF = re.compile(r"\bself\s*\.\s*([A-Za-z_]\w*)")
+_WORD = re.compile(r"[A-Za-z_]\w*")
+
+def _text(module: SourceModule) -> str:
+    """The source; the file itself where there is one, since rendering the tree is slow."""
+    if module.file is not None and module.file.suffix == ".py":
+        return module.file.read_text(encoding="utf-8", errors="replace")
+    return module.tree.code
+
+
+_attributes: WeakKeyDictionary[SourceModule, frozenset[str]] = WeakKeyDictionary()
+_words: WeakKeyDictionary[SourceModule, Counter[str]] = WeakKeyDictionary()
+
+
+def attributes_read(modules: Iterable[SourceModule]) -> frozenset[str]:
+    """Every name that follows a dot in these files, assignments to it aside."""
+    found: set[str] = set()
+    for module in modules:
+        names = _attributes.get(module)
+        if names is None:
+            names = frozenset(_ATTRIBUTE_READ.findall(_text(module)))
+            _attributes[module] = names
+        found |= names
+    return frozenset(found)
+
+
+def attributes_of_self(code: str) -> tuple[str, ...]:
+    """The attributes of ``self`` a method names, each once, in order."""
+    return tuple(dict.fromkeys(_OF_SELF.findall(code)))
+
+
+def unreferenced(module: SourceModule, modules: Iterable[SourceModule]) -> tuple[str, ...]:
+    """Functions (``f``) and methods (``Class.f``) of ``module`` that these files name only where
+    they are defined."""
+    defined = list(_definitions(module.tree.body, ""))
+    if not defined:
+        return ()
+    counts = [_counted(source) for source in modules]
+    return tuple(
+        name
+        for name in defined
+        if sum(counted[name.rpartition(".")[2]] for counted in counts) == 1
+    )
+
+
+def _definitions(body: Iterable[cst.CSTNode], prefix: str) -> Iterable[str]:
+    for node in body:
+        if isinstance(node, cst.FunctionDef):
+            yield prefix + node.name.value
+        elif isinstance(node, cst.ClassDef) and not prefix:
+            yield from _definitions(node.body.body, f"{node.name.value}.")
+
+
+def _counted(module: SourceModule) -> Counter[str]:
+    counted = _words.get(module)
+    if counted is None:
+        counted = _words[module] = Counter(_WORD.findall(_text(module)))
+    return counted
