@@ -13,6 +13,9 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -182,3 +185,30 @@ def test_audit_confirms_what_source_and_probe_both_show(script: Path) -> None:
             assert judged[line, slug] is Verdict.CONFIRMED
         else:
             assert judged[line, slug] is not Verdict.REFUTED
+
+
+def test_probe_without_hold_changes_no_printed_loss_and_keeps_no_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain, probed = tmp_path / "plain", tmp_path / "probed"
+    for folder in (plain, probed):
+        folder.mkdir()
+        shutil.copy(FIXTURES / "healthy" / "digits_mlp.py", folder)
+    run = subprocess.run(
+        [sys.executable, "digits_mlp.py"], cwd=plain, capture_output=True, text=True, check=True
+    )
+    assert (plain / "digits_mlp.pt").exists()
+
+    capfd.readouterr()
+    before = Path.cwd()
+    os.chdir(probed)
+    try:
+        seen = run_probe("digits_mlp.py", steps=70, hold=0, budget=SECONDS, script_output="stderr")
+    finally:
+        os.chdir(before)
+    printed = [line for line in capfd.readouterr().err.splitlines() if line.startswith("epoch")]
+    # 70 steps are 3 epochs of 23 batches and one step.
+    assert len(printed) == 3
+    assert printed == run.stdout.splitlines()[:3]
+    assert [path.name for path in probed.iterdir()] == ["digits_mlp.py"]
+    assert any(path.endswith("digits_mlp.pt") for path in seen.writes_held_back)
