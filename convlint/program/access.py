@@ -310,7 +310,11 @@ _LIBRARY_CONSTANTS: dict[str, Scalar] = {
     "math.e": math.e,
     "math.inf": math.inf,
     "numpy.pi": math.pi,
+    "math.nan": math.nan,
     "numpy.inf": math.inf,
+    "numpy.nan": math.nan,
+    "numpy.NaN": math.nan,
+    "torch.nan": math.nan,
     "torch.inf": math.inf,
     "torch.pi": math.pi,
 }

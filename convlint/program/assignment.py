@@ -111,6 +111,8 @@ class Assignment(LibraryMethods):
             self._assign_parameter_view(owner, name, value, site)
         elif isinstance(owner, Tensor):
             self.mark_written(owner)
+        elif isinstance(owner, Tensor) and name == "requires_grad":
+            self.record_requires_grad(owner, value, site)
         elif isinstance(owner, Instance):
             self.set_attribute(owner, name, value, site)
         elif isinstance(owner, Choice):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convlint.program.domain import (
+    BATCHES,
     UNKNOWN,
     Abstract,
     Arguments,
@@ -24,6 +25,8 @@ from convlint.program.domain import (
     Tensor,
 )
 from convlint.program.facts import ObjectKind, Origin, Scalar
+from convlint.program.indexed import combined, varies
+from convlint.program.lengths import length_of
 from convlint.program.walk import Walk
 
 
@@ -119,6 +122,11 @@ def _len(self: Walk, arguments: Arguments, site: Site) -> Abstract:
         return Const(len(value.items), Origin("computed"))
     if isinstance(value, Instance) and value.children and value.complete:
         return Const(len(value.children), Origin("computed"))
+    length = length_of(self, value)
+    if length is not None:
+        return Const(length, Origin("computed"), certain=False)
+    if isinstance(value, Instance) and value.kind is ObjectKind.LOADER:
+        return BATCHES
     return UNKNOWN
 
 
@@ -218,6 +226,8 @@ def _number(convert: Callable[[Any], Any]) -> Callable[[Walk, Arguments, Site], 
                 return Const(convert(value.value), value.origin, value.certain)
             except (ArithmeticError, TypeError, ValueError):
                 return UNKNOWN
+        if len(arguments.values()) == 1 and varies(value):
+            return combined(convert, (value,))
         return UNKNOWN
 
     return fold
@@ -233,7 +243,7 @@ def _extreme(function: Callable[..., Any]) -> Callable[[Walk, Arguments, Site], 
             except TypeError:
                 return UNKNOWN
             return Const(value, Origin("computed"), all(c.certain for c in constants))
-        return UNKNOWN
+        return combined(function, values) if len(values) > 1 and varies(*values) else UNKNOWN
 
     return fold
 

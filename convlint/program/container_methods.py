@@ -48,6 +48,10 @@ class ValueMethods(LibraryCalls):
             return self._backward_on(tensor.flow, arguments, site)
         if name in SIZE_METHODS or name == "item" or name == "tolist":
             return UNKNOWN
+        if name == "requires_grad_":
+            self.record_requires_grad(
+                tensor, arguments.get(0, "requires_grad") or Const(True), site
+            )
         if name in ("register_hook", "retain_grad", "requires_grad_"):
             return tensor
         if name.endswith("_") and not name.endswith("__"):

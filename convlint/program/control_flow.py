@@ -15,6 +15,7 @@ from convlint.program.domain import (
     Condition,
     Const,
     Function,
+    Indexed,
     Instance,
     Iterated,
     Layers,
@@ -33,6 +34,8 @@ from convlint.program.drafts import (
     LoopDraft,
 )
 from convlint.program.facts import Origin
+from convlint.program.indexed import elements
+from convlint.program.lengths import length_of
 from convlint.program.monitoring import Monitoring, descendants, dotted
 
 _LONGEST_UNROLLED_LOOP = 40
@@ -71,7 +74,8 @@ class ControlFlow(Assignment, Monitoring):
             lambda: self._under(holds, body),
             lambda: self._under(fails, lambda: self._orelse(otherwise, scope)),
         ]
-        status = self._branch(Site(scope.module, statement), arms, statement.test, scope)
+        outcomes = test if isinstance(test, Indexed) else None
+        status = self._branch(Site(scope.module, statement), arms, statement.test, scope, outcomes)
         if status is None and left[0] is not None:
             # What follows in this block runs only where the test failed.
             self.conditions.append(fails)
@@ -128,6 +132,7 @@ class ControlFlow(Assignment, Monitoring):
         runs: list[Callable[[], str | None]],
         test: cst.BaseExpression | None,
         scope: Scope,
+        outcomes: Indexed | None = None,
     ) -> str | None:
         outer = self.block
         arms: list[ArmDraft] = []
@@ -148,7 +153,7 @@ class ControlFlow(Assignment, Monitoring):
         if writes:
             self.merge_arms(writes)
         if any(arm.body or arm.ends for arm in arms):
-            self.block.append(self._describe_branch(site, arms, test, scope))
+            self.block.append(self._describe_branch(site, arms, test, scope, outcomes))
         if None in statuses:
             return None
         return (
@@ -160,7 +165,12 @@ class ControlFlow(Assignment, Monitoring):
         )
 
     def _describe_branch(
-        self, site: Site, arms: list[ArmDraft], test: cst.BaseExpression | None, scope: Scope
+        self,
+        site: Site,
+        arms: list[ArmDraft],
+        test: cst.BaseExpression | None,
+        scope: Scope,
+        outcomes: Indexed | None = None,
     ) -> BranchDraft:
         if test is None:
             return BranchDraft(site, arms, "<try>")
@@ -172,6 +182,7 @@ class ControlFlow(Assignment, Monitoring):
             modulo="%" in text,
             first_iteration=_compares_with_zero(test),
             guards=self._none_guards(test, scope),
+            outcomes=outcomes,
         )
 
     def _none_guards(self, test: cst.BaseExpression, scope: Scope) -> tuple[Instance, ...]:
@@ -239,6 +250,8 @@ class ControlFlow(Assignment, Monitoring):
             in_head = iterable.site is not None and iterable.site.node is statement.iter
             loop.iterator = None if in_head else iterable
         element = self._loop_element(iterable, Site(scope.module, statement.iter))
+        if isinstance(iterable, LoopRange):
+            element = elements(loop.id, iterable) or element
         self.bind_target(statement.target, element, scope)
         self._run_loop(loop, statement, scope)
         if statement.orelse is not None:
@@ -308,6 +321,9 @@ class ControlFlow(Assignment, Monitoring):
                 trips, over = over.trips, UNKNOWN
         elif isinstance(iterable, Seq) and iterable.complete:
             trips, over = Const(len(iterable.items), Origin("computed")), UNKNOWN
+        length = length_of(self, over) if isinstance(over, Instance) else None
+        if length is not None:
+            trips = Const(length, Origin("computed", "batches of the loader"), certain=False)
         if isinstance(over, Tensor):
             flow = self.flows[over.flow]
             over = flow.source if flow.source is not None else UNKNOWN

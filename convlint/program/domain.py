@@ -31,6 +31,23 @@ class Unknown(Abstract):
 UNKNOWN = Unknown()
 
 
+class Batches(Abstract):
+    """A number not known that counts the batches of a loader: ``epochs * len(loader)``."""
+
+    __slots__ = ()
+
+
+BATCHES = Batches()
+
+
+@dataclass(slots=True, eq=False)
+class Indexed(Abstract):
+    """A constant for each iteration of the loop numbered ``loop``."""
+
+    loop: int
+    values: tuple[Scalar, ...]
+
+
 @dataclass(slots=True, eq=False)
 class Const(Abstract):
     """A constant. ``certain`` is false for defaults a user can override from outside."""

@@ -8,6 +8,7 @@ from convlint.program.domain import (
     Abstract,
     Argument,
     Condition,
+    Indexed,
     Instance,
     Iterated,
     Site,
@@ -68,6 +69,7 @@ class BranchDraft:
     modulo: bool = False
     first_iteration: bool = False
     guards: tuple[Instance, ...] = ()
+    outcomes: Indexed | None = None
 
 
 @dataclass(slots=True, eq=False)

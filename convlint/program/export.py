@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 from convlint.program.domain import (
     Abstract,
     Argument,
+    Batches,
     Choice,
     Class,
     Condition,
     Const,
     Function,
+    Indexed,
     Instance,
     Library,
     Map,
+    ParameterGroups,
     Parameters,
     Seq,
     Site,
@@ -45,7 +48,6 @@ from convlint.program.facts import (
     Unused,
     Value,
 )
-
 from convlint.program.words import attributes_of_self, attributes_read, unreferenced
 
 if TYPE_CHECKING:
@@ -299,6 +301,13 @@ class Exporter:
             return self._choice(value, location)
         if isinstance(value, Instance):
             return Value(object=value.id, location=location)
+        if isinstance(value, Indexed):
+            items = tuple(Value(candidates=(constant,)) for constant in value.values)
+            return Value(items=items, loop=value.loop, location=location)
+        if isinstance(value, Batches):
+            return Value(name="<batches>", location=location)
+        if isinstance(value, ParameterGroups):
+            return Value(object=value.optimizer.leader.id, name="param_groups", location=location)
         if isinstance(value, Tensor):
             return Value(flow=value.flow, location=location)
         if isinstance(value, Library):
@@ -457,6 +466,8 @@ class Exporter:
                 draft.modulo,
                 draft.first_iteration,
                 tuple(g.id for g in draft.guards),
+                tuple(map(bool, draft.outcomes.values)) if draft.outcomes is not None else None,
+                draft.outcomes.loop if draft.outcomes is not None else None,
             )
         body = self._nodes(draft.body)
         if not body:

@@ -46,6 +46,10 @@ class Value(msgspec.Struct, frozen=True):
     * an object: ``object`` is its number in ``TrainingProgram.objects``;
     * a tensor: ``flow`` is its number in ``TrainingProgram.flows``;
     * a list, tuple or dict display: ``items`` (and ``keys`` for a dict);
+    * a function of the step given to ``LambdaLR`` or ``MultiplicativeLR``: ``keys`` are steps and
+      ``items`` its values there, from 0 on, with gaps where they grow large;
+    * a constant for each iteration of a loop: ``items`` in order, ``loop`` its number;
+    * a number not known that counts the batches of a loader: ``name`` is ``<batches>``;
     * something of a library: ``name`` is the qualified name, as in ``torch.float16``;
     * a function or class of the project: ``name`` is its qualified name, ``project`` is true.
     """
@@ -57,6 +61,7 @@ class Value(msgspec.Struct, frozen=True):
     keys: tuple[Scalar, ...] | None = None
     name: str | None = None
     project: bool = False
+    loop: int | None = None
     origin: Origin | None = None
     location: Location | None = None
 
@@ -273,7 +278,8 @@ class Branch(msgspec.Struct, frozen=True, tag="branch"):
 
     ``condition`` is the source text of the test; ``modulo`` is true when the test involves ``%``;
     ``guards`` are objects the test compares with None (``if scaler is not None``);
-    ``first_iteration`` is true for tests such as ``i == 0``.
+    ``first_iteration`` is true for tests such as ``i == 0``. ``taken`` holds the outcome of the
+    test for every iteration of the loop numbered ``loop`` when it depends on its index alone.
     """
 
     location: Location
@@ -282,13 +288,15 @@ class Branch(msgspec.Struct, frozen=True, tag="branch"):
     modulo: bool = False
     first_iteration: bool = False
     guards: tuple[int, ...] = ()
+    taken: tuple[bool, ...] | None = None
+    loop: int | None = None
 
 
 class Loop(msgspec.Struct, frozen=True, tag="loop"):
     """A ``for`` or ``while`` loop and everything that happens in it, callees included.
 
     ``over`` is what a ``for`` iterates: a loader object, a constant range (``trips`` then holds
-    the number of iterations), or unknown. ``incomplete`` is true when something in it could not
+    the number of iterations), an optimizer's ``param_groups`` (by that name), or unknown. ``incomplete`` is true when something in it could not
     be resolved and received an object of the training.
     """
 

@@ -20,6 +20,7 @@ from convlint.program.domain import (
     Site,
 )
 from convlint.program.facts import EventKind, ObjectKind, Origin
+from convlint.program.indexed import combined, varies
 from convlint.program.walk import Walk
 
 _NAMESPACES = frozenset({"types.SimpleNamespace", "argparse.Namespace", "easydict.EasyDict"})
@@ -30,6 +31,19 @@ def _parameter(self: Walk, arguments: Arguments, site: Site) -> Abstract:
     flow = self.as_flow(data, site)
     return self.new_flow(
         "<parameter>", (flow,) if flow is not None else (), name="torch.nn.Parameter", site=site
+    )
+
+
+def _variable(self: Walk, arguments: Arguments, site: Site) -> Abstract:
+    """The old wrapper of tensors: the same values, cut from the graph that made them."""
+    data = arguments.get(0, "data") or UNKNOWN
+    flow = self.as_flow(data, site)
+    if flow is None:
+        return data
+    named = self.named_arguments("torch.autograd.Variable", arguments)
+    args = {key: value for key, value in named.items() if key == "requires_grad"}
+    return self.new_flow(
+        "variable", (flow,), args=args, name="torch.autograd.Variable", site=site, detached=True
     )
 
 
@@ -59,6 +73,11 @@ def _deepcopy(self: Walk, arguments: Arguments, site: Site) -> Abstract:
 
 def _train_test_split(self: Walk, arguments: Arguments, site: Site) -> Abstract:
     parts: list[Abstract] = []
+    sizes = {
+        name: arguments.keywords[name]
+        for name in ("train_size", "test_size")
+        if name in arguments.keywords
+    }
     for argument in arguments.positional:
         flow = self.as_flow(argument.value, site)
         for index in (0, 1):
@@ -70,6 +89,7 @@ def _train_test_split(self: Walk, arguments: Arguments, site: Site) -> Abstract:
                         "train_test_split",
                         (flow,),
                         index=index,
+                        args=sizes,
                         name="sklearn.model_selection.train_test_split",
                         site=site,
                     )
@@ -118,6 +138,8 @@ def _namespace(self: Walk, arguments: Arguments, site: Site) -> Abstract:
 def _math(function: Callable[..., float]) -> Callable[[Walk, Arguments, Site], Abstract]:
     def fold(self: Walk, arguments: Arguments, site: Site) -> Abstract:
         numbers = [v.value for v in arguments.values() if isinstance(v, Const)]
+        if varies(*arguments.values()):
+            return combined(function, arguments.values())
         if len(numbers) != len(arguments.values()):
             return UNKNOWN
         try:
@@ -148,6 +170,7 @@ def gain(arguments: Arguments) -> Abstract:
 LIBRARY_HANDLERS: dict[str, Callable[[Any, Arguments, Site], Abstract]] = {
     "torch.nn.Parameter": _parameter,
     "torch.nn.parameter.Parameter": _parameter,
+    "torch.autograd.Variable": _variable,
     "itertools.chain": _chain,
     "functools.partial": _partial,
     "copy.deepcopy": _deepcopy,

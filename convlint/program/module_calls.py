@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import libcst as cst
+
 from convlint.program.domain import (
     UNKNOWN,
     Abstract,
@@ -162,11 +164,16 @@ class ModuleCalls(Iteration):
                 output.flow,
                 tuple(self.context),
                 tuple(self.loops),
+                self._function_name(),
             )
         )
         if self.forward_depth == 0:
             self.emit(EventKind.LOSS, site, target=criterion, flow=output.flow, name=name)
         return output
+
+    def _function_name(self) -> str:
+        node = self.call_stack[-1] if self.call_stack else None
+        return node.name.value if isinstance(node, cst.FunctionDef) else ""
 
     def clip(self, name: str, arguments: Arguments, site: Site) -> Abstract:
         """Gradient clipping by a library call."""

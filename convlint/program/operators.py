@@ -13,10 +13,11 @@ from convlint.program.domain import (
     Abstract,
     Argument,
     Choice,
-    Condition,
     Class,
+    Condition,
     Const,
     Function,
+    Indexed,
     Instance,
     Library,
     Map,
@@ -26,6 +27,7 @@ from convlint.program.domain import (
     Tensor,
 )
 from convlint.program.facts import ObjectKind, Origin
+from convlint.program.indexed import combined, selected, varies
 from convlint.program.state import LARGEST_UNROLLED
 from convlint.program.walk import Walk
 
@@ -58,6 +60,16 @@ _COMPARE: dict[type[cst.BaseCompOp], Callable[[Any, Any], Any]] = {
 }
 
 
+_SYMBOLS: dict[type[cst.BaseCompOp], str] = {
+    cst.Equal: "==",
+    cst.NotEqual: "!=",
+    cst.LessThan: "<",
+    cst.LessThanEqual: "<=",
+    cst.GreaterThan: ">",
+    cst.GreaterThanEqual: ">=",
+}
+
+
 class Operators(Walk):
     """Unary, binary, boolean and comparison operators."""
 
@@ -70,6 +82,8 @@ class Operators(Walk):
             if isinstance(node.operator, cst.Minus):
                 return Const(-value.value, value.origin, value.certain)
             return value if isinstance(node.operator, cst.Plus) else UNKNOWN
+        if isinstance(node.operator, cst.Minus) and varies(value):
+            return combined(operator.neg, (value,))
         if isinstance(value, Tensor):
             op = "neg" if isinstance(node.operator, cst.Minus) else "invert"
             return self.new_flow(op, (value.flow,), site=Site(scope.module, node))
@@ -87,6 +101,8 @@ class Operators(Walk):
         name, function = _BINARY.get(op, ("", None))
         if isinstance(left, Const) and isinstance(right, Const):
             return _fold(function, left, right)
+        if varies(left, right):
+            return combined(_power if name == "pow" else function, (left, right))
         if name == "add" and isinstance(left, Seq) and isinstance(right, Seq):
             return Seq(
                 left.kind, left.items + right.items, left.complete and right.complete, left.node
@@ -125,6 +141,10 @@ class Operators(Walk):
         if truth is not None and truth is not is_and:
             return left
         right = self.evaluate(node.right, scope)
+        if truth is None and isinstance(left, Indexed):
+            both = combined(lambda a, b: bool(a and b) if is_and else bool(a or b), (left, right))
+            if both is not UNKNOWN:
+                return both
         return right if truth is not None else self.join([left, right])
 
     def _comparison(self, node: cst.Comparison, scope: Scope) -> Abstract:
@@ -140,6 +160,8 @@ class Operators(Walk):
             return self._identity(left, right, kind is cst.Is)
         if kind in (cst.In, cst.NotIn):
             return self._membership(left, right, kind is cst.In)
+        if _is_nan(left) or _is_nan(right):
+            return self._compared(kind, left, right, Site(scope.module, node))
         if isinstance(left, Const) and isinstance(right, Const):
             try:
                 result = bool(_COMPARE[kind](left.value, right.value))
@@ -147,12 +169,23 @@ class Operators(Walk):
                 return UNKNOWN
             return Const(result, COMPUTED, left.certain and right.certain)
         if self._is_tensor_like(left) or self._is_tensor_like(right):
-            site = Site(scope.module, node)
-            inputs = tuple(
-                f for f in (self.as_flow(left, site), self.as_flow(right, site)) if f is not None
-            )
-            return self.new_flow("compare", inputs, site=site, detached=True)
+            return self._compared(kind, left, right, Site(scope.module, node))
+        if varies(left, right):
+            return combined(_COMPARE.get(kind), (left, right))
         return UNKNOWN
+
+    def _compared(
+        self, kind: type[cst.BaseCompOp], left: Abstract, right: Abstract, site: Site
+    ) -> Abstract:
+        inputs = tuple(
+            f for f in (self.as_flow(left, site), self.as_flow(right, site)) if f is not None
+        )
+        args = {"operator": Argument(Const(_SYMBOLS.get(kind, "")))}
+        if isinstance(left, Const):
+            args["left"] = Argument(left)
+        if isinstance(right, Const):
+            args["right"] = Argument(right)
+        return self.new_flow("compare", inputs, args=args, site=site, detached=True)
 
     def _identity(self, left: Abstract, right: Abstract, positive: bool) -> Abstract:
         if isinstance(right, Const) and right.value is None:
@@ -165,6 +198,8 @@ class Operators(Walk):
         return UNKNOWN
 
     def _membership(self, left: Abstract, right: Abstract, positive: bool) -> Abstract:
+        if isinstance(left, Indexed):
+            return combined(lambda a, b: (a in b) is positive, (left, right))
         if not isinstance(left, Const):
             return UNKNOWN
         if isinstance(right, Seq) and right.complete:
@@ -194,7 +229,8 @@ class Operators(Walk):
         return None
 
     def _conditional(self, node: cst.IfExp, scope: Scope) -> Abstract:
-        truth = self.truth(self.evaluate(node.test, scope))
+        test = self.evaluate(node.test, scope)
+        truth = self.truth(test)
         if truth is not None:
             return self.evaluate(node.body if truth else node.orelse, scope)
         results: list[Abstract] = []
@@ -202,7 +238,21 @@ class Operators(Walk):
             self.conditions.append(Condition(Site(scope.module, node.test), negated))
             results.append(self.evaluate(part, scope))
             self.conditions.pop()
+        if isinstance(test, Indexed):
+            chosen = selected(test, *results)
+            if chosen is not UNKNOWN:
+                return chosen
         return self.join(results)
+
+
+def _power(base: float, exponent: float) -> Any:
+    return float(base) ** exponent
+
+
+def _is_nan(value: Abstract) -> bool:
+    return (
+        isinstance(value, Const) and isinstance(value.value, float) and value.value != value.value
+    )
 
 
 def _fold(function: Callable[[Any, Any], Any] | None, left: Const, right: Const) -> Abstract:

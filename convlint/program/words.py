@@ -22,6 +22,7 @@ _ATTRIBUTE_READ = re.compile(r"\.\s*([A-Za-z_]\w*)(?!\w)(?!\s*(?:=(?!=)|:\s*[\w\
 _OF_SELF = re.compile(r"\bself\s*\.\s*([A-Za-z_]\w*)")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
+
 def _text(module: SourceModule) -> str:
     """The source; the file itself where there is one, since rendering the tree is slow."""
     if module.file is not None and module.file.suffix == ".py":
@@ -58,9 +59,7 @@ def unreferenced(module: SourceModule, modules: Iterable[SourceModule]) -> tuple
         return ()
     counts = [_counted(source) for source in modules]
     return tuple(
-        name
-        for name in defined
-        if sum(counted[name.rpartition(".")[2]] for counted in counts) == 1
+        name for name in defined if sum(counted[name.rpartition(".")[2]] for counted in counts) == 1
     )
 
 

@@ -1,8 +1,8 @@
-"""Learning-rate schedules as functions of time: the closed form of every torch scheduler.
+"""Learning-rate schedules as functions of time: the closed form of every scheduler.
 
-Every scheduler of torch.optim.lr_scheduler whose course is decided by its arguments becomes a
-*course*: a function from the number of scheduler steps taken to the learning rate. The formulas
-are the closed forms of the PyTorch documentation.
+Every scheduler of torch.optim.lr_scheduler, transformers and timm whose course is decided by its
+arguments becomes a *course*: a function from the number of scheduler steps taken to the learning
+rate. The formulas are the closed forms of the documentation of PyTorch.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from convlint.rules.patterns.course_arguments import CourseArguments, Unfolded
+from convlint.rules.patterns.library_courses import LIBRARY_FACTORS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from convlint.program.facts import Object, Value
+    from convlint.program.facts import Object
 
-__all__ = ["Course", "course_of", "scheduler_class"]
+__all__ = ["Course", "course_of", "scheduler_class", "short_name"]
 
 Course = Callable[[int], float | None]
 """Learning rate after t scheduler steps; None past the end the scheduler accepts."""
@@ -25,13 +28,14 @@ Course = Callable[[int], float | None]
 _PREFIX = "torch.optim."
 
 
-class _Unfolded(Exception):
-    """An argument of the scheduler is not known."""
-
-
 def scheduler_class(scheduler: Object) -> str:
     """The short class name of a torch scheduler, or "" for any other."""
-    return scheduler.cls.rpartition(".")[2] if scheduler.cls.startswith(_PREFIX) else ""
+    return short_name(scheduler) if scheduler.cls.startswith(_PREFIX) else ""
+
+
+def short_name(scheduler: Object) -> str:
+    """The class or function a scheduler was made by, without its package."""
+    return scheduler.cls.rpartition(".")[2]
 
 
 def course_of(scheduler: Object, objects: Mapping[int, Object]) -> Course | None:
@@ -42,76 +46,8 @@ def course_of(scheduler: Object, objects: Mapping[int, Object]) -> Course | None
     """
     try:
         return _build(scheduler, objects)
-    except _Unfolded:
+    except Unfolded:
         return None
-
-
-class _Arguments:
-    """The constructor arguments of one scheduler, as numbers."""
-
-    def __init__(self, args: Mapping[str, Value]) -> None:
-        self._args = args
-
-    def given(self, name: str) -> bool:
-        """Whether the argument was given and is not None."""
-        value = self._args.get(name)
-        return value is not None and not (value.known and value.constant is None)
-
-    def number(self, name: str, default: float | None = None) -> float:
-        """The argument as a float; ``default`` when it was not given."""
-        value = self._args.get(name)
-        if value is None:
-            if default is None:
-                raise _Unfolded
-            return default
-        number = value.number
-        if number is None:
-            raise _Unfolded
-        return number
-
-    def numbers(self, name: str) -> tuple[float, ...]:
-        """The argument as a list of floats."""
-        value = self._args.get(name)
-        numbers = None if value is None else value.numbers
-        if numbers is None:
-            raise _Unfolded
-        return numbers
-
-    def text(self, name: str, default: str) -> str:
-        """The argument as a string; ``default`` when it was not given."""
-        value = self._args.get(name)
-        if value is None:
-            return default
-        if not isinstance(value.constant, str):
-            raise _Unfolded
-        return value.constant
-
-    def flag(self, name: str) -> bool:
-        """The argument as a bool, False when it was not given."""
-        value = self._args.get(name)
-        if value is None:
-            return False
-        if not isinstance(value.constant, bool):
-            raise _Unfolded
-        return value.constant
-
-    def positive(self, name: str, default: float | None = None) -> float:
-        """The argument as a float above zero (PyTorch would fail on any other)."""
-        number = self.number(name, default)
-        if number <= 0:
-            raise _Unfolded
-        return number
-
-    def children(self, objects: Mapping[int, Object]) -> tuple[Object, ...]:
-        """The schedulers given as ``schedulers``."""
-        value = self._args.get("schedulers")
-        if value is None or not value.items:
-            raise _Unfolded
-        found = [objects.get(-1 if item.object is None else item.object) for item in value.items]
-        children = tuple(child for child in found if child is not None)
-        if len(children) != len(found):
-            raise _Unfolded
-        return children
 
 
 def _base_rate(scheduler: Object, objects: Mapping[int, Object]) -> float | None:
@@ -124,10 +60,10 @@ def _base_rate(scheduler: Object, objects: Mapping[int, Object]) -> float | None
 
 def _build(scheduler: Object, objects: Mapping[int, Object]) -> Course:
     name = scheduler_class(scheduler)
-    arguments = _Arguments(scheduler.args)
+    arguments = CourseArguments(scheduler.args)
     base = _base_rate(scheduler, objects)
     if arguments.given("last_epoch") and arguments.number("last_epoch") != -1:
-        raise _Unfolded  # resumed: the course does not start at its beginning
+        raise Unfolded  # resumed: the course does not start at its beginning
     if name in _MULTIPLICATIVE:
         factor = _MULTIPLICATIVE[name](arguments)
         start = 1.0 if base is None else base
@@ -138,47 +74,55 @@ def _build(scheduler: Object, objects: Mapping[int, Object]) -> Course:
         return _sequential(arguments, objects)
     if name == "ChainedScheduler":
         return _chained(arguments, base, objects)
-    raise _Unfolded
+    if name in ("LambdaLR", "MultiplicativeLR"):
+        factors = [_FUNCTIONAL[name](table) for table in arguments.tables("lr_lambda")]
+        return _tabulated(1.0 if base is None else base, factors)
+    library = LIBRARY_FACTORS.get(scheduler.cls)
+    if library is not None:
+        scaled = library(arguments, base)
+        start = 1.0 if base is None else base
+        return lambda t: start * scaled(t)
+    raise Unfolded
 
 
 Factor = Callable[[int], float]
 
 
-def _step(arguments: _Arguments) -> Factor:
+def _step(arguments: CourseArguments) -> Factor:
     size, gamma = arguments.positive("step_size"), arguments.number("gamma", 0.1)
     return lambda t: gamma ** (t // size)
 
 
-def _multi_step(arguments: _Arguments) -> Factor:
+def _multi_step(arguments: CourseArguments) -> Factor:
     milestones = sorted(arguments.numbers("milestones"))
     gamma = arguments.number("gamma", 0.1)
     return lambda t: gamma ** bisect_right(milestones, t)
 
 
-def _constant(arguments: _Arguments) -> Factor:
+def _constant(arguments: CourseArguments) -> Factor:
     factor, total = arguments.number("factor", 1 / 3), arguments.number("total_iters", 5)
     return lambda t: factor if t < total else 1.0
 
 
-def _linear(arguments: _Arguments) -> Factor:
+def _linear(arguments: CourseArguments) -> Factor:
     start = arguments.number("start_factor", 1 / 3)
     end = arguments.number("end_factor", 1.0)
     total = arguments.positive("total_iters", 5)
     return lambda t: start + (end - start) * min(t, total) / total
 
 
-def _exponential(arguments: _Arguments) -> Factor:
+def _exponential(arguments: CourseArguments) -> Factor:
     gamma = arguments.number("gamma")
     return lambda t: gamma**t
 
 
-def _polynomial(arguments: _Arguments) -> Factor:
+def _polynomial(arguments: CourseArguments) -> Factor:
     total = arguments.positive("total_iters", 5)
     power = arguments.number("power", 1.0)
     return lambda t: float((1 - min(t, total) / total) ** power)
 
 
-_MULTIPLICATIVE: dict[str, Callable[[_Arguments], Factor]] = {
+_MULTIPLICATIVE: dict[str, Callable[[CourseArguments], Factor]] = {
     "StepLR": _step,
     "MultiStepLR": _multi_step,
     "ConstantLR": _constant,
@@ -189,32 +133,84 @@ _MULTIPLICATIVE: dict[str, Callable[[_Arguments], Factor]] = {
 """Schedulers that scale the rate they find, whatever it is."""
 
 
+PartialFactor = Callable[[int], float | None]
+
+
+def _tabulated(start: float, factors: list[PartialFactor]) -> Course:
+    """The course of the parameter group that keeps the highest rate."""
+
+    def course(t: int) -> float | None:
+        values = [factor(t) for factor in factors]
+        known = [value for value in values if value is not None]
+        return start * max(known) if len(known) == len(values) else None
+
+    return course
+
+
+def _looked_up(table: dict[int, float]) -> PartialFactor:
+    """Entries of a table; where it is sparse, on the line between its neighbours."""
+    steps = sorted(table)
+
+    def factor(t: int) -> float | None:
+        position = bisect_right(steps, t)
+        if not position or (position == len(steps) and steps[-1] != t):
+            return None
+        before = steps[position - 1]
+        if before == t:
+            return table[t]
+        after = steps[position]
+        share = (t - before) / (after - before)
+        return table[before] + share * (table[after] - table[before])
+
+    return factor
+
+
+def _accumulated(table: dict[int, float]) -> PartialFactor:
+    """Products of the entries 1 to t of a table without gaps, or of one constant entry."""
+    steps = sorted(table)
+    if len({table[t] for t in steps[1:]}) == 1:
+        constant = table[steps[1]]
+        return lambda t: float(constant**t) if t <= steps[-1] else None
+    products = [1.0]
+    for expected, step in enumerate(steps[1:], start=1):
+        if step != expected:
+            break
+        products.append(products[-1] * table[step])
+    return lambda t: products[t] if t < len(products) else None
+
+
+_FUNCTIONAL: dict[str, Callable[[dict[int, float]], PartialFactor]] = {
+    "LambdaLR": _looked_up,
+    "MultiplicativeLR": _accumulated,
+}
+
+
 def _annealed(high: float, low: float, share: float) -> float:
     """Half a cosine from ``high`` (share 0) to ``low`` (share 1)."""
     return low + (high - low) * (1 + math.cos(math.pi * share)) / 2
 
 
-def _ends(arguments: _Arguments, base: float | None) -> tuple[float, float]:
+def _ends(arguments: CourseArguments, base: float | None) -> tuple[float, float]:
     """The highest and lowest rate of a cosine schedule."""
     low = arguments.number("eta_min", 0.0)
     if base is None:
         if low != 0.0:
-            raise _Unfolded
+            raise Unfolded
         return 1.0, 0.0
     return base, low
 
 
-def _cosine(arguments: _Arguments, base: float | None) -> Course:
+def _cosine(arguments: CourseArguments, base: float | None) -> Course:
     high, low = _ends(arguments, base)
     horizon = arguments.positive("T_max")
     return lambda t: _annealed(high, low, t / horizon)
 
 
-def _warm_restarts(arguments: _Arguments, base: float | None) -> Course:
+def _warm_restarts(arguments: CourseArguments, base: float | None) -> Course:
     high, low = _ends(arguments, base)
     first, multiplier = arguments.positive("T_0"), arguments.positive("T_mult", 1)
     if multiplier < 1:
-        raise _Unfolded
+        raise Unfolded
 
     def course(t: int) -> float:
         since, period = float(t), first
@@ -227,13 +223,13 @@ def _warm_restarts(arguments: _Arguments, base: float | None) -> Course:
     return course
 
 
-def _cyclic(arguments: _Arguments, base: float | None) -> Course:
+def _cyclic(arguments: CourseArguments, base: float | None) -> Course:
     low, high = arguments.number("base_lr"), arguments.number("max_lr")
     up = arguments.positive("step_size_up", 2000)
     down = arguments.positive("step_size_down") if arguments.given("step_size_down") else up
     mode, gamma = arguments.text("mode", "triangular"), arguments.number("gamma", 1.0)
     if arguments.given("scale_fn") or mode not in ("triangular", "triangular2", "exp_range"):
-        raise _Unfolded
+        raise Unfolded
 
     def course(t: int) -> float:
         cycle, place = divmod(t, up + down)
@@ -247,7 +243,7 @@ def _cyclic(arguments: _Arguments, base: float | None) -> Course:
     return course
 
 
-def _one_cycle(arguments: _Arguments, base: float | None) -> Course:
+def _one_cycle(arguments: CourseArguments, base: float | None) -> Course:
     if arguments.given("total_steps"):
         total = arguments.positive("total_steps")
     else:
@@ -282,7 +278,7 @@ def _one_cycle(arguments: _Arguments, base: float | None) -> Course:
     return course
 
 
-_ABSOLUTE: dict[str, Callable[[_Arguments, float | None], Course]] = {
+_ABSOLUTE: dict[str, Callable[[CourseArguments, float | None], Course]] = {
     "CosineAnnealingLR": _cosine,
     "CosineAnnealingWarmRestarts": _warm_restarts,
     "CyclicLR": _cyclic,
@@ -291,11 +287,11 @@ _ABSOLUTE: dict[str, Callable[[_Arguments, float | None], Course]] = {
 """Schedulers whose rate does not only scale the optimizer's."""
 
 
-def _sequential(arguments: _Arguments, objects: Mapping[int, Object]) -> Course:
+def _sequential(arguments: CourseArguments, objects: Mapping[int, Object]) -> Course:
     courses = [_build(child, objects) for child in arguments.children(objects)]
     milestones = arguments.numbers("milestones")
     if len(courses) != len(milestones) + 1:
-        raise _Unfolded
+        raise Unfolded
 
     def course(t: int) -> float | None:
         position = bisect_right(milestones, t)
@@ -305,13 +301,15 @@ def _sequential(arguments: _Arguments, objects: Mapping[int, Object]) -> Course:
     return course
 
 
-def _chained(arguments: _Arguments, base: float | None, objects: Mapping[int, Object]) -> Course:
+def _chained(
+    arguments: CourseArguments, base: float | None, objects: Mapping[int, Object]
+) -> Course:
     """All children scale the same rate at every step; those that set it cannot be chained."""
     factors: list[Factor] = []
     limit = math.inf
     for child in arguments.children(objects):
         base = base if base is not None else _base_rate(child, objects)
-        own = _Arguments(child.args)
+        own = CourseArguments(child.args)
         name = scheduler_class(child)
         if name in _MULTIPLICATIVE:
             factors.append(_MULTIPLICATIVE[name](own))
@@ -320,11 +318,11 @@ def _chained(arguments: _Arguments, base: float | None, objects: Mapping[int, Ob
             limit = min(limit, own.positive("T_max"))
             factors.append(_cosine_factor(own))
         else:
-            raise _Unfolded
+            raise Unfolded
     start = 1.0 if base is None else base
     return lambda t: start * math.prod(factor(t) for factor in factors) if t <= limit else None
 
 
-def _cosine_factor(arguments: _Arguments) -> Factor:
+def _cosine_factor(arguments: CourseArguments) -> Factor:
     horizon = arguments.positive("T_max")
     return lambda t: _annealed(1.0, 0.0, t / horizon)

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from convlint.program.facts import Branch, Event, EventKind, Loop
 from convlint.rules.patterns.courses import course_of
+from convlint.rules.patterns.ownership import scheduled_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from convlint.findings import Location
-    from convlint.program.facts import Node, Object, TrainingProgram
+    from convlint.program.facts import Node, Object, TrainingProgram, Value
 
 __all__ = [
+    "HandSchedule",
     "Plan",
+    "hand_written",
     "plan_of",
     "simulate",
     "sparkline",
@@ -37,6 +40,19 @@ class Plan:
     unit: str
     """``epoch`` when it is stepped in the outermost loop, else ``step``."""
     location: Location
+
+
+@dataclass(frozen=True)
+class HandSchedule:
+    """Learning rates the script writes into ``param_groups`` itself, one for each epoch."""
+
+    rates: tuple[float, ...]
+    location: Location
+    """The write."""
+    relative: bool
+    """Whether the initial rate is not known, and taken as 1."""
+    compounds: bool
+    """Whether the rate is scaled by a factor that itself depends on the epoch."""
 
 
 def simulate(
@@ -75,8 +91,10 @@ def plan_of(program: TrainingProgram, scheduler: Object) -> Plan | None:
     if len(sites) != 1:
         return None
     event, loops, conditional = sites[0]
-    if conditional or not loops or event.args:
+    if conditional or not loops:
         return None
+    if event.args and not scheduler.cls.startswith("timm."):
+        return None  # the epoch (or a metric) given decides; timm's are always given it
     steps = 1.0
     for loop in loops:
         trips = loop.trips.number
@@ -124,3 +142,135 @@ def _step_sites(
     entries = [entry for entry in program.entries if not entry.standalone] or program.entries
     for entry in entries:
         yield from walk(entry.body, (), False)
+
+
+class _NotFollowed(Exception):
+    """A write whose value, or whose condition, is not known."""
+
+
+def hand_written(program: TrainingProgram, optimizer: Object) -> HandSchedule | None:
+    """The rates that assignments to ``param_groups`` give, over a loop of known length.
+
+    None when there are none, when a scheduler acts on the optimizer as well, or when a value, a
+    condition or the length of the loop is not known.
+    """
+    if any(scheduled_optimizer(program, s.id) == optimizer.id for s in program.objects):
+        return None
+    found: dict[Location, tuple[Loop, Event]] = {}
+    for entry in program.entries:
+        if entry.standalone:
+            continue
+        for node in entry.body:
+            for loop, write in _writes(node, None, optimizer.id):
+                if loop is None:
+                    return None
+                found[write.location] = (loop, write)
+    loops = {loop.id: loop for loop, _ in found.values()}
+    if len(loops) != 1:
+        return None
+    loop = next(iter(loops.values()))
+    trips = loop.trips.number
+    if trips is None or not 1 < trips <= MAX_SIMULATED_STEPS:
+        return None
+    rate = optimizer.args.get("lr")
+    base = rate.number if rate is not None else None
+    writes = [write for _, write in found.values()]
+    if base is None and any("value" in write.args for write in writes):
+        return None
+    run = _HandRun(loop, optimizer.id, 1.0 if base is None else base)
+    try:
+        rates = tuple(run.epoch(t) for t in range(int(trips)))
+    except _NotFollowed:
+        return None
+    compounds = any("value" not in write.args and _varies(write) for write in writes)
+    return HandSchedule(rates, writes[-1].location, base is None, compounds)
+
+
+def _varies(write: Event) -> bool:
+    numbers = [value.numbers for value in write.args.values() if value.loop is not None]
+    return any(len(set(values or ())) > 1 for values in numbers)
+
+
+def _writes(
+    node: Node, outermost: Loop | None, optimizer: int
+) -> Iterator[tuple[Loop | None, Event]]:
+    if isinstance(node, Event):
+        if node.kind is EventKind.LR_WRITE and node.target in (optimizer, None):
+            yield outermost, node
+    elif isinstance(node, Branch):
+        for arm in node.arms:
+            for inner in arm.body:
+                yield from _writes(inner, outermost, optimizer)
+    else:
+        groups = node.over.name == "param_groups"
+        for inner in node.body:
+            yield from _writes(inner, outermost or (None if groups else node), optimizer)
+
+
+class _HandRun:
+    """Runs the writes of one loop, iteration by iteration."""
+
+    def __init__(self, loop: Loop, optimizer: int, rate: float) -> None:
+        self._loop = loop
+        self._optimizer = optimizer
+        self._rate = rate
+        self._used: float | None = None
+
+    def epoch(self, t: int) -> float:
+        """The rate of the first optimizer step in iteration ``t`` (else the one it leaves)."""
+        self._used = None
+        self._run(self._loop.body, t)
+        return self._rate if self._used is None else self._used
+
+    def _run(self, nodes: tuple[Node, ...], t: int) -> None:
+        for node in nodes:
+            if isinstance(node, Event):
+                self._event(node, t)
+            elif isinstance(node, Branch):
+                self._branch(node, t)
+            elif node.over.name == "param_groups":
+                self._run(node.body, t)
+            elif any(True for _ in _writes(node, None, self._optimizer)):
+                raise _NotFollowed
+            elif self._used is None and _steps(node.body):
+                self._used = self._rate
+
+    def _branch(self, node: Branch, t: int) -> None:
+        if node.taken is not None and node.loop == self._loop.id and t < len(node.taken):
+            self._run(node.arms[0 if node.taken[t] else 1].body, t)
+        elif any(True for _ in _writes(node, None, self._optimizer)) or any(
+            arm.ends is not None for arm in node.arms
+        ):
+            raise _NotFollowed
+        elif self._used is None and any(_steps(arm.body) for arm in node.arms):
+            self._used = self._rate
+
+    def _event(self, event: Event, t: int) -> None:
+        if event.kind is EventKind.STEP and self._used is None:
+            self._used = self._rate
+        if event.kind is not EventKind.LR_WRITE or event.target not in (self._optimizer, None):
+            return
+        for name, value in event.args.items():
+            number = self._number(value, t)
+            if name == "value":
+                self._rate = number
+            elif name == "factor":
+                self._rate *= number
+            elif number:
+                self._rate /= number
+
+    def _number(self, value: Value, t: int) -> float:
+        numbers = value.numbers if value.loop == self._loop.id else None
+        number = value.number if numbers is None else numbers[t] if t < len(numbers) else None
+        if number is None:
+            raise _NotFollowed
+        return number
+
+
+def _steps(nodes: tuple[Node, ...]) -> bool:
+    return any(
+        (isinstance(node, Event) and node.kind in (EventKind.STEP, EventKind.SCALER_STEP))
+        or (isinstance(node, Loop) and _steps(node.body))
+        or (isinstance(node, Branch) and any(_steps(arm.body) for arm in node.arms))
+        for node in nodes
+    )

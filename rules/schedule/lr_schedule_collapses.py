@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from convlint.findings import Evidence, Finding, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns.courses import scheduler_class
+from convlint.rules.patterns.courses import short_name
 from convlint.rules.patterns.figures import figure, share
 from convlint.rules.patterns.flows import objects_by_id
 from convlint.rules.patterns.places import place_to_location
-from convlint.rules.patterns.schedules import plan_of, simulate, sparkline
+from convlint.rules.patterns.schedules import hand_written, plan_of, simulate, sparkline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,8 +39,9 @@ class LrScheduleCollapses(Rule):
     """The schedule turns the learning rate off long before the run ends.
 
     ## What it does
-    Simulates the scheduler from its arguments over the number of epochs (or steps) of the run, and
-    reports when the rate falls below a thousandth of its peak by half of the run, or below a
+    Simulates the scheduler from its arguments (functions given to `LambdaLR` included), or the
+    rates the script writes into `param_groups` itself, over the number of epochs (or steps) of the
+    run, and reports when the rate falls below a thousandth of its peak by half of the run, or below a
     millionth with more than 30 % of the run left, and does not come back.
 
     ## Why it hurts
@@ -115,13 +116,34 @@ class LrScheduleCollapses(Rule):
                 continue
             reported.add(scheduler.location)
             first, factor = death
-            name = scheduler_class(scheduler)
+            name = short_name(scheduler)
             yield self.finding(
                 scheduler.location,
                 f"{name} brings the learning rate below {factor:g} of its peak after {plan.unit} "
                 f"{first} of {plan.steps}, and it stays there ({sparkline(rates)})",
                 help=_advice(name, plan.steps),
                 evidence=_evidence("static", rates, first, plan.steps, plan.unit),
+            )
+        yield from self._by_hand(program)
+
+    def _by_hand(self, program: TrainingProgram) -> Iterator[Finding]:
+        for optimizer in program.objects:
+            if optimizer.kind is not ObjectKind.OPTIMIZER:
+                continue
+            schedule = hand_written(program, optimizer)
+            if schedule is None or schedule.compounds:
+                continue
+            death = _death(schedule.rates)
+            if death is None:
+                continue
+            first, factor = death
+            epochs = len(schedule.rates)
+            yield self.finding(
+                schedule.location,
+                f"the learning rate written here is below {factor:g} of its peak after epoch "
+                f"{first} of {epochs}, and it stays there ({sparkline(schedule.rates)})",
+                help=_advice("", epochs),
+                evidence=_evidence("static", schedule.rates, first, epochs, "epoch"),
             )
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

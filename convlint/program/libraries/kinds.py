@@ -24,6 +24,10 @@ _RENAMED_PREFIXES = (
     ("torchvision.transforms.v2.", "torchvision.transforms."),
     ("torchvision.transforms.transforms.", "torchvision.transforms."),
     ("tensorflow.keras.", "keras."),
+    ("transformers.optimization.get_", "transformers.get_"),
+    ("timm.scheduler.cosine_lr.", "timm.scheduler."),
+    ("timm.scheduler.step_lr.", "timm.scheduler."),
+    ("timm.scheduler.multistep_lr.", "timm.scheduler."),
 )
 
 _TRANSPARENT_SUBMODULES = ("torch.optim.", "torch.nn.modules.", "torchvision.models.")
@@ -86,7 +90,6 @@ _KIND_BY_NAME = {
     "timm.create_model": ObjectKind.LAYER,
     "timm.models.create_model": ObjectKind.LAYER,
     "transformers.get_scheduler": ObjectKind.SCHEDULER,
-    "transformers.optimization.get_scheduler": ObjectKind.SCHEDULER,
     "transformers.Adafactor": ObjectKind.OPTIMIZER,
     "transformers.AdamW": ObjectKind.OPTIMIZER,
 }

@@ -68,6 +68,32 @@ _SIGNATURES = {
         "optimizer mode=min factor=0.1 patience=10 threshold=0.0001 threshold_mode=rel cooldown=0 "
         "min_lr=0 eps=1e-08"
     ),
+    "transformers.get_scheduler": "name optimizer num_warmup_steps num_training_steps",
+    "transformers.get_constant_schedule": "optimizer last_epoch=-1",
+    "transformers.get_constant_schedule_with_warmup": "optimizer num_warmup_steps last_epoch=-1",
+    "transformers.get_linear_schedule_with_warmup": (
+        "optimizer num_warmup_steps num_training_steps last_epoch=-1"
+    ),
+    "transformers.get_cosine_schedule_with_warmup": (
+        "optimizer num_warmup_steps num_training_steps num_cycles=0.5 last_epoch=-1"
+    ),
+    "transformers.get_cosine_with_hard_restarts_schedule_with_warmup": (
+        "optimizer num_warmup_steps num_training_steps num_cycles=1 last_epoch=-1"
+    ),
+    "transformers.get_polynomial_decay_schedule_with_warmup": (
+        "optimizer num_warmup_steps num_training_steps lr_end=1e-07 power=1.0 last_epoch=-1"
+    ),
+    "transformers.get_inverse_sqrt_schedule": "optimizer num_warmup_steps timescale last_epoch=-1",
+    "timm.scheduler.CosineLRScheduler": (
+        "optimizer t_initial lr_min=0.0 cycle_mul=1.0 cycle_decay=1.0 cycle_limit=1 warmup_t=0 "
+        "warmup_lr_init=0 warmup_prefix=False t_in_epochs=True"
+    ),
+    "timm.scheduler.StepLRScheduler": (
+        "optimizer decay_t decay_rate=1.0 warmup_t=0 warmup_lr_init=0 warmup_prefix=True"
+    ),
+    "timm.scheduler.MultiStepLRScheduler": (
+        "optimizer decay_t decay_rate=1.0 warmup_t=0 warmup_lr_init=0 warmup_prefix=True"
+    ),
     "torch.utils.data.DataLoader": (
         "dataset batch_size=1 shuffle sampler batch_sampler num_workers=0 collate_fn "
         "pin_memory=False drop_last=False timeout=0 worker_init_fn"
