@@ -14,22 +14,31 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from convlint import sources
+from convlint import selection, sources
 from convlint.config import Overrides, Settings, SettingsFinder
 from convlint.errors import UserError
 from convlint.findings import Confidence, Finding, Location, Severity, Verdict
 from convlint.selection import RuleChoice
-from convlint.suppressions import find_suppressions, without_suppressed
+from convlint.suppressions import (
+    Suppression,
+    find_suppressions,
+    unused_suppressions,
+    without_suppressed,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from convlint.gpu_probes.observations import Observations
+    from convlint.program import ProjectIndex
     from convlint.program.facts import TrainingProgram
     from convlint.rules import Rule
 
 STDIN = "-"
 STDIN_NAME = "<stdin>"
+
+UNUSED_SUPPRESSION = "unused-suppression"
+"""The rule whose findings only the engine can make: it alone knows what comments silenced."""
 
 _ONE_LEVEL_DOWN = {Severity.ERROR: Severity.WARNING, Severity.WARNING: Severity.INFO}
 
@@ -70,13 +79,14 @@ def check_paths(
     Raises:
         UserError: the configuration or the choice of rules has a mistake.
     """
-    outcome = Outcome()
     finder = SettingsFinder(overrides)
+    run = _Run(finder, Outcome(), facts_only)
+    outcome = run.outcome
     named = [os.fspath(path) for path in paths]
     for name in filter(None, named):
         finder.for_directory(Path(name) if Path(name).is_dir() else Path(name).parent)
     if STDIN in named:
-        _check_bytes(stdin or b"", Path(stdin_name), stdin_name, finder, outcome, facts_only)
+        run.check(stdin or b"", Path(stdin_name), sources.display_path(Path(stdin_name)))
     files = sources.find_files(
         (name for name in named if name != STDIN),
         excluded=lambda path: finder.for_file(path).excludes(path),
@@ -88,8 +98,9 @@ def check_paths(
         except UserError as problem:
             outcome.problems.append(problem)
             continue
-        _check_bytes(data, file, sources.display_path(file), finder, outcome, facts_only)
-    outcome.findings.sort(key=lambda finding: finding.sort_key)
+        run.check(data, file, sources.display_path(file))
+    in_walk = any(name != STDIN and Path(name).is_dir() for name in named)
+    run.settle(whole_project=in_walk)
     return outcome
 
 
@@ -121,8 +132,13 @@ def check_source(
     if not sources.mentions_ml_library(source.encode(errors="surrogatepass")):
         return []
     program = extract_program(source, path, project_root=project_root)
-    findings = run_rules(rules, program, min_confidence=min_confidence)
-    return without_suppressed(findings, find_suppressions(source))
+    rules = tuple(rules)
+    findings = run_rules(rules, program)
+    suppressions = find_suppressions(source)
+    unused = _unused(suppressions, findings, path, rules, {rule.slug for rule in rules})
+    kept = without_suppressed([*findings, *unused], suppressions)
+    kept = [finding for finding in kept if finding.confidence.rank >= min_confidence.rank]
+    return sorted(kept, key=lambda finding: finding.sort_key)
 
 
 def run_rules(
@@ -185,16 +201,17 @@ def keep_wanted(
     outcome: Outcome,
     *,
     shown_by_source: Iterable[Finding] = (),
+    judged: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> None:
     """Add to ``outcome`` the findings of any files that settings and comments let through.
 
-    For findings that do not come from ``check_paths`` (measured or joined ones). Text of the
-    files is read when ``outcome.sources`` lacks it. A measurement that refutes a finding lowers
-    it to info; it stays visible when the source alone would have shown it: ``shown_by_source``
-    has the findings as they were.
+    Text of the files is read when ``outcome.sources`` lacks it. A measurement that refutes a
+    finding lowers it to info; it stays visible when the source alone would have shown it:
+    ``shown_by_source`` has the findings as they were. ``judged`` has, for the files whose comments
+    are to be judged themselves, the slugs of the rules that saw the whole file.
     """
     severities = {(f.slug, f.location): f.severity for f in shown_by_source}
-    by_file: dict[str, list[Finding]] = {}
+    by_file: dict[str, list[Finding]] = {path: [] for path in judged}
     for finding in map(_with_display_path, findings):
         by_file.setdefault(finding.location.path, []).append(finding)
     for shown, group in by_file.items():
@@ -207,62 +224,132 @@ def keep_wanted(
             outcome.sources[shown] = source
         settings = finder.for_file(Path(shown))
         rules = settings.selection
+        suppressions = find_suppressions(source)
+        if shown in judged:
+            group += _unused(suppressions, group, shown, rules.rules, judged[shown])
         kept = [
             finding
-            for finding in group
+            for finding in without_suppressed(group, suppressions)
             if finding.slug in rules and finding.confidence.rank >= settings.min_confidence.rank
         ]
-        kept = without_suppressed(kept, find_suppressions(source))
         _take(kept, Path(shown), settings, outcome, severities)
     outcome.findings.sort(key=lambda finding: finding.sort_key)
 
 
-def _check_bytes(
-    data: bytes,
-    file: Path,
-    shown: str,
-    finder: SettingsFinder,
-    outcome: Outcome,
-    facts_only: bool,
-) -> None:
-    if not sources.mentions_ml_library(data):
-        outcome.files += 1
-        return
-    try:
-        settings = finder.for_file(file)
-        source = sources.decode(data, shown)
-        sources.refuse_deep_nesting(source, shown)
-    except UserError as problem:
-        outcome.problems.append(problem)
-        return
-    from convlint.program import SourceSyntaxError, extract_program
+class _Run:
+    """One walk over files: what was found so far, and what the files share."""
 
-    try:
-        program = extract_program(source, shown, project_root=_project_root(file))
-    except SourceSyntaxError as error:
-        outcome.problems.append(
-            UserError(
-                f"cannot parse: {error.message}", path=shown, line=error.line, column=error.column
+    def __init__(self, finder: SettingsFinder, outcome: Outcome, facts_only: bool) -> None:
+        self.outcome = outcome
+        self._finder = finder
+        self._facts_only = facts_only
+        self._index: ProjectIndex | None = None
+        self._found: dict[tuple[str, Location, str], Finding] = {}
+        self._judged: dict[str, set[str]] = {}
+        self._imported_alone: set[str] = set()
+        """Files that run nothing themselves: other files may put their functions to a use that
+        makes a comment necessary."""
+        self._real_paths: dict[str, str] = {}
+
+    def check(self, data: bytes, file: Path, shown: str) -> None:
+        """Judge one file; what cannot be read or parsed becomes a problem of the outcome."""
+        outcome = self.outcome
+        if not sources.mentions_ml_library(data):
+            outcome.files += 1
+            return
+        try:
+            settings = self._finder.for_file(file)
+            source = sources.decode(data, shown)
+            sources.refuse_deep_nesting(source, shown)
+        except UserError as problem:
+            outcome.problems.append(problem)
+            return
+        from convlint.program import ProjectIndex, SourceSyntaxError, extract_program
+
+        if self._index is None:
+            self._index = ProjectIndex()
+        try:
+            program = extract_program(
+                source, shown, project_root=_project_root(file), index=self._index
             )
+        except SourceSyntaxError as error:
+            outcome.problems.append(
+                UserError(
+                    f"cannot parse: {error.message}",
+                    path=shown,
+                    line=error.line,
+                    column=error.column,
+                )
+            )
+            return
+        except Exception as error:
+            outcome.faults.append(_own_fault("reading the program", shown, error))
+            return
+        outcome.files += 1
+        outcome.sources[shown] = source
+        if self._facts_only:
+            outcome.programs.append(program)
+            return
+        judged = set() if program.problems else {rule.slug for rule in settings.selection.rules}
+
+        def fail(rule: Rule, error: Exception) -> None:
+            judged.discard(rule.slug)
+            outcome.faults.append(_own_fault(f"rule {rule.slug}", shown, error))
+
+        for finding in run_rules(settings.selection.rules, program, on_failure=fail):
+            self._keep(finding)
+        self._judged[shown] = judged
+        if all(entry.standalone for entry in program.entries):
+            self._imported_alone.add(shown)
+
+    def settle(self, *, whole_project: bool) -> None:
+        """Let through what settings and comments allow, each fault once.
+
+        ``whole_project`` says that the files around those checked were checked as well.
+        """
+        judged: dict[str, Collection[str]] = {
+            shown: () if shown in self._imported_alone and not whole_project else slugs
+            for shown, slugs in self._judged.items()
+        }
+        keep_wanted(self._found.values(), self._finder, self.outcome, judged=judged)
+
+    def _keep(self, finding: Finding) -> None:
+        """A fault in a file that several others import is seen from each of them."""
+        place = finding.location
+        real = self._real_paths.get(place.path)
+        if real is None:
+            real = os.path.realpath(place.path)
+            self._real_paths[place.path] = real
+        key = (real, msgspec.structs.replace(place, path=""), finding.slug)
+        known = self._found.get(key)
+        if known is None or _weight(finding) > _weight(known):
+            self._found[key] = finding
+
+
+def _weight(finding: Finding) -> tuple[int, int]:
+    return (finding.severity.rank, finding.confidence.rank)
+
+
+def _unused(
+    suppressions: tuple[Suppression, ...],
+    findings: list[Finding],
+    path: str,
+    rules: Iterable[Rule],
+    judged: Collection[str],
+) -> list[Finding]:
+    unused = next((rule for rule in rules if rule.slug == UNUSED_SUPPRESSION), None)
+    if unused is None or not suppressions:
+        return []
+    return list(
+        unused_suppressions(
+            suppressions,
+            findings,
+            path=path,
+            unused=unused,
+            catalogue=selection.all_rules(),
+            judged=judged,
         )
-        return
-    except Exception as error:
-        outcome.faults.append(_own_fault("reading the program", shown, error))
-        return
-    outcome.files += 1
-    outcome.sources[shown] = source
-    if facts_only:
-        outcome.programs.append(program)
-        return
-    findings = run_rules(
-        settings.selection.rules,
-        program,
-        min_confidence=settings.min_confidence,
-        on_failure=lambda rule, error: outcome.faults.append(
-            _own_fault(f"rule {rule.slug}", shown, error)
-        ),
     )
-    _take(without_suppressed(findings, find_suppressions(source)), file, settings, outcome)
 
 
 def _with_display_path(finding: Finding) -> Finding:

@@ -189,3 +189,49 @@ def test_measured_findings_are_filtered_like_the_others_and_refuted_ones_do_not_
     keep_wanted(given, SettingsFinder(), outcome)
     assert found(outcome) == [("a.py", 3, "broken-loop"), ("a.py", 3, "odd-loop")]
     assert outcome.failing == 1
+
+
+@pytest.fixture
+def trainer_and_scripts(project, monkeypatch):
+    """A trainer with a fault, and two scripts that run it; checked with the real catalogue."""
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+
+    def make(comment: str = "") -> None:
+        write(
+            project / "trainer.py",
+            "def fit(model, data):",
+            "    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)",
+            "    for x, y in data:",
+            f"        torch.nn.functional.mse_loss(model(x), y).backward(){comment}",
+            "        optimizer.step()",
+        )
+        for name in ("main", "other"):
+            write(project / f"{name}.py", "import trainer", "trainer.fit(torch.nn.Linear(2, 1), d)")
+
+    return make
+
+
+def test_fault_seen_from_several_files_is_said_once(trainer_and_scripts):
+    trainer_and_scripts()
+    assert found(check_paths(["."])) == [("trainer.py", 5, "zero-grad-missing")]
+    assert found(check_paths(["main.py", "other.py"])) == [("trainer.py", 5, "zero-grad-missing")]
+
+
+def test_comments_and_settings_of_the_file_a_fault_is_in_hold(trainer_and_scripts, project):
+    trainer_and_scripts("  # convlint: ignore[zero-grad-missing]")
+    assert found(check_paths(["main.py"])) == []
+    assert found(check_paths(["."])) == []
+    trainer_and_scripts()
+    (project / "convlint.toml").write_text(
+        '[per-file-ignores]\n"trainer.py" = ["zero-grad-missing"]\n'
+    )
+    assert found(check_paths(["main.py"])) == []
+
+
+def test_comment_in_a_module_of_functions_is_judged_among_its_users_only(trainer_and_scripts):
+    trainer_and_scripts("  # convlint: ignore[missing-clipping]")
+    slugs = {slug for _, _, slug in found(check_paths(["trainer.py"]))}
+    assert "unused-suppression" not in slugs
+    slugs = {slug for _, _, slug in found(check_paths(["."]))}
+    assert "unused-suppression" in slugs

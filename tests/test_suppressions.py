@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convlint.engine import check_source
 from convlint.findings import Confidence, Finding, Location, Severity
 from convlint.suppressions import find_suppressions, without_suppressed
 
@@ -119,3 +120,74 @@ def test_no_text_makes_the_search_fail(source):
     lines = source.count("\n") + 1
     for suppression in find_suppressions(source):
         assert 1 <= suppression.comment_line <= lines
+
+
+@pytest.fixture
+def spoken_of(tmp_path, monkeypatch):
+    """The messages and columns ``unused-suppression`` has for a script, by line."""
+    monkeypatch.chdir(tmp_path)
+
+    def check(source: str, **options) -> list[tuple[int, int, int, str]]:
+        return [
+            (f.location.line, f.location.column, f.location.end_column, f.message)
+            for f in check_source(source, "train.py", **options)
+            if f.slug == "unused-suppression"
+        ]
+
+    return check
+
+
+LOOP = """\
+import torch
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for x, y in data:
+    {clear}
+    torch.nn.functional.mse_loss(model(x), y).backward(){comment}
+    optimizer.step()
+"""
+
+
+def test_comment_that_silences_a_fault_is_not_spoken_of(spoken_of):
+    comment = "  # convlint: ignore[zero-grad-missing]"
+    assert spoken_of(LOOP.format(clear="pass", comment=comment)) == []
+
+
+def test_comment_left_behind_is_reported_where_it_stands(spoken_of):
+    comment = "  # convlint: ignore[missing-clipping] gone long ago"
+    source = LOOP.format(clear="optimizer.zero_grad()", comment=comment)
+    assert spoken_of(source, select=["LOP", "SUP"]) == [
+        (6, 59, 93, "missing-clipping has nothing to say here, so this comment silences nothing")
+    ]
+
+
+def test_misspelt_name_is_reported_with_the_nearest(spoken_of):
+    comment = "  # convlint: ignore[zero-grad-mising]"
+    source = LOOP.format(clear="optimizer.zero_grad()", comment=comment)
+    assert [message for *_, message in spoken_of(source)] == [
+        "no rule is called 'zero-grad-mising'; did you mean 'zero-grad-missing'?"
+    ]
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# noqa: LOP001, ABC123",
+        "# convlint: ignore",
+        "# convlint: ignore[unnormalized-input] judges runs as well",
+        "# convlint: ignore[nothing-like-it, unused-suppression]",
+    ],
+)
+def test_comment_that_cannot_be_judged_is_not_spoken_of(spoken_of, comment):
+    assert spoken_of(LOOP.format(clear="optimizer.zero_grad()", comment="  " + comment)) == []
+
+
+def test_rule_that_did_not_run_is_not_called_unused(spoken_of):
+    source = LOOP.format(
+        clear="optimizer.zero_grad()", comment="  # convlint: ignore[missing-clipping]"
+    )
+    assert spoken_of(source, select=["SUP", "LOP001"]) == []
+
+
+def test_code_prefix_silences_as_it_selects():
+    assert silenced("loss.backward()  # convlint: ignore[LOP]\n", 1)

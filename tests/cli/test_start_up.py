@@ -54,6 +54,11 @@ def test_check_loads_no_numerical_library_and_no_rich(tmp_path, output_format):
     assert "libcst" in loaded
 
 
+def test_file_without_a_library_loads_no_parser(tmp_path):
+    (tmp_path / "plain.py").write_text("import os\n\nprint(os.getcwd())\n")
+    assert "libcst" not in loaded_by(["check", "plain.py"], tmp_path)
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["check", "--help"]])
 def test_help_loads_neither_parser_nor_facts(tmp_path, arguments):
     assert loaded_by(arguments, tmp_path).isdisjoint({"libcst", "msgspec", "rich", "torch"})
