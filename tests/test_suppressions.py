@@ -157,7 +157,7 @@ def test_comment_left_behind_is_reported_where_it_stands(spoken_of):
     comment = "  # convlint: ignore[missing-clipping] gone long ago"
     source = LOOP.format(clear="optimizer.zero_grad()", comment=comment)
     assert spoken_of(source, select=["LOP", "SUP"]) == [
-        (6, 59, 93, "missing-clipping has nothing to say here, so this comment silences nothing")
+        (6, 59, 95, "missing-clipping has nothing to say here, so this comment silences nothing")
     ]
 
 
