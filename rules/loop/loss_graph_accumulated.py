@@ -134,24 +134,9 @@ def _kept_losses(loop: TrainingLoop, graph: FlowGraph) -> Iterator[tuple[Event, 
             *event.flags,
         }:
             continue
-        attached = _attached_ancestors(graph, event.flow)
+        attached = graph.attached_ancestors(event.flow)
         for backward in everywhere:
-            behind = backward in backwards and event.flow in _attached_ancestors(
-                graph, backward.flow
-            )
+            behind = backward in backwards and event.flow in graph.attached_ancestors(backward.flow)
             if backward.flow in attached or behind:
                 yield event, backward
                 break
-
-
-def _attached_ancestors(graph: FlowGraph, number: int | None) -> set[int]:
-    """The flow and everything it was computed from with gradient."""
-    found: set[int] = set()
-    pending = [number]
-    while pending:
-        flow = graph.get(pending.pop())
-        if flow is None or flow.id in found or flow.detached:
-            continue
-        found.add(flow.id)
-        pending.extend(flow.inputs)
-    return found

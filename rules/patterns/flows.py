@@ -121,6 +121,18 @@ class FlowGraph:
             yield flow
             pending.extend(flow.inputs)
 
+    def attached_ancestors(self, number: int | None) -> set[int]:
+        """The flow and everything it was computed from with gradient."""
+        found: set[int] = set()
+        pending = [number]
+        while pending:
+            flow = self.get(pending.pop())
+            if flow is None or flow.id in found or flow.detached:
+                continue
+            found.add(flow.id)
+            pending.extend(flow.inputs)
+        return found
+
     def following(
         self, flow: Flow, within: frozenset[int], transparent: frozenset[str]
     ) -> Flow | None:

@@ -235,6 +235,22 @@ def _nests(nodes: tuple[Node, ...], around: tuple[Loop, ...]) -> Iterator[tuple[
             yield from _nests(node.body, nest)
 
 
+def loops_in(nodes: tuple[Node, ...]) -> Iterator[Loop]:
+    """Every loop below ``nodes``, at any depth."""
+    for nest in _nests(nodes, ()):
+        yield nest[-1]
+
+
+def breaks(body: tuple[Node, ...]) -> bool:
+    """Whether some iteration may leave the loop with this body early."""
+    return any(
+        arm.ends in ("break", "return") or breaks(arm.body)
+        for node in body
+        if isinstance(node, Branch)
+        for arm in node.arms
+    )
+
+
 def paths(
     body: tuple[Node, ...], kinds: Collection[EventKind], cap: int = PATH_CAP
 ) -> list[Path] | None:

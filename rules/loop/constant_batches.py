@@ -1,0 +1,140 @@
+"""LOP018: every step trains on the first batch of a new iterator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.findings import Confidence, Finding, Severity
+from convlint.program.facts import EventKind, ObjectKind
+from convlint.rules import Rule
+from convlint.rules.patterns.flows import FlowGraph, one_per_place
+from convlint.rules.patterns.ownership import name_of, object_of
+from convlint.rules.patterns.paths import training_loops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Location
+    from convlint.program.facts import Object, TrainingProgram
+
+
+class ConstantBatches(Rule):
+    """Every step trains on the first batch of a new iterator.
+
+    ## What it does
+    Reports a training loop whose batches come from `next(iter(loader))` inside the loop.
+
+    ## Why it hurts
+    A new iterator begins at the beginning. Without shuffling every step sees the same batch and
+    the rest of the data set is never used; with shuffling each step pays for a new iterator
+    (and new workers) to draw one batch.
+
+    ## Example
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        criterion = nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        loader = DataLoader(data, batch_size=32)
+        for step in range(100):
+            x, y = next(iter(loader))
+            optimizer.zero_grad()
+            loss = criterion(model(x), y)
+            loss.backward()
+            optimizer.step()
+
+    ## Use instead
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        criterion = nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for epoch in range(10):
+            for x, y in loader:
+                optimizer.zero_grad()
+                loss = criterion(model(x), y)
+                loss.backward()
+                optimizer.step()
+
+    ## When it is fine
+    Overfitting one batch on purpose under a flag that says so, iterators made before the loop,
+    `itertools.cycle`: none is reported. With a loader that shuffles it is random sampling, and
+    only noted.
+
+    ## Measured
+    `convlint probe` confirms it when the batches it held are all the same.
+
+    ## References
+    - Karpathy, "A Recipe for Training Neural Networks", 2019
+    - PyTorch documentation, `torch.utils.data.DataLoader`
+    """
+
+    code = "LOP018"
+    slug = "constant-batches"
+    severity = Severity.ERROR
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """Report first batches of new iterators behind a back-propagated loss."""
+        graph: FlowGraph | None = None
+        places: set[Location] = set()
+        for loop in training_loops(program):
+            for backward in loop.of_kind(EventKind.BACKWARD):
+                graph = graph or FlowGraph(program)
+                if any(w in c.text.lower() for c in backward.conditions for w in _DELIBERATE):
+                    continue
+                for flow in graph.ancestors(backward.event.flow):
+                    if flow.op != "<batch>" or flow.name != "next(iter)" or flow.location is None:
+                        continue
+                    loader = object_of(program, flow.source)
+                    if loader is None or not one_per_place(places, flow.location):
+                        continue
+                    yield self._judge(loader, flow.location)
+
+    def _judge(self, loader: Object, place: Location) -> Finding:
+        name = name_of(loader, "the loader")
+        if any(word in name.lower() for word in _ENDLESS) or _shuffles(loader) is None:
+            return self.finding(
+                place,
+                f"every iteration makes a new iterator over `{name}` to take one batch; if it does "
+                "not shuffle, that is always the same batch",
+                help="make the iterator once, before the loop",
+                severity=Severity.INFO,
+                confidence=Confidence.MEDIUM,
+            )
+        if _shuffles(loader):
+            return self.finding(
+                place,
+                f"every iteration makes a new iterator over `{name}` to take one random batch",
+                help="iterate over the loader, or make the iterator once before the loop",
+                severity=Severity.INFO,
+            )
+        return self.finding(
+            place,
+            f"`{name}` does not shuffle, so its new iterator gives the same first batch in every "
+            "iteration",
+            help="iterate over the loader, or make the iterator once before the loop",
+        )
+
+
+_DELIBERATE = ("overfit", "debug", "one_batch", "single_batch", "sanity")
+_ENDLESS = ("infinite", "endless", "cycle")
+
+
+def _shuffles(loader: Object) -> bool | None:
+    """Whether a loader draws in random order; None when that is not known."""
+    if loader.kind is not ObjectKind.LOADER or loader.cls != "torch.utils.data.DataLoader":
+        return None
+    if any(name in loader.args for name in ("sampler", "batch_sampler", "**")):
+        return None
+    shuffle = loader.args.get("shuffle")
+    if shuffle is None:
+        return False
+    return bool(shuffle.constant) if shuffle.known else None

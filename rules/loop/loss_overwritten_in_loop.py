@@ -1,0 +1,104 @@
+"""LOP038: an inner loop overwrites the loss instead of adding to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.findings import Finding, Related, Severity
+from convlint.program.facts import EventKind
+from convlint.rules import Rule
+from convlint.rules.patterns.paths import breaks, loops_in, occurrences, training_loops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.program.facts import TrainingProgram
+
+
+class LossOverwrittenInLoop(Rule):
+    """An inner loop overwrites the loss, so only its last value is back-propagated.
+
+    ## What it does
+    Reports a loss computed by assignment in an inner loop and back-propagated once after that
+    loop.
+
+    ## Why it hurts
+    All but the last term are computed and thrown away: a sequence model learns from its last
+    character alone, a multi-crop loss from the last crop.
+
+    ## Example
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        criterion = nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for epoch in range(10):
+            for x, y in loader:
+                optimizer.zero_grad()
+                for t in range(4):
+                    loss = criterion(model(x + t), y)
+                loss.backward()
+                optimizer.step()
+
+    ## Use instead
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        criterion = nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for epoch in range(10):
+            for x, y in loader:
+                optimizer.zero_grad()
+                loss = 0
+                for t in range(4):
+                    loss += criterion(model(x + t), y)
+                loss.backward()
+                optimizer.step()
+
+    ## When it is fine
+    A loss that is added up, collected in a list, back-propagated inside the inner loop, or
+    searched for in a loop that breaks: none is reported.
+
+    ## Measured
+    Not measured: the fault is in the text, whatever a short run shows.
+
+    ## References
+    - PyTorch tutorial, "NLP From Scratch: Generating Names with a Character-Level RNN"
+    """
+
+    code = "LOP038"
+    slug = "loss-overwritten-in-loop"
+    severity = Severity.ERROR
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """Report losses that only the last iteration of a finished loop decides."""
+        made = {loss.flow: loss for loss in program.losses if loss.flow is not None}
+        for loop in training_loops(program):
+            inner = {found.id: found for found in loops_in(loop.loop.body)}
+            for backward in loop.of_kind(EventKind.BACKWARD):
+                loss = made.get(backward.event.flow) if backward.event.flow is not None else None
+                if loss is None or not loss.loops or loss.loops[-1] in backward.loops:
+                    continue
+                finished = inner.get(loss.loops[-1])
+                if (
+                    finished is None
+                    or finished.kind != "for"
+                    or finished.trips.number == 1
+                    or breaks(finished.body)
+                    or any(o.kind is EventKind.BACKWARD for o in occurrences(finished.body))
+                ):
+                    continue
+                yield self.finding(
+                    loss.location,
+                    "each iteration overwrites this loss and only the last value is back-propagated",
+                    help="add the losses up inside the loop (`loss += ...`, starting from 0)",
+                    related=(Related(backward.event.location, "back-propagated once, here"),),
+                )
