@@ -5,6 +5,7 @@ Importing this package is cheap: it loads neither libcst nor torch nor numpy.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "check"]
 
 __version__ = "0.1.0"
+
+_CHECKOUT = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - pathlib costs start-up time
+if not os.path.exists(os.path.join(os.path.dirname(__file__), "rules")):  # noqa: PTH110, PTH118, PTH120
+    # Imported from a checkout, where rules/ and gpu_probes/ stand beside this folder; the build
+    # (pyproject.toml) moves them inside.
+    __path__.append(_CHECKOUT)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -17,3 +19,12 @@ def test_every_package_of_the_tree_is_built() -> None:
         for init in (ROOT / top).rglob("__init__.py")
     }
     assert present == set(listed)
+
+
+def test_a_checkout_on_the_path_is_the_whole_package() -> None:
+    """``python -c`` in the repository finds ./convlint first, where rules/ is not inside."""
+    program = "import convlint.rules, convlint.gpu_probes.observations as o; print(o.__file__)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert Path(run.stdout.strip()).resolve() == (ROOT / "gpu_probes" / "observations.py").resolve()
