@@ -1,0 +1,116 @@
+"""LOP027: a tensor method's result is thrown away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.findings import Finding, Severity
+from convlint.rules import Rule
+from convlint.rules.patterns.flows import FlowGraph, one_per_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Location
+    from convlint.program.facts import Flow, TrainingProgram
+
+
+class DiscardedResult(Rule):
+    """The result of a tensor method is thrown away.
+
+    ## What it does
+    Reports a statement such as `x.to(device)`, `x.float()`, `x.detach()` or `x.clamp(0, 1)` on
+    a tensor whose result nothing uses.
+
+    ## Why it hurts
+    These methods return a new tensor and leave the old one as it was: the tensor is still on
+    the other device, still in the graph, still out of range.
+
+    ## Example
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        criterion = nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for epoch in range(10):
+            for x, y in loader:
+                optimizer.zero_grad()
+                logits = model(x)
+                logits.clamp(-10.0, 10.0)
+                loss = criterion(logits, y)
+                loss.backward()
+                optimizer.step()
+
+    ## Use instead
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        criterion = nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for epoch in range(10):
+            for x, y in loader:
+                optimizer.zero_grad()
+                logits = model(x)
+                logits = logits.clamp(-10.0, 10.0)
+                loss = criterion(logits, y)
+                loss.backward()
+                optimizer.step()
+
+    ## When it is fine
+    Methods of modules (`model.to(device)`) and in-place methods change their object; graph and
+    text batches that move in place are not tensors: none is reported.
+
+    ## Measured
+    Not measured: the fault is in the text, whatever a short run shows.
+
+    ## References
+    - PyTorch documentation, `torch.Tensor.to`
+    - Zhang et al., "An Empirical Study on TensorFlow Program Bugs", 2018
+    """
+
+    code = "LOP027"
+    slug = "discarded-result"
+    severity = Severity.WARNING
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """Report calls of methods without side effect as statements."""
+        graph: FlowGraph | None = None
+        places: set[Location] = set()
+        for unused in program.unused:
+            if not unused.called or unused.name not in _PURE:
+                continue
+            graph = graph or FlowGraph(program)
+            flow = graph.get(unused.flow)
+            source = graph.get(flow.inputs[0]) if flow is not None and flow.inputs else None
+            if (
+                source is None
+                or not _is_tensor(source)
+                or not one_per_place(places, unused.location)
+            ):
+                continue
+            yield self.finding(
+                unused.location,
+                f"`{unused.name}` returns a new tensor, and nothing takes it: the line does nothing",
+                help="assign the result",
+            )
+
+
+_PURE = frozenset(
+    {
+        "to", "cuda", "cpu", "half", "float", "double", "bfloat16", "long", "clamp", "clip",
+        "detach", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "contiguous",
+    }
+)  # fmt: skip
+
+
+def _is_tensor(flow: Flow) -> bool:
+    """Whether this is surely a tensor: an operation's result, not a batch that may be anything."""
+    return flow.op == "<constant>" or not flow.op.startswith("<")
