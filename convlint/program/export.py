@@ -334,6 +334,8 @@ class Exporter:
                 location=location,
             )
         instances = {o.leader.id for o in value.options if isinstance(o, Instance)}
+        if any(type(c.value) in (int, float) for c in constants):
+            return Value(location=location)  # a number or an object is neither for certain
         if len(instances) == 1 and not any(isinstance(o, Tensor) for o in value.options):
             return Value(object=instances.pop(), location=location)
         return Value(location=location)

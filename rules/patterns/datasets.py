@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from convlint.program.facts import Flow, Object, Value
+    from convlint.program.facts import Flow, Loop, Object, Value
     from convlint.rules.patterns.flows import FlowGraph
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "is_evaluating",
     "is_evaluation",
     "is_training",
+    "named_for_evaluation",
+    "training_loader",
     "transform_steps",
 ]
 
@@ -47,6 +49,7 @@ _EVAL_WORDS = frozenset(
     {"val", "valid", "validation", "eval", "evaluation", "test", "testing", "dev", "holdout",
      "predict", "inference", "probe", "metric"}
 )  # fmt: skip
+_HELD_OUT_WORDS = frozenset({"val", "valid", "validation", "test", "testing", "dev", "holdout"})
 
 
 def dataset_of(objects: Mapping[int, Object], loader: Object) -> Object | None:
@@ -124,6 +127,18 @@ def is_evaluating(objects: Mapping[int, Object], loader: Object) -> bool:
     """Whether a loader's own names or its dataset say that it serves validation or test."""
     dataset = dataset_of(objects, loader)
     return bool(_words(loader) & _EVAL_WORDS) or (dataset is not None and is_evaluation(dataset))
+
+
+def named_for_evaluation(item: Object) -> bool:
+    """Whether a loader's or dataset's own names say validation or test, and none says training."""
+    words = _words(item)
+    return bool(words & _HELD_OUT_WORDS) and not words & _TRAIN_WORDS
+
+
+def training_loader(objects: Mapping[int, Object], loop: Loop) -> Object | None:
+    """The loader a loop iterates, when it was resolved."""
+    loader = _object(objects, loop.over)
+    return loader if loader is not None and loader.kind == "loader" else None
 
 
 def is_evaluation(dataset: Object) -> bool:
