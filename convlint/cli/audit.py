@@ -47,38 +47,38 @@ def command(
 
     from convlint.audit import Decision, join
     from convlint.cli import EXIT_CLEAN, EXIT_FINDINGS
-    from convlint.cli.streams import complain, write_bytes, write_report
+    from convlint.cli.streams import complain, failing_in_json, write_bytes, write_report
     from convlint.config import SettingsFinder
     from convlint.engine import check_paths, keep_wanted, run_measured_rules
     from convlint.findings import Confidence
     from convlint.report.json import to_json
     from convlint.sources import without_working_directory
 
-    wanted = take_overrides(options)
-    finder = SettingsFinder(wanted)
-    settings = finder.for_file(Path(script))
-    # What the source alone leaves in doubt may be confirmed: the run decides what is shown.
-    everything = msgspec.structs.replace(wanted, min_confidence=Confidence.LOW, show_info=True)
-    outcome = check_paths((script,), everything)
-    static, outcome.findings, outcome.failing = outcome.findings, [], 0
-    if outcome.problems:
-        if output_format == "json":
-            write_bytes(to_json(()))
-        raise outcome.problems[0]
-    seen = observe_or_explain(script, args, quiet=quiet, **options)
-    sound = settings.selection.rules
-    if seen is not None:
-        run_measured_rules(sound, seen, outcome)
-        sound = tuple(rule for rule in sound if rule.slug not in outcome.failed_rules)
-    judged = [finding for finding in static if finding.slug not in outcome.failed_rules]
-    joined, verdict = join(judged, seen, sound)
-    left = [finding for finding in static if finding.slug in outcome.failed_rules]
-    keep_wanted([*joined, *left], finder, outcome, shown_by_source=static)
+    with failing_in_json(output_format):
+        wanted = take_overrides(options)
+        finder = SettingsFinder(wanted)
+        settings = finder.for_file(Path(script))
+        # What the source alone leaves in doubt may be confirmed: the run decides what is shown.
+        everything = msgspec.structs.replace(wanted, min_confidence=Confidence.LOW, show_info=True)
+        outcome = check_paths((script,), everything)
+        static, outcome.findings, outcome.failing = outcome.findings, [], 0
+        if outcome.problems:
+            raise outcome.problems[0]
+        seen = observe_or_explain(script, args, outcome, quiet=quiet, **options)
+        sound = settings.selection.rules
+        if seen is not None:
+            run_measured_rules(sound, seen, outcome)
+            sound = tuple(rule for rule in sound if rule.slug not in outcome.failed_rules)
+        judged = [finding for finding in static if finding.slug not in outcome.failed_rules]
+        joined, verdict = join(judged, seen, sound)
+        left = [finding for finding in static if finding.slug in outcome.failed_rules]
+        keep_wanted([*joined, *left], finder, outcome, shown_by_source=static)
     for fault in outcome.faults:
         complain(str(fault))
     if output_format == "json":
         stated = (verdict.decision.value, without_working_directory(verdict.reason))
-        write_bytes(to_json(outcome.findings, observations=seen, verdict=stated))
+        problems = (*outcome.problems, *outcome.faults)
+        write_bytes(to_json(outcome.findings, problems=problems, observations=seen, verdict=stated))
     else:
         write_report(_lines(outcome, seen, verdict, output_format, quiet))
     code = exit_code(seen, outcome)

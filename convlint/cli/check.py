@@ -68,20 +68,21 @@ def command(
          the options or the configuration have a mistake
     """
     from convlint.cli import EXIT_CANNOT, EXIT_CLEAN, EXIT_FINDINGS
-    from convlint.cli.streams import complain, write_bytes, write_report
+    from convlint.cli.streams import complain, failing_in_json, write_bytes, write_report
     from convlint.engine import STDIN, STDIN_NAME, check_paths
 
     if statistics and output_format == "json":
         raise click.UsageError("--statistics goes with --output-format text or concise")
     if stdin_filename is not None and STDIN not in paths:
         raise click.UsageError("--stdin-filename goes with the path -")
-    outcome = check_paths(
-        paths or (".",),
-        take_overrides(selection),
-        stdin=sys.stdin.buffer.read() if STDIN in paths else None,
-        stdin_name=stdin_filename or STDIN_NAME,
-        facts_only=show_facts,
-    )
+    with failing_in_json(output_format):
+        outcome = check_paths(
+            paths or (".",),
+            take_overrides(selection),
+            stdin=sys.stdin.buffer.read() if STDIN in paths else None,
+            stdin_name=stdin_filename or STDIN_NAME,
+            facts_only=show_facts,
+        )
     for problem in (*outcome.problems, *outcome.faults):
         complain(str(problem))
     if show_facts:
@@ -92,7 +93,7 @@ def command(
     elif output_format == "json":
         from convlint.report.json import to_json
 
-        write_bytes(to_json(outcome.findings))
+        write_bytes(to_json(outcome.findings, problems=(*outcome.problems, *outcome.faults)))
     else:
         write_report(_lines(outcome, output_format, statistics, quiet))
     if outcome.problems or outcome.faults:

@@ -46,23 +46,25 @@ def command(
       2    the script could not be run, or crashed or ended before a step
       130  interrupted
     """
-    from convlint.cli.streams import complain, write_bytes, write_report
+    from convlint.cli.streams import complain, failing_in_json, write_bytes, write_report
     from convlint.config import SettingsFinder
     from convlint.engine import Outcome, keep_wanted, run_measured_rules
 
-    finder = SettingsFinder(take_overrides(options))
-    settings = finder.for_file(Path(script))
-    seen = observe_or_explain(script, args, quiet=quiet, **options)
     outcome = Outcome()
-    if seen is not None:
-        measured = run_measured_rules(settings.selection.rules, seen, outcome)
-        keep_wanted(measured, finder, outcome)
+    with failing_in_json(output_format):
+        finder = SettingsFinder(take_overrides(options))
+        settings = finder.for_file(Path(script))
+        seen = observe_or_explain(script, args, outcome, quiet=quiet, **options)
+        if seen is not None:
+            measured = run_measured_rules(settings.selection.rules, seen, outcome)
+            keep_wanted(measured, finder, outcome)
     for fault in outcome.faults:
         complain(str(fault))
     if output_format == "json":
         from convlint.report.json import to_json
 
-        write_bytes(to_json(outcome.findings, observations=seen))
+        problems = (*outcome.problems, *outcome.faults)
+        write_bytes(to_json(outcome.findings, problems=problems, observations=seen))
     elif seen is not None and (outcome.findings or why_not_measured(seen) is None):
         write_report(_lines(outcome, seen, output_format, quiet))
     return exit_code(seen, outcome)

@@ -147,19 +147,23 @@ def observe(
             raise UserError(str(error)) from None
 
 
-def observe_or_explain(script: str, args: tuple[str, ...], **run: Any) -> Observations | None:
+def observe_or_explain(
+    script: str, args: tuple[str, ...], outcome: Outcome, **run: Any
+) -> Observations | None:
     """Run the script; say in one line on standard error what went wrong with it.
 
-    Returns what was seen, None when the script could not be started or gave no answer.
+    The line becomes a problem of ``outcome`` as well. Returns what was seen, None when the script
+    could not be started or gave no answer.
     """
+    seen = None
     try:
         seen = observe(script, args, **run)
+        problem = why_not_measured(seen) or crash_after_steps(seen)
     except UserError as error:
-        complain(str(error))
-        return None
-    line = why_not_measured(seen) or crash_after_steps(seen)
-    if line is not None:
-        complain(line)
+        problem = error
+    if problem is not None:
+        outcome.problems.append(problem)
+        complain(str(problem))
     return seen
 
 
@@ -172,33 +176,36 @@ def exit_code(seen: Observations | None, outcome: Outcome) -> int:
     return EXIT_FINDINGS if outcome.failing or seen.stopped == "crashed" else EXIT_CLEAN
 
 
-def why_not_measured(seen: Observations) -> str | None:
-    """One line when nothing could be measured because the script never took a step, else None."""
+def why_not_measured(seen: Observations) -> UserError | None:
+    """The problem when nothing could be measured because the script never took a step."""
     if seen.steps or seen.backwards:
         return None
     if seen.stopped == "crashed":
-        return f"{_crash_place(seen)}: the script raised before its first step: {seen.error}"
+        return _crash(seen, "the script raised before its first step")
     if seen.stopped == "exited":
-        return f"{seen.script}: no training step was seen: {seen.error or 'the script exited'}"
-    if seen.stopped == "budget":
-        return f"{seen.script}: no training step within the budget; give more with --budget"
-    return f"{seen.script}: the script ended without training: no backward pass was seen"
+        why = f"no training step was seen: {seen.error or 'the script exited'}"
+    elif seen.stopped == "budget":
+        why = "no training step within the budget; give more with --budget"
+    else:
+        why = "the script ended without training: no backward pass was seen"
+    return UserError(why, path=seen.script)
 
 
-def crash_after_steps(seen: Observations) -> str | None:
-    """One line when the script crashed after some steps were measured, else None."""
+def crash_after_steps(seen: Observations) -> UserError | None:
+    """The problem when the script crashed after some steps were measured."""
     if seen.stopped != "crashed" or why_not_measured(seen) is not None:
         return None
-    return f"{_crash_place(seen)}: the script raised after {seen.steps} steps: {seen.error}"
+    return _crash(seen, f"the script raised after {seen.steps} steps")
 
 
-def _crash_place(seen: Observations) -> str:
+def _crash(seen: Observations, what: str) -> UserError:
     from convlint.sources import display_path
 
+    message = f"{what}: {seen.error}"
     place = seen.error_place
     if place is None:
-        return seen.script
-    return f"{display_path(Path(place.path))}:{place.line}"
+        return UserError(message, path=seen.script)
+    return UserError(message, path=display_path(Path(place.path)), line=place.line)
 
 
 @contextmanager

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from convlint.report.text import Line
 
@@ -34,6 +37,29 @@ def write_bytes(data: bytes) -> None:
         sys.stdout.buffer.write(data)
 
     until_closed(write)
+
+
+@contextmanager
+def failing_in_json(output_format: str) -> Iterator[None]:
+    """With ``json``, also put what ends the command early on standard output, as a problem."""
+    from convlint.errors import UserError
+
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        if output_format == "json":
+            from convlint.report.json import to_json
+
+            if isinstance(error, KeyboardInterrupt):
+                problem = UserError("interrupted")
+            elif isinstance(error, UserError):
+                problem = error
+            else:
+                problem = UserError(f"{type(error).__name__}: {error} (a fault of convlint)")
+            write_bytes(to_json((), problems=(problem,)))
+        raise
 
 
 def until_closed(write: Callable[[], None]) -> None:

@@ -22,6 +22,7 @@ from convlint.gpu_probes.observations import Observations
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from convlint.errors import UserError
     from convlint.findings import Finding, Location
 
 Position = Annotated[int, msgspec.Meta(ge=1)]
@@ -92,12 +93,25 @@ class OutputVerdict(msgspec.Struct, frozen=True):
     reason: str
 
 
+class OutputProblem(msgspec.Struct, frozen=True):
+    """What could not be done: a file that cannot be read or parsed, a mistake in the
+    configuration, a script that raised. path is empty, line and column are null where there is
+    none."""
+
+    message: str
+    path: str
+    line: Position | None
+    column: Position | None
+
+
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """The output of convlint check, probe and audit with --output-format json. observations is
-    null for check, verdict is null for all but audit."""
+    null for check, verdict is null for all but audit. findings are complete only when problems
+    is empty."""
 
     version: str
     findings: tuple[OutputFinding, ...]
+    problems: tuple[OutputProblem, ...]
     observations: Observations | None
     verdict: OutputVerdict | None
 
@@ -105,6 +119,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 def to_json(
     findings: Iterable[Finding],
     *,
+    problems: Iterable[UserError] = (),
     observations: Observations | None = None,
     verdict: tuple[str, str] | None = None,
 ) -> bytes:
@@ -115,6 +130,7 @@ def to_json(
     output = Output(
         version=__version__,
         findings=tuple(_finding(finding) for finding in findings),
+        problems=tuple(_problem(problem) for problem in problems),
         observations=observations,
         verdict=None
         if verdict is None
@@ -147,7 +163,7 @@ def _finding(finding: Finding) -> OutputFinding:
         severity=finding.severity,
         confidence=finding.confidence,
         message=finding.message,
-        path=place.path,
+        path=_encodable(place.path),
         line=place.line,
         column=place.column,
         end_line=place.end_line,
@@ -168,6 +184,20 @@ def _finding(finding: Finding) -> OutputFinding:
             for evidence in finding.evidence
         ),
     )
+
+
+def _problem(problem: UserError) -> OutputProblem:
+    return OutputProblem(
+        _encodable(problem.message),
+        _encodable(problem.path),
+        problem.line or None,
+        problem.column or None,
+    )
+
+
+def _encodable(text: str) -> str:
+    """File names may hold bytes that are no text; JSON cannot."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _edit(place: Location, replacement: str) -> OutputEdit:

@@ -146,3 +146,25 @@ def test_interruption_is_one_line_and_130(convlint, monkeypatch):
     result = convlint("check")
     assert result.exit_code == 130
     assert result.stderr.strip().splitlines()[-1] == "convlint: interrupted"
+
+
+@pytest.mark.usefixtures("stub_rules")
+def test_json_holds_what_could_not_be_done(convlint, write):
+    write("a.py", "unparsable")
+    write("b.py", "error()")
+    result = convlint("check", "a.py", "b.py", "gone.py", "--output-format", "json")
+    output = json.loads(result.stdout)
+    assert result.exit_code == 2
+    assert [finding["path"] for finding in output["findings"]] == ["b.py"]
+    assert output["problems"] == [
+        {"message": "cannot parse: unmatched ')'", "path": "a.py", "line": 2, "column": 1},
+        {"message": "no such file or directory", "path": "gone.py", "line": None, "column": None},
+    ]
+
+
+def test_json_is_written_when_the_configuration_is_wrong(convlint, tmp_path):
+    (tmp_path / "convlint.toml").write_text("slect = []\n")
+    result = convlint("check", "--output-format", "json")
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert (result.exit_code, problem["path"]) == (2, str(tmp_path / "convlint.toml"))
+    assert problem["message"].startswith("unknown key 'slect'")
