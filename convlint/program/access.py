@@ -14,6 +14,7 @@ from convlint.program.domain import (
     Choice,
     Class,
     Const,
+    CurrentRate,
     Function,
     Instance,
     Iterated,
@@ -127,11 +128,15 @@ class Access(Operators):
                 )
             return UNKNOWN
         if isinstance(value, ParameterGroups):
-            return UNKNOWN if value.single else ParameterGroups(value.optimizer, single=True)
+            if not value.single:
+                return ParameterGroups(value.optimizer, single=True)
+            return CurrentRate(value.optimizer) if constant == "lr" else UNKNOWN
         if isinstance(value, Choice):
             return self.join([self.item(option, key, site) for option in value.options])
         if isinstance(value, Parameters):
-            return Parameters(value.owners, value.resolved, single=True, view=value.view)
+            return Parameters(
+                value.owners, value.resolved, single=True, view=value.view, partial=True
+            )
         return UNKNOWN
 
     def _pick(self, table: Map, likely: Scalar) -> Abstract:
@@ -179,6 +184,8 @@ class Access(Operators):
                     view="grad" if "grad" in (name, value.view) else name,
                 )
             return LibraryMethod(value, name)
+        if isinstance(value, CurrentRate):
+            return UNKNOWN
         if isinstance(value, ParameterGroups):
             return LibraryMethod(value, name)
         if isinstance(value, Layers):

@@ -12,6 +12,7 @@ from convlint.program.domain import (
     Children,
     Choice,
     Const,
+    CurrentRate,
     Instance,
     Map,
     ParameterGroups,
@@ -37,6 +38,21 @@ _AUGMENTED: dict[type[cst.BaseAugOp], type[cst.BaseBinaryOp]] = {
     cst.FloorDivideAssign: cst.FloorDivide,
     cst.ModuloAssign: cst.Modulo,
 }
+
+
+def _resembles_requires_grad(name: str) -> bool:
+    """Whether an attribute is a slip of the pen for ``requires_grad``."""
+    squeezed = name.replace("_", "").lower()
+    return name != "requires_grad" and squeezed in _SLIPS
+
+
+_SLIPS = frozenset(
+    {
+        "requiresgrad", "requiregrad", "requiresgrads", "requiregrads", "requiredgrad",
+        "requiersgrad", "reqiresgrad", "requiresgard", "requriesgrad", "requirsgrad",
+        "requiresgradient", "requiregradient",
+    }
+)  # fmt: skip
 
 
 class Assignment(LibraryMethods):
@@ -110,9 +126,12 @@ class Assignment(LibraryMethods):
         if isinstance(owner, Parameters):
             self._assign_parameter_view(owner, name, value, site)
         elif isinstance(owner, Tensor):
-            self.mark_written(owner)
-        elif isinstance(owner, Tensor) and name == "requires_grad":
-            self.record_requires_grad(owner, value, site)
+            if name == "requires_grad":
+                self.record_requires_grad(owner, value, site)
+            elif _resembles_requires_grad(name):
+                self.switch_gradient(Parameters(()), name, value, "tensor", site)
+            else:
+                self.mark_written(owner)
         elif isinstance(owner, Instance):
             self.set_attribute(owner, name, value, site)
         elif isinstance(owner, Choice):
@@ -128,6 +147,8 @@ class Assignment(LibraryMethods):
             cleared = isinstance(value, Const) and value.value is None
             kind = EventKind.ZERO_GRAD if cleared else EventKind.GRAD_WRITE
             self.emit(kind, site, over=over, flags=("hand-written",))
+        elif name == "requires_grad" or _resembles_requires_grad(name):
+            self.switch_gradient(owner, name, value, "parameters", site)
         elif name == "data" and self.loops:
             self.emit(EventKind.PARAMETER_WRITE, site, over=over)
 
@@ -136,6 +157,9 @@ class Assignment(LibraryMethods):
         if isinstance(value, Instance) and f"self.{name}" not in value.names:
             value.names.append(f"self.{name}")
         if owner.is_module:
+            named = name == "requires_grad" or _resembles_requires_grad(name)
+            if named and not self.forward_depth and isinstance(value, Const):
+                self.switch_gradient(Parameters((owner,)), name, value, "module", site)
             child = value
             if isinstance(child, Choice):
                 modules = [o for o in child.options if isinstance(o, Instance) and o.is_module]
@@ -178,12 +202,12 @@ class Assignment(LibraryMethods):
             self.mark_written(owner)
         elif isinstance(owner, ParameterGroups):
             if isinstance(key, Const) and key.value == "lr":
-                self.emit(
-                    EventKind.LR_WRITE,
-                    site,
-                    target=owner.optimizer,
-                    args={"value": Argument(value, site)},
-                )
+                args = {"value": Argument(value, site)}
+                if isinstance(value, CurrentRate) and value.optimizer is owner.optimizer:
+                    if value.factor is None:
+                        return
+                    args = {"factor": Argument(value.factor, site), "read": Argument(Const(True))}
+                self.emit(EventKind.LR_WRITE, site, target=owner.optimizer, args=args)
         elif isinstance(owner, Instance):
             if owner.is_module and isinstance(value, Instance) and value.is_module:
                 known = str(key.value) if isinstance(key, Const) else f"<{len(owner.children)}>"
@@ -203,7 +227,9 @@ class Assignment(LibraryMethods):
                 kind = EventKind.CLIP if op in (cst.Multiply, cst.Divide) else EventKind.GRAD_WRITE
             self.emit(kind, site, over=over, flags=("hand-written",))
             return
-        if isinstance(statement.target, cst.Subscript) and isinstance(current, type(UNKNOWN)):
+        if isinstance(statement.target, cst.Subscript) and isinstance(
+            current, (type(UNKNOWN), CurrentRate)
+        ):
             owner = self.evaluate(statement.target.value, scope)
             if isinstance(owner, ParameterGroups):
                 self._scale_learning_rate(owner, statement, op, value, scope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from convlint.program.domain import (
@@ -136,7 +137,7 @@ def _sequence(kind: str) -> Callable[[Walk, Arguments, Site], Abstract]:
             return Seq(kind, [], True, site)
         value = arguments.positional[0].value
         if isinstance(value, Parameters):
-            return value
+            return replace(value, lazy=False)
         known = self.known_items(value)
         if known is not None:
             return Seq(kind, known, True, site)
@@ -170,6 +171,8 @@ def _filter(self: Walk, arguments: Arguments, site: Site) -> Abstract:
     value = arguments.positional[1].value if len(arguments.positional) > 1 else UNKNOWN
     if isinstance(value, Seq):
         return Seq("list", value.items, False, site)
+    if isinstance(value, Parameters):
+        return replace(value, partial=True, lazy=True)
     return value
 
 

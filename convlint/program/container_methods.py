@@ -86,6 +86,9 @@ class ValueMethods(LibraryCalls):
     def _parameter_method(
         self, parameter: Parameters, name: str, arguments: Arguments, site: Site
     ) -> Abstract:
+        if "requires_grad" in name:
+            value = arguments.get(0, "requires_grad") or Const(True)
+            self.switch_gradient(parameter, name, value, "parameters", site, called=True)
         over = parameter.owners if parameter.resolved else None
         if parameter.view == "grad":
             if name == "zero_":

@@ -182,6 +182,10 @@ class Parameters(Abstract):
     named: bool = False
     view: str = ""
     """``data`` or ``grad`` when it stands for that view of the parameter."""
+    partial: bool = False
+    """Drawn from a selection, so that walking it does not meet every parameter."""
+    lazy: bool = False
+    """A generator or a filter: empty once something has walked it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -190,6 +194,14 @@ class ParameterGroups(Abstract):
 
     optimizer: Instance
     single: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class CurrentRate(Abstract):
+    """The learning rate an optimizer has at that moment, times ``factor``."""
+
+    optimizer: Instance
+    factor: Abstract | None = None
 
 
 @dataclass(slots=True, eq=False)

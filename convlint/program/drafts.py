@@ -158,6 +158,21 @@ class CallDraft:
 
 
 @dataclass(slots=True, eq=False)
+class GradientSwitchDraft:
+    """``requires_grad`` given a value, before export."""
+
+    site: Site
+    name: str
+    modules: tuple[Instance, ...]
+    on: str
+    value: Abstract
+    whole: bool
+    conditional: bool
+    called: bool
+    loops: int
+
+
+@dataclass(slots=True, eq=False)
 class PlainListDraft:
     """Modules kept in a plain container, before export."""
 

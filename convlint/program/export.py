@@ -33,7 +33,9 @@ from convlint.program.facts import (
     Entry,
     Event,
     EventKind,
+    Exhausted,
     Flow,
+    GradientSwitch,
     Initialisation,
     Loop,
     LossCall,
@@ -51,9 +53,11 @@ from convlint.program.facts import (
 from convlint.program.words import attributes_of_self, attributes_read, unreferenced
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from convlint.findings import Location
-    from convlint.program.extract import Interpreter
     from convlint.program.index import SourceModule
+    from convlint.program.statements import Statements
 
 _DEEPEST_VALUE = 4
 
@@ -135,7 +139,7 @@ def _only_stepper(events: list[EventDraft]) -> Instance | None:
 class Exporter:
     """Turns one finished walk into a ``TrainingProgram``."""
 
-    def __init__(self, walk: Interpreter, module: SourceModule) -> None:
+    def __init__(self, walk: Statements, module: SourceModule) -> None:
         self._walk = walk
         self._module = module
         self._condition_texts: dict[int, str] = {}
@@ -253,6 +257,8 @@ class Exporter:
                 )
                 for s in walk.selections
             ),
+            switches=tuple(self._switches()),
+            exhausted=tuple(self._exhausted()),
             tolerances=tuple(
                 Tolerance(
                     self._place_of(t.site),
@@ -270,6 +276,26 @@ class Exporter:
 
     def _sources(self) -> list[SourceModule]:
         return [self._module, *(m for m in self._walk.modules if m is not self._module)]
+
+    def _switches(self) -> Iterator[GradientSwitch]:
+        for switch in self._walk.switches:
+            known = isinstance(switch.value, Const) and isinstance(switch.value.value, bool)
+            yield GradientSwitch(
+                self._place_of(switch.site),
+                switch.name,
+                tuple(module.leader.id for module in switch.modules),
+                switch.on,
+                bool(switch.value.value) if known and isinstance(switch.value, Const) else None,
+                switch.whole and not switch.conditional,
+                switch.called,
+                switch.loops > 0,
+            )
+
+    def _exhausted(self) -> Iterator[Exhausted]:
+        for _, uses in self._walk.consumed.values():
+            for name, site in uses[1:]:
+                if site != uses[0][1]:
+                    yield Exhausted(self._place_of(uses[0][1]), self._place_of(site), name)
 
     # Places and values.
 

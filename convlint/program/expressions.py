@@ -137,7 +137,9 @@ class Expressions(Access):
         kind = "generator" if isinstance(node, cst.GeneratorExp) else "list"
         if kind == "generator" and len(items) == 1 and isinstance(items[0], Parameters):
             owner = items[0]
-            return Parameters(owner.owners, owner.resolved, view=owner.view)
+            return Parameters(
+                owner.owners, owner.resolved, view=owner.view, partial=True, lazy=True
+            )
         return Seq(kind, items, complete, Site(scope.module, node))
 
     def _comprehend(

@@ -243,7 +243,9 @@ class Event(msgspec.Struct, frozen=True, tag="event"):
     ``optimizer`` is the optimizer an unscale or scaler_step acts on. ``over`` are the modules
     whose parameters are cleared or clipped (None when not resolved). ``flow`` is the tensor
     concerned: the loss of a backward, the output of a forward or loss, the value taken in by
-    accumulate. ``name`` is the qualified name of the call. ``flags`` holds any of:
+    accumulate. ``name`` is the qualified name of the call. ``args`` of a scheduler_step hold the
+    source of its argument as ``text``; those of an lr_write ``value``, or a ``factor`` or
+    ``divisor`` of the rate there was (``read`` is then true when that rate was read back first). ``flags`` holds any of:
     ``scaled`` (backward of a scaled loss), ``closure`` (step with a closure), ``create_graph``,
     ``retain_graph``, ``accelerate``, ``hand-written``, ``value`` (clip by value),
     ``managed`` (the callee decides when it takes effect), ``conditional-expression``.
@@ -493,6 +495,34 @@ class Tolerance(msgspec.Struct, frozen=True):
     stops: bool = False
 
 
+class GradientSwitch(msgspec.Struct, frozen=True):
+    """``p.requires_grad = False`` and its relatives, in program order.
+
+    ``name`` is what was written: ``requires_grad``, ``requires_grad_``, or what resembles them.
+    ``on`` is ``parameters``, ``module`` or ``tensor``; ``modules`` are all modules concerned,
+    submodules registered by then included. ``trainable`` is the value, None when not known.
+    ``whole`` is false when only some of their parameters are concerned, or not always.
+    ``called`` is true for a method call.
+    """
+
+    location: Location
+    name: str
+    modules: tuple[int, ...] = ()
+    on: str = "parameters"
+    trainable: bool | None = None
+    whole: bool = True
+    called: bool = False
+    in_loop: bool = False
+
+
+class Exhausted(msgspec.Struct, frozen=True):
+    """A generator of parameters walked a second time, by ``name``, when it is empty."""
+
+    first: Location
+    second: Location
+    name: str
+
+
 class TrainingProgram(msgspec.Struct, frozen=True):
     """Everything static extraction knows of one file (and what it imports from the project).
 
@@ -516,6 +546,8 @@ class TrainingProgram(msgspec.Struct, frozen=True):
     unused: tuple[Unused, ...] = ()
     selections: tuple[Selection, ...] = ()
     tolerances: tuple[Tolerance, ...] = ()
+    switches: tuple[GradientSwitch, ...] = ()
+    exhausted: tuple[Exhausted, ...] = ()
     problems: tuple[str, ...] = ()
     attributes_read: frozenset[str] = frozenset()
     """Every name that follows a dot in the file and the project files it imports, assignments to

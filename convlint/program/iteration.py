@@ -125,7 +125,12 @@ class Iteration(Instances):
             return self.new_flow("getitem", (iterable.flow,), site=site)
         if isinstance(iterable, Parameters):
             single = Parameters(
-                iterable.owners, iterable.resolved, True, iterable.attribute, view=iterable.view
+                iterable.owners,
+                iterable.resolved,
+                True,
+                iterable.attribute,
+                view=iterable.view,
+                partial=iterable.partial or iterable.single,
             )
             return Seq("tuple", [UNKNOWN, single]) if iterable.named else single
         if isinstance(iterable, ParameterGroups):

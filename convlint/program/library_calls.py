@@ -12,12 +12,13 @@ from convlint.program.domain import (
     Instance,
     Library,
     Map,
+    Parameters,
     Scope,
     Seq,
     Site,
     Tensor,
 )
-from convlint.program.drafts import CallDraft
+from convlint.program.drafts import CallDraft, GradientSwitchDraft
 from convlint.program.facts import ObjectKind
 from convlint.program.folding import tabulate
 from convlint.program.libraries.kinds import (
@@ -101,6 +102,7 @@ class LibraryCalls(ModuleCalls):
             return handler(self, arguments, site) if handler is not None else UNKNOWN
         if name.startswith(_PROGRESS_BARS):
             return arguments.positional[0].value if arguments.positional else UNKNOWN
+        self._consume(name, arguments, site)
         result = self._library_result(name, arguments, site)
         if name.partition(".")[0] in ML_ROOTS:
             self.calls.append(
@@ -231,6 +233,39 @@ class LibraryCalls(ModuleCalls):
                 return self.make(ObjectKind.LIBRARY, name, arguments, site)
             return UNKNOWN
         return self.unresolved_call(arguments, site, name)
+
+    def switch_gradient(
+        self,
+        parameters: Parameters,
+        name: str,
+        value: Abstract,
+        on: str,
+        site: Site,
+        called: bool = False,
+    ) -> None:
+        """``requires_grad`` of parameters, or what was meant to be it, is given a value."""
+        modules = [
+            m for o in parameters.owners for m in (self.modules_of(o) if o.is_module else [o])
+        ]
+        whole = parameters.resolved and not (parameters.partial or parameters.attribute)
+        conditional = self.inside_branch or bool(self.conditions)
+        self.switches.append(
+            GradientSwitchDraft(
+                site, name, tuple(modules), on, value, whole, conditional, called, len(self.loops)
+            )
+        )
+
+    def _consume(self, name: str, arguments: Arguments, site: Site) -> None:
+        """Note that a library call walks a generator of parameters to its end."""
+        value = arguments.get(0, "parameters") or arguments.get(0, "params")
+        if not isinstance(value, Parameters) or not value.lazy:
+            return
+        clips = name.startswith("torch.nn.utils.clip_grad")
+        if not clips and library_kind(name) is not ObjectKind.OPTIMIZER:
+            return
+        _, uses = self.consumed.setdefault(id(value), (value, []))
+        if uses or not self.inside_branch:
+            uses.append((name, site))
 
     def record_requires_grad(self, tensor: Tensor, value: Abstract, site: Site) -> None:
         """A tensor is told to take gradients (or not), by method or by assignment."""

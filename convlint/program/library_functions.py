@@ -52,10 +52,10 @@ def _chain(self: Walk, arguments: Arguments, site: Site) -> Abstract:
     if values and all(isinstance(v, Parameters) for v in values):
         parameters = [v for v in values if isinstance(v, Parameters)]
         owners = tuple(dict.fromkeys(o for p in parameters for o in p.owners))
-        return Parameters(owners, all(p.resolved for p in parameters))
+        return Parameters(owners, all(p.resolved for p in parameters), lazy=True)
     if any(isinstance(v, Parameters) for v in values):
         owners = tuple(dict.fromkeys(o for v in values for o in self.parameter_owners(v)[0]))
-        return Parameters(owners, all(self.parameter_owners(v)[1] for v in values))
+        return Parameters(owners, all(self.parameter_owners(v)[1] for v in values), lazy=True)
     return Iterated("chain", tuple(values)) if values else UNKNOWN
 
 

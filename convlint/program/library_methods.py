@@ -108,9 +108,18 @@ class LibraryMethods(ValueMethods):
                 site,
                 target=leader,
                 name=name,
-                args={str(i): a for i, a in enumerate(arguments.positional)},
+                args=self._stepped_with(arguments),
             )
         return UNKNOWN
+
+    def _stepped_with(self, arguments: Arguments) -> dict[str, Argument]:
+        """The argument of a scheduler's step, and its source: ``val_loss``, ``epoch + 1``."""
+        args = {str(i): a for i, a in enumerate(arguments.positional)} | arguments.keywords
+        first = next(iter(args.values()), None)
+        if first is not None and first.site is not None:
+            code = first.site.module.tree.code_for_node(first.site.node)
+            args["text"] = Argument(Const(" ".join(code.split())), first.site)
+        return args
 
     def _scaler_method(
         self, scaler: Instance, name: str, arguments: Arguments, site: Site
@@ -147,7 +156,7 @@ class LibraryMethods(ValueMethods):
         if name in ("apply", "register_comm_hook"):
             self._record_method(module, name, arguments, UNKNOWN, site)
         if name in ("parameters", "named_parameters"):
-            return Parameters((leader,), named=name.startswith("named"))
+            return Parameters((leader,), named=name.startswith("named"), lazy=True)
         if name in ("train", "eval"):
             self._set_mode(leader, name, arguments, site)
             return module
@@ -190,6 +199,9 @@ class LibraryMethods(ValueMethods):
             loss = arguments.positional[0].value if arguments.positional else UNKNOWN
             return self._backward_on(self.as_flow(loss, site), arguments, site)
         if name in _SAME_MODULE:
+            if name == "requires_grad_":
+                value = arguments.get(0, "requires_grad") or Const(True)
+                self.switch_gradient(Parameters((leader,)), name, value, "module", site)
             self._note_precision(module, name, arguments)
             return module
         if name == "state_dict":
@@ -339,7 +351,7 @@ class LibraryMethods(ValueMethods):
             self._set_mode(symbol, name, arguments, site)
             return symbol
         if name in ("parameters", "named_parameters"):
-            return Parameters((symbol,), named=name.startswith("named"))
+            return Parameters((symbol,), named=name.startswith("named"), lazy=True)
         if name == "scale" and values and self.as_flow(values[0], site) is not None:
             return self._scaler_method(symbol, name, arguments, site)
         if name in ("unscale_", "update"):

@@ -16,6 +16,7 @@ from convlint.program.domain import (
     Class,
     Condition,
     Const,
+    CurrentRate,
     Function,
     Indexed,
     Instance,
@@ -101,6 +102,8 @@ class Operators(Walk):
         name, function = _BINARY.get(op, ("", None))
         if isinstance(left, Const) and isinstance(right, Const):
             return _fold(function, left, right)
+        if isinstance(left, CurrentRate) or isinstance(right, CurrentRate):
+            return self._scaled_rate(op, left, right, site)
         if varies(left, right):
             return combined(_power if name == "pow" else function, (left, right))
         if name == "add" and isinstance(left, Seq) and isinstance(right, Seq):
@@ -128,6 +131,22 @@ class Operators(Walk):
         if isinstance(right, Choice) and isinstance(left, Const):
             return self.join([self.binary(op, left, option, site) for option in right.options])
         return UNKNOWN
+
+    def _scaled_rate(
+        self, op: type[cst.BaseBinaryOp], left: Abstract, right: Abstract, site: Site
+    ) -> Abstract:
+        """A learning rate that was read, times or over something else."""
+        if isinstance(right, CurrentRate) and op is cst.Multiply:
+            left, right = right, left
+        if not isinstance(left, CurrentRate) or isinstance(right, CurrentRate):
+            return UNKNOWN
+        if op is cst.Multiply:
+            factor = right if left.factor is None else self.binary(op, left.factor, right, site)
+        elif op is cst.Divide:
+            factor = self.binary(op, left.factor or Const(1.0), right, site)
+        else:
+            return UNKNOWN
+        return CurrentRate(left.optimizer, factor)
 
     def _is_tensor_like(self, value: Abstract) -> bool:
         if isinstance(value, Choice):

@@ -31,6 +31,7 @@ from convlint.program.drafts import (
     EntryDraft,
     EventDraft,
     FlowDraft,
+    GradientSwitchDraft,
     InitialisationDraft,
     LossDraft,
     NodeDraft,
@@ -90,6 +91,9 @@ class State:
         self.unused: list[UnusedDraft] = []
         self.selections: list[SelectionDraft] = []
         self.tolerances: list[ToleranceDraft] = []
+        self.switches: list[GradientSwitchDraft] = []
+        self.consumed: dict[int, tuple[Parameters, list[tuple[str, Site]]]] = {}
+        """By identity: generators of parameters, and the calls that walked them."""
         self.forward_depth = 0
         self.class_guards: list[tuple[str, ...]] = []
         self.call_stack: list[object] = []
@@ -269,7 +273,7 @@ class State:
         return arm is None or any(open_arm is arm for open_arm in self._trail)
 
     def end_arm(self) -> list[tuple[dict[Any, Any], Any, Any]]:
-        """Undo the writes since ``begin_arm`` and return them as (mapping, key, value written)."""
+        """Undo the writes since ``begin_arm`` and return them in order as (mapping, key, value)."""
         changed: dict[tuple[int, Any], tuple[dict[Any, Any], Any, Any]] = {}
         for mapping, key, old in reversed(self._trail.pop()):
             changed.setdefault((id(mapping), key), (mapping, key, mapping.get(key, _MISSING)))
@@ -277,7 +281,7 @@ class State:
                 mapping.pop(key, None)
             else:
                 mapping[key] = old
-        return list(changed.values())
+        return list(reversed(changed.values()))
 
     def merge_arms(self, arms: list[list[tuple[dict[Any, Any], Any, Any]]]) -> None:
         """Write the join of what the arms that fall through left behind."""

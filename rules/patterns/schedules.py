@@ -23,6 +23,7 @@ __all__ = [
     "simulate",
     "sparkline",
     "stepping_unit",
+    "step_sites",
     "steps_conditionally",
 ]
 
@@ -191,6 +192,14 @@ def _varies(write: Event) -> bool:
     return any(len(set(values or ())) > 1 for values in numbers)
 
 
+def step_sites(
+    program: TrainingProgram, scheduler: Object
+) -> tuple[tuple[Event, tuple[Loop, ...], bool], ...]:
+    """Every call of the scheduler's step: the event, the loops around it (outermost first), and
+    whether it stands under a condition other than the scheduler being there at all."""
+    return tuple(_step_sites(program, scheduler.id))
+
+
 def _writes(
     node: Node, outermost: Loop | None, optimizer: int
 ) -> Iterator[tuple[Loop | None, Event]]:
@@ -250,14 +259,18 @@ class _HandRun:
             self._used = self._rate
         if event.kind is not EventKind.LR_WRITE or event.target not in (self._optimizer, None):
             return
-        for name, value in event.args.items():
-            number = self._number(value, t)
+        for name in ("value", "factor", "divisor"):
+            if name not in event.args:
+                continue
+            number = self._number(event.args[name], t)
             if name == "value":
                 self._rate = number
             elif name == "factor":
                 self._rate *= number
             elif number:
                 self._rate /= number
+            else:
+                raise _NotFollowed
 
     def _number(self, value: Value, t: int) -> float:
         numbers = value.numbers if value.loop == self._loop.id else None

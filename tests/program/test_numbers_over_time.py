@@ -214,3 +214,79 @@ def test_a_branch_on_something_else_is_not_known() -> None:
             optimizer.param_groups[0]["lr"] *= 0.5
     """)
     assert [branch.taken for branch in branches] == [None]
+
+
+def test_a_rate_read_back_and_scaled_is_a_factor() -> None:
+    events, _ = writes_of("""
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * 0.5 ** (epoch // 10)
+    """)
+    (event,) = events
+    assert event.args["factor"].numbers == tuple(0.5 ** (e // 10) for e in range(20))
+    assert event.args["read"].constant is True
+
+
+def switches_of(source: str) -> list[tuple[str, str, bool | None, bool]]:
+    program = program_of(SETUP + textwrap.dedent(source))
+    return [(s.name, s.on, s.trainable, s.whole) for s in program.switches]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (
+            "for p in model.parameters():\n    p.requires_grad = False",
+            ("requires_grad", "parameters", False, True),
+        ),
+        (
+            "for p in list(model.parameters())[:2]:\n    p.requires_grad = False",
+            ("requires_grad", "parameters", False, False),
+        ),
+        (
+            "for n, p in model.named_parameters():\n"
+            "    if 'bias' not in n:\n        p.requires_grad_(False)",
+            ("requires_grad_", "parameters", False, False),
+        ),
+        ("model.requires_grad_(False)", ("requires_grad_", "module", False, True)),
+        ("model.requires_grad = False", ("requires_grad", "module", False, True)),
+        (
+            "for p in model.parameters():\n    p.require_grad = False",
+            ("require_grad", "parameters", False, True),
+        ),
+    ],
+)
+def test_switching_gradients_off_is_seen(
+    source: str, expected: tuple[str, str, bool | None, bool]
+) -> None:
+    assert switches_of(source) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("made", "exhausted"),
+    [
+        ("filter(lambda p: p.requires_grad, model.parameters())", True),
+        ("model.parameters()", True),
+        ("(p for p in model.parameters())", True),
+        ("list(model.parameters())", False),
+        ("list(filter(lambda p: p.requires_grad, model.parameters()))", False),
+    ],
+)
+def test_a_generator_walked_twice_is_exhausted(made: str, exhausted: bool) -> None:
+    program = program_of(
+        f"{SETUP}\nparams = {made}\nadam = torch.optim.Adam(params)\n"
+        "nn.utils.clip_grad_norm_(params, 1.0)\n"
+    )
+    assert [use.name for use in program.exhausted] == (
+        ["torch.nn.utils.clip_grad_norm_"] if exhausted else []
+    )
+
+
+def test_a_generator_given_to_one_of_two_optimizers_is_walked_once() -> None:
+    program = program_of(f"""{SETUP}
+params = model.parameters()
+if adam:
+    chosen = torch.optim.Adam(params)
+else:
+    chosen = torch.optim.SGD(params)
+""")
+    assert program.exhausted == ()
