@@ -275,3 +275,38 @@ def test_base_class_out_of_sight_makes_the_model_incomplete() -> None:
         IMPORTS,
     )
     assert [m.complete for m in program.models] == [False]
+
+
+def test_layers_of_a_sequential_built_in_a_branch_keep_their_order() -> None:
+    program = extract(
+        """
+        import torch, sys
+        from torch import nn
+        if len(sys.argv) > 1:
+            model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1), nn.Sigmoid())
+            prediction = model(torch.rand(3, 4))
+        """
+    )
+    sequential = next(o for o in program.objects if o.cls == "torch.nn.Sequential")
+    classes = [program.objects[n].cls.rpartition(".")[2] for n in sequential.children.values()]
+    assert classes == ["Linear", "ReLU", "Linear", "Sigmoid"]
+
+
+def test_layers_of_a_sequential_kept_across_a_branch_keep_their_order() -> None:
+    program = extract(
+        """
+        import torch, sys
+        from torch import nn
+        class Net(nn.Module):
+            def __init__(self, deep):
+                super().__init__()
+                if deep:
+                    self.head = nn.Sequential(nn.Linear(4, 1), nn.Sigmoid())
+            def forward(self, x):
+                return self.head(x)
+        model = Net(len(sys.argv) > 1)
+        prediction = model(torch.rand(3, 4))
+        """
+    )
+    (model,) = [m for m in program.models if m.cls.endswith("Net")]
+    assert [program.flows[n].op for n in model.outputs] == ["sigmoid"]

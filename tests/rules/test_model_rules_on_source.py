@@ -15,7 +15,9 @@ CATEGORIES = ("LOS", "INI", "DAT", "NRM", "SCH")
 RULES = [
     rule
     for rule in all_rules()
-    if rule.code.startswith(CATEGORIES) and rule.slug not in ("scheduler-never-stepped",)
+    if rule.default
+    and rule.code.startswith(CATEGORIES)
+    and rule.slug not in ("scheduler-never-stepped",)
 ]
 
 

@@ -1,0 +1,1 @@
+"""Rules about arithmetic that overflows, underflows or has no usable gradient."""
