@@ -1,0 +1,90 @@
+"""NUM001: logarithm of a softmax or sigmoid in two steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.findings import Severity
+from convlint.rules import Rule
+from convlint.rules.patterns.flows import FlowGraph, one_per_place
+from convlint.rules.patterns.logarithms import logarithms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Finding, Location
+    from convlint.program.facts import TrainingProgram
+
+
+class LogOfSoftmax(Rule):
+    """The logarithm of a softmax or sigmoid is taken in two steps.
+
+    ## What it does
+    Reports `log(softmax(x))`, `log(sigmoid(x))` and `log(1 - sigmoid(x))`; with a small constant added
+    inside the logarithm as information only.
+
+    ## Why it hurts
+    The softmax rounds to 0 for a logit some 100 below the largest, and the logarithm is then -inf and its
+    gradient NaN. The fused functions are exact for all logits.
+
+    ## Example
+        import torch
+        import torch.nn.functional as F
+        from torch import nn
+
+        model = nn.Linear(20, 10)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(64, 20)
+        y = torch.randint(0, 10, (64,))
+        for epoch in range(10):
+            optimizer.zero_grad()
+            loss = -torch.log(torch.softmax(model(x), dim=1))[range(64), y].mean()
+            loss.backward()
+            optimizer.step()
+
+    ## Use instead
+        import torch
+        import torch.nn.functional as F
+        from torch import nn
+
+        model = nn.Linear(20, 10)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(64, 20)
+        y = torch.randint(0, 10, (64,))
+        for epoch in range(10):
+            optimizer.zero_grad()
+            loss = -torch.log_softmax(model(x), dim=1)[range(64), y].mean()
+            loss.backward()
+            optimizer.step()
+
+    ## When it is fine
+    A clamp between the two. Logarithms under `no_grad`.
+
+    ## Measured
+    Nothing is measured for it.
+
+    ## References
+    - PyTorch, `torch.nn.functional.log_softmax`: mathematically equivalent, numerically more stable
+    """
+
+    code, slug, severity = "NUM001", "log-of-softmax", Severity.WARNING
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """One finding per logarithm of a softmax or sigmoid computed beside it."""
+        graph = FlowGraph(program)
+        places: set[Location] = set()
+        for log in logarithms(program, graph):
+            if log.of_model or log.flow.detached or not one_per_place(places, log.location):
+                continue
+            instead = "logsigmoid" if log.source.op == "sigmoid" else "log_softmax"
+            if log.complement:
+                instead = "logsigmoid(-x)"
+            form = f"1 - {log.source.op}" if log.complement else log.source.op
+            yield self.finding(
+                log.location,
+                f"log({form}) in two steps is -inf with a NaN gradient for confident logits"
+                if log.offset is None
+                else f"log({form} + {log.offset:g}) bends the logarithm where it matters",
+                help=f"use {instead} of the logits",
+                severity=None if log.offset is None else Severity.INFO,
+            )

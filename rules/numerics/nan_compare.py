@@ -1,0 +1,94 @@
+"""NUM010: a comparison with NaN."""
+
+from __future__ import annotations
+
+from math import isnan
+from typing import TYPE_CHECKING
+
+from convlint.findings import Severity
+from convlint.rules import Rule
+from convlint.rules.patterns.flows import one_per_place
+from convlint.rules.patterns.offsets import constant_operand
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Finding, Location
+    from convlint.program.facts import TrainingProgram
+
+
+class NanCompare(Rule):
+    """A value is compared with NaN, which equals nothing.
+
+    ## What it does
+    Reports `==`, `!=`, `<`, `<=`, `>` and `>=` with `float("nan")`, `math.nan`, `numpy.nan` or
+    `torch.nan`.
+
+    ## Why it hurts
+    NaN is not equal to anything, not even to itself: the test is always false (`!=` always true) and the
+    run goes on with broken numbers.
+
+    ## Example
+        import torch
+        import torch.nn.functional as F
+        from torch import nn
+
+        model = nn.Linear(20, 10)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(64, 20)
+        y = torch.randint(0, 10, (64,))
+        for epoch in range(10):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            if loss == float("nan"):
+                break
+            loss.backward()
+            optimizer.step()
+
+    ## Use instead
+        import torch
+        import torch.nn.functional as F
+        from torch import nn
+
+        model = nn.Linear(20, 10)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(64, 20)
+        y = torch.randint(0, 10, (64,))
+        for epoch in range(10):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            if torch.isnan(loss):
+                break
+            loss.backward()
+            optimizer.step()
+
+    ## When it is fine
+    `x != x`, which is true for NaN alone; `isnan`; infinities.
+
+    ## Measured
+    Nothing is measured for it.
+
+    ## References
+    - IEEE 754: comparisons with NaN are unordered
+    - PyTorch, `torch.isnan`
+    """
+
+    code, slug, severity = "NUM010", "nan-compare", Severity.ERROR
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """One finding per comparison with a NaN constant."""
+        places: set[Location] = set()
+        for flow in program.flows:
+            if flow.op != "compare" or flow.location is None:
+                continue
+            sides = [constant_operand(flow, side) for side in ("left", "right")]
+            if not any(side is not None and isnan(side) for side in sides):
+                continue
+            sign = flow.args.get("operator")
+            always = "true" if sign is not None and sign.constant == "!=" else "false"
+            if one_per_place(places, flow.location):
+                yield self.finding(
+                    flow.location,
+                    f"a comparison with NaN is always {always}",
+                    help="use torch.isnan, or math.isnan for a number",
+                )

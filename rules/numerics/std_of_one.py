@@ -1,0 +1,99 @@
+"""NUM013: a standard deviation of possibly one element."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.findings import Confidence, Severity
+from convlint.rules import Rule
+from convlint.rules.patterns.flows import PLACEMENT_OPS, FlowGraph, one_per_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Finding, Location
+    from convlint.program.facts import TrainingProgram
+
+CENTRED = PLACEMENT_OPS | {"sub"}
+GUARDED = PLACEMENT_OPS | {"add"}
+
+
+class StdOfOne(Rule):
+    """A tensor is divided by its own unbiased standard deviation.
+
+    ## What it does
+    Reports `(x - x.mean()) / x.std()` over a whole tensor, with or without a constant added, when the
+    unbiased estimate is used.
+
+    ## Why it hurts
+    The unbiased standard deviation of one element is 0 / 0: NaN, which a constant added to it does not
+    mend. The last minibatch or an episode of one step is enough.
+
+    ## Example
+        import torch
+        import torch.nn.functional as F
+        from torch import nn
+
+        model = nn.Linear(20, 10)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(64, 20)
+        y = torch.randint(0, 10, (64,))
+        for epoch in range(10):
+            optimizer.zero_grad()
+            advantages = model(x).sum(dim=1)
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+            loss = advantages.pow(4).mean()
+            loss.backward()
+            optimizer.step()
+
+    ## Use instead
+        import torch
+        import torch.nn.functional as F
+        from torch import nn
+
+        model = nn.Linear(20, 10)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(64, 20)
+        y = torch.randint(0, 10, (64,))
+        for epoch in range(10):
+            optimizer.zero_grad()
+            advantages = model(x).sum(dim=1)
+            advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
+            loss = advantages.pow(4).mean()
+            loss.backward()
+            optimizer.step()
+
+    ## When it is fine
+    `correction=0` or `unbiased=False` with a constant added, tensors that always have several elements.
+    The rule is off unless selected.
+
+    ## Measured
+    Nothing is measured for it.
+
+    ## References
+    - PyTorch, `torch.std`: correction
+    """
+
+    code, slug, severity = "NUM013", "std-of-one", Severity.WARNING
+    confidence = Confidence.MEDIUM
+    default = False
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """One finding per tensor standardised by its unbiased deviation."""
+        graph = FlowGraph(program)
+        places: set[Location] = set()
+        for flow in program.flows:
+            if flow.op != "div" or len(flow.inputs) != 2 or flow.location is None:
+                continue
+            spread = graph.agreed_origin(flow.inputs[1], frozenset({"std"}), GUARDED)
+            if spread is None or spread.args or not spread.name.startswith("torch."):
+                continue
+            over = {origin.id for origin in graph.origins(spread.inputs[0], PLACEMENT_OPS)}
+            if not over & {origin.id for origin in graph.origins(flow.inputs[0], CENTRED)}:
+                continue
+            if one_per_place(places, flow.location):
+                yield self.finding(
+                    flow.location,
+                    "the unbiased standard deviation of a single element is NaN",
+                    help="use std(correction=0), or skip the division for a single element",
+                )
