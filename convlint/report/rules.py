@@ -49,13 +49,13 @@ def describe(rule: Rule) -> RuleDescription:
         static=rule.has_static(),
         measured=rule.has_measured(),
         summary=summary(rule),
-        explanation=_documentation(rule),
+        explanation=documentation(rule),
     )
 
 
 def summary(rule: Rule) -> str:
     """The first sentence of the rule's documentation."""
-    return " ".join(_documentation(rule).split("\n\n", 1)[0].split())
+    return " ".join(documentation(rule).split("\n\n", 1)[0].split())
 
 
 def explanation(rule: Rule, *, fenced: bool = False) -> str:
@@ -65,11 +65,23 @@ def explanation(rule: Rule, *, fenced: bool = False) -> str:
     """
     facts = [
         rule.severity.value,
-        _checks(rule),
+        checks(rule),
         "on by default" if rule.default else "off until selected",
     ]
-    text = f"# {rule.slug} ({rule.code})\n\n{', '.join(facts)}\n\n{_documentation(rule)}\n"
-    return _EXAMPLE.sub(_fence, text) if fenced else text
+    documented = documentation(rule, fenced=fenced)
+    return f"# {rule.slug} ({rule.code})\n\n{', '.join(facts)}\n\n{documented}\n"
+
+
+def documentation(rule: Rule, *, fenced: bool = False) -> str:
+    """The docstring of the rule as Markdown; with ``fenced`` its examples are marked as Python."""
+    text = f"{inspect.cleandoc(type(rule).__doc__ or '')}\n"
+    return (_EXAMPLE.sub(_fence, text) if fenced else text).rstrip("\n")
+
+
+def checks(rule: Rule) -> str:
+    """The ways the rule judges: ``static``, ``measured`` or both."""
+    ways = (("static", rule.has_static()), ("measured", rule.has_measured()))
+    return " + ".join(name for name, has in ways if has)
 
 
 def catalogue_json(rules: Sequence[Rule]) -> bytes:
@@ -86,7 +98,7 @@ def catalogue_lines(rules: Sequence[Rule]) -> Iterator[Line]:
             (" " if rule.default else "○", FAINT),
             (f" {rule.slug:<{width}}", STRONG),
             (f"  {rule.severity.value:<8}", SEVERITY_STYLE[rule.severity]),
-            (f" {_checks(rule):<18} ", FAINT),
+            (f" {checks(rule):<18} ", FAINT),
             (summary(rule), ""),
         )
     static = sum(rule.has_static() for rule in rules)
@@ -101,16 +113,3 @@ def catalogue_lines(rules: Sequence[Rule]) -> Iterator[Line]:
 def _fence(example: re.Match[str]) -> str:
     code = textwrap.dedent(example.group(2)).strip("\n")
     return f"{example.group(1)}```python\n{code}\n```\n\n"
-
-
-def _checks(rule: Rule) -> str:
-    checks = [
-        name
-        for name, has in (("static", rule.has_static()), ("measured", rule.has_measured()))
-        if has
-    ]
-    return " + ".join(checks)
-
-
-def _documentation(rule: Rule) -> str:
-    return inspect.cleandoc(type(rule).__doc__ or "")

@@ -1,0 +1,1 @@
+"""Rules about layers: how they are wired, normalised, regularised and registered."""

@@ -1,0 +1,1 @@
+"""Rules about where the loss goes in a short run."""

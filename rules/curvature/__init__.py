@@ -1,0 +1,1 @@
+"""Rules about the Hessian of the loss, measured at the script's own parameters."""

@@ -1,0 +1,1 @@
+"""Rules about what reaches the model: scale, order and preparation of the examples."""

@@ -1,0 +1,1 @@
+"""Rules about signals and gradients on their way through the layers, and about the updates."""

@@ -1,0 +1,1 @@
+"""Rules about the loss function and what is fed into it."""

@@ -1,0 +1,1 @@
+"""Rules about the optimizer: its hyperparameters and the parameters it steps."""

@@ -1,0 +1,1 @@
+"""Rules about mixed precision: autocast, gradient scalers and half-precision weights."""
