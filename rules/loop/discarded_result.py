@@ -113,4 +113,4 @@ _PURE = frozenset(
 
 def _is_tensor(flow: Flow) -> bool:
     """Whether this is surely a tensor: an operation's result, not a batch that may be anything."""
-    return flow.op == "<constant>" or not flow.op.startswith("<")
+    return flow.op == "<constant>" or not flow.op.startswith(("<", "getitem", "get_item"))

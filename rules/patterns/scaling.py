@@ -52,6 +52,33 @@ def computes_in_bfloat16(program: TrainingProgram) -> bool:
     )
 
 
+def autocast_dtypes(program: TrainingProgram) -> set[str]:
+    """The dtypes that the enabled autocast regions ask for, ``?`` for one that is not known.
+
+    Without a dtype CUDA autocasts to float16 and the CPU to bfloat16.
+    """
+    found: set[str] = set()
+    for call in program.calls:
+        if call.name not in _AUTOCASTS:
+            continue
+        enabled, dtype = call.args.get("enabled"), call.args.get("dtype")
+        device = call.args.get("device_type")
+        if enabled is not None and enabled.constant is False:
+            continue
+        if enabled is not None and enabled.constant is not True:
+            found.add("?")
+        elif dtype is not None:
+            name = dtype.name if dtype.name != "torch.half" else "torch.float16"
+            found.add(name or "?")
+        elif call.name.startswith("torch.cuda.") or (
+            device is not None and device.constant == "cuda"
+        ):
+            found.add("torch.float16")
+        else:
+            found.add("?")
+    return found
+
+
 def scaled_backward_before(events: Sequence[Occurrence], index: int) -> int | None:
     """The position of the last backward before ``index`` when its loss was scaled, else None."""
     for position in range(index - 1, -1, -1):
