@@ -90,7 +90,8 @@ def _better(graph: FlowGraph, flow: Flow) -> tuple[str, str] | None:
     inner = graph.get(flow.inputs[0]) if flow.inputs else None
     if inner is None:
         return None
-    if flow.op == "sub" and constant_operand(flow, "right") == 1 and inner.op == "exp":
+    exponential = inner.op == "exp" and inner.name.startswith("torch.")
+    if flow.op == "sub" and constant_operand(flow, "right") == 1 and exponential:
         return "exp(x) - 1", "expm1"
     if not is_log(flow):
         return None
