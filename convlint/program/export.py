@@ -342,7 +342,8 @@ class Exporter:
             name = f"{value.scope.module.name}.{value.name}"
             return Value(name=name, project=True, location=location)
         if isinstance(value, Parameters) and len(value.owners) == 1:
-            return Value(object=value.owners[0].id, name="parameters", location=location)
+            name = "parameter" if value.single else "parameters"
+            return Value(object=value.owners[0].id, name=name, location=location)
         if depth < _DEEPEST_VALUE and isinstance(value, Seq) and value.complete:
             items = tuple(self._value(item, None, depth + 1) for item in value.items)
             return Value(items=items, location=location)

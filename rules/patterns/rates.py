@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from convlint.findings import Related
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules.patterns.imported import uses_library
 from convlint.rules.patterns.layers import canonical, is_attention, is_recurrent, is_weight_layer
 from convlint.rules.patterns.ownership import object_of, scheduled_optimizer, submodules
 from convlint.rules.patterns.paths import occurrences
+from convlint.rules.patterns.settings import Setting, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.findings import Location
-    from convlint.program.facts import Object, TrainingProgram, Value
+    from convlint.program.facts import Object, TrainingProgram
 
 _RATE_NAMES = ("lr", "learning_rate")
 
@@ -30,52 +28,13 @@ _RATE_FINDERS = ("torch_lr_finder", "lr_finder")
 _REINFORCEMENT = ("gym", "gymnasium", "stable_baselines3", "pettingzoo")
 
 
-@dataclass(frozen=True, slots=True)
-class LearningRate:
-    """One learning rate of one optimizer: the number and where it stands."""
-
-    number: float
-    value: Value
-    optimizer: Object
-
-    @property
-    def location(self) -> Location:
-        """The argument, or the constructor when the argument's place is not known."""
-        return self.value.location or self.optimizer.location
-
-    @property
-    def text(self) -> str:
-        """The number, with its origin when it was not written on the spot."""
-        origin = self.value.origin
-        if origin is None or origin.kind == "literal" or not origin.text:
-            return f"{self.number:g}"
-        return f"{self.number:g} ({origin.text})"
-
-    @property
-    def related(self) -> tuple[Related, ...]:
-        """The place the number comes from, when that is another one."""
-        origin = self.value.origin
-        if origin is None or origin.location is None or origin.location == self.location:
-            return ()
-        return (Related(origin.location, "the value comes from here"),)
+LearningRate = Setting
+"""A learning rate is a setting of an optimizer."""
 
 
 def learning_rates(optimizer: Object) -> Iterator[LearningRate]:
     """Every learning rate an optimizer is built with: the common one and those of its groups."""
-    groups = optimizer.args.get("params")
-    own: list[LearningRate] = []
-    items = (groups.items if groups is not None else None) or ()
-    for group in items:
-        for key, value in zip(group.keys or (), group.items or (), strict=False):
-            if key in _RATE_NAMES and value.number is not None:
-                own.append(LearningRate(value.number, value, optimizer))
-    yield from own
-    if items and len(own) == len(items):
-        return
-    for name in _RATE_NAMES:
-        common = optimizer.args.get(name)
-        if common is not None and common.number is not None:
-            yield LearningRate(common.number, common, optimizer)
+    return settings(optimizer, *_RATE_NAMES)
 
 
 def rate_is_set_elsewhere(program: TrainingProgram, optimizer: Object) -> bool:
