@@ -128,6 +128,8 @@ class Statements(Definitions):
             return "break"
         elif kind is cst.Continue:
             return "continue"
+        elif isinstance(statement, cst.Assert):
+            self.evaluate(statement.test, scope)
         elif isinstance(statement, cst.Raise):
             return "raise"
         elif isinstance(statement, (cst.Import, cst.ImportFrom)):
