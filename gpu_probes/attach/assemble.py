@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from convlint.gpu_probes.attach.loaded_sources import loaded_sources
 from convlint.gpu_probes.observations import Device, Measurement, Observations
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def assemble_observations(
         "optimizers": optimizers,
         "updates": ask("update ratio", observer.updates.results),
         "non_finite": ask("non-finite values", observer.non_finite.results),
-        "modes": ask("modes", observer.forward.mode_uses),
+        "modes": ask("modes", observer.forward.modes.results),
         "curvature": tuple(observer.curvature.results),
         "schedules": schedules,
         "series": observer.series.results(),
@@ -76,6 +77,7 @@ def assemble_observations(
         error=error,
         error_place=place,
         writes_held_back=held_back,
+        loaded_files=ask("loaded files", lambda: loaded_sources(observer.probe.script)),
         skipped=observer.measuring.skipped(),
         **seen,
     )
@@ -146,6 +148,22 @@ def _recognised(observer: Observer) -> tuple[str, ...]:
         seen.append("frozen parameters")
     if observer.forward.recurrent:
         seen.append("recurrent")
-    if observer.forward.same_batch_object:
+    if _trains_on_full_batch(observer):
         seen.append("full batch")
     return tuple(seen)
+
+
+def _trains_on_full_batch(observer: Observer) -> bool:
+    """Whether the one batch the script trains on looks like the whole of its data.
+
+    It is passed again from the same memory, its loader has no other batch, or there is no loader
+    at all. One row at a time is no full batch but a loop that stands still.
+    """
+    batches = observer.forward.inputs.batches()
+    if batches is None or not batches.compared:
+        return observer.forward.same_batch_memory
+    if batches.identical < batches.compared:
+        return False
+    if observer.forward.same_batch_memory or observer.schedules.loader_length == 1:
+        return True
+    return not observer.loader_used and (batches.size or 0) > 1

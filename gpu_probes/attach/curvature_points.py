@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
+from convlint.gpu_probes.attach.environment import machine_is_busy
 from convlint.gpu_probes.attach.forward_replay import replayed_loss
 from convlint.gpu_probes.attach.measuring import kept_random_state
 
@@ -31,8 +31,7 @@ _STEPS_BEFORE_LATE = 5
 def _threads_for_the_load() -> Iterator[None]:
     """One thread while the machine is busy: spinning threads slow each other down many times."""
     threads = torch.get_num_threads()
-    busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1)
-    if not busy or threads == 1:
+    if not machine_is_busy() or threads == 1:
         yield
         return
     torch.set_num_threads(1)
@@ -48,6 +47,8 @@ class CurvaturePoints:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._tried: set[str] = set()
+        self.seconds = 0.0
+        """Wall time spent on curvature so far."""
         self.results: list[Curvature] = []
 
     def awaited(self) -> str | None:
@@ -77,6 +78,7 @@ class CurvaturePoints:
         self._tried.add(phase)
         observer.probe.channel.progress("curvature", 0, 1)
         # Differentiating the graph again must not count as gradient flow.
+        started = time.monotonic()
         flows = observer.forward.flows.values()
         for flow in flows:
             flow.active = False
@@ -89,6 +91,7 @@ class CurvaturePoints:
             self._measure(loss, scale, leaves, phase, closure)
         for flow in flows:
             flow.active = observer.window_open
+        self.seconds += time.monotonic() - started
         observer.probe.channel.progress("curvature", 1, 1)
 
     def last_backward_coming(self) -> bool:
@@ -99,9 +102,13 @@ class CurvaturePoints:
     def _due(self) -> str | None:
         observer = self._observer
         if observer.steps == 0:
-            # After one withheld step the accumulation is known; without a hold it is now or never.
-            waiting = observer.phase == "hold" and observer.settings.hold > 1
-            return None if waiting and observer.steps_seen() == 0 else "start"
+            # On the last batch at the initial parameters: the cheaper measurements go first, and
+            # after a withheld step the accumulation is known.
+            waiting = observer.phase == "hold" and (
+                observer.held < observer.settings.hold - 1
+                or (observer.steps_seen() == 0 and observer.settings.hold > 1)
+            )
+            return None if waiting else "start"
         late = observer.probe.seconds() > _LATE * observer.settings.budget
         if self.last_backward_coming() or (late and observer.steps >= _STEPS_BEFORE_LATE):
             return "end"

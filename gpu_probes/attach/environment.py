@@ -73,6 +73,11 @@ def die_with_parent(parent: int) -> None:
             os._exit(1)
 
 
+def machine_is_busy() -> bool:
+    """Whether more threads want to run than there are cores; False where that is not known."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1)
+
+
 def seed_random_state(seed: int) -> None:
     """Seed Python's generator; a script that seeds its own overrides it."""
     random.seed(seed)

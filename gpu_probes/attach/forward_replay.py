@@ -1,7 +1,8 @@
 """The script's own forward pass, run again on the same batch with the same random draws.
 
-It serves curvature where the loss is the model's output, or one loss function of it; anything
-else is left alone. Everything the pass may change besides the graph is put back.
+It serves curvature where the loss is the model's output or one loss function of it, up to a
+constant factor; anything else is left alone. Everything the pass may change besides the graph is
+put back.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from convlint.gpu_probes.attach.loss_watch import LossCall
 
+# What leaves a loss the same up to a constant factor.
+_MULTIPLES = ("MulBackward0", "DivBackward0")
+
 
 @dataclass
 class RecordedForward:
@@ -32,25 +36,31 @@ class RecordedForward:
 
     module: nn.Module
     args: tuple[Any, ...]
+    keywords: dict[str, Any]
     random_state: torch.Tensor
     cuda_states: list[torch.Tensor]
     output: Any = None
 
 
-def record_forward(module: nn.Module, args: tuple[Any, ...]) -> RecordedForward:
+def record_forward(
+    module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]
+) -> RecordedForward:
     """Keep the arguments and the random state of a forward pass about to run."""
     cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # untyped in torch
     states = torch.cuda.get_rng_state_all() if cuda else []
-    return RecordedForward(module, args, torch.get_rng_state(), states)
+    return RecordedForward(module, args, keywords, torch.get_rng_state(), states)
 
 
 def replayed_loss(
     recorded: RecordedForward, loss: torch.Tensor, calls: list[LossCall]
 ) -> Callable[[], torch.Tensor] | None:
     """A function that computes ``loss`` again, or None where that cannot be done to the bit."""
-    compute = _computation(recorded, loss, calls)
-    if compute is None:
+    minimised = next(
+        (found for found in _candidates(recorded, calls) if _multiple(loss, found.result)), None
+    )
+    if minimised is None:
         return None
+    factor = loss.detach() / minimised.result.detach()
 
     def again() -> torch.Tensor:
         with kept_random_state(), kept_module_state(recorded.module), warnings.catch_warnings():
@@ -58,31 +68,50 @@ def replayed_loss(
             torch.set_rng_state(recorded.random_state)
             if recorded.cuda_states:
                 torch.cuda.set_rng_state_all(recorded.cuda_states)
-            return compute()
+            return minimised.compute()
 
     try:
-        same = torch.equal(again().detach(), loss.detach())
+        same = torch.equal(again().detach(), minimised.result.detach())
     except Exception:  # the script's own forward pass may raise anything when run out of turn
         return None
-    return again if same else None
+    if not same or not bool(torch.isfinite(factor)):
+        return None
+    return again if loss is minimised.result else lambda: again() * factor
 
 
-def _computation(
-    recorded: RecordedForward, loss: torch.Tensor, calls: list[LossCall]
-) -> Callable[[], torch.Tensor] | None:
+@dataclass
+class _Candidate:
+    """A scalar the script may minimise, and how to compute it again."""
+
+    result: torch.Tensor
+    compute: Callable[[], torch.Tensor]
+
+
+def _candidates(recorded: RecordedForward, calls: list[LossCall]) -> Iterator[_Candidate]:
+    """The model's scalar outputs, and the loss functions of its outputs."""
     outputs = list(tensors_in(recorded.output))
 
     def run_forward() -> list[torch.Tensor]:
-        return list(tensors_in(recorded.module(*recorded.args)))
+        return list(tensors_in(recorded.module(*recorded.args, **recorded.keywords)))
 
-    own = _position(loss, outputs)
-    if own is not None:
-        return functools.partial(_picked, run_forward, own)
+    for position, output in enumerate(outputs):
+        if output.numel() == 1:
+            yield _Candidate(output, functools.partial(_picked, run_forward, position))
     for call in calls:
-        position = _position(call.input, outputs)
-        if call.result is loss and position is not None:
-            return functools.partial(_applied, call, run_forward, position)
-    return None
+        place = next((i for i, output in enumerate(outputs) if output is call.input), None)
+        if place is not None and call.result.numel() == 1:
+            yield _Candidate(call.result, functools.partial(_applied, call, run_forward, place))
+
+
+def _multiple(loss: torch.Tensor, part: torch.Tensor) -> bool:
+    """Whether ``loss`` is ``part`` times constants: shares of a step, a GradScaler's scale."""
+    node, wanted = loss.grad_fn, part.grad_fn
+    while node is not None and node is not wanted:
+        below = [function for function, _ in node.next_functions if function is not None]
+        if node.name() not in _MULTIPLES or len(below) != 1:
+            return False
+        node = below[0]
+    return node is not None
 
 
 def _picked(run_forward: Callable[[], list[torch.Tensor]], position: int) -> torch.Tensor:
@@ -96,10 +125,6 @@ def _applied(
     result = function(run_forward()[position], target=call.target, **call.arguments)
     assert isinstance(result, torch.Tensor)
     return result
-
-
-def _position(wanted: torch.Tensor, tensors: list[torch.Tensor]) -> int | None:
-    return next((i for i, tensor in enumerate(tensors) if tensor is wanted), None)
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-import weakref
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,16 @@ from torch.overrides import TorchFunctionMode
 
 from convlint.gpu_probes.attach.autograd_graph import tensors_in
 from convlint.gpu_probes.attach.forward_replay import RecordedForward, record_forward
+from convlint.gpu_probes.attach.mode_watch import ModeWatch, is_mode_sensitive
 from convlint.gpu_probes.attach.module_registry import unwrapped
 from convlint.gpu_probes.attach.places import user_place
-from convlint.gpu_probes.observations import ModeUse
 from convlint.gpu_probes.quantities.activations import ActivationRecorder
 from convlint.gpu_probes.quantities.gradient_flow import GradientFlowRecorder
 from convlint.gpu_probes.quantities.inputs import InputRecorder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from convlint.gpu_probes.attach.autograd_graph import LossGraph
     from convlint.gpu_probes.attach.module_registry import Model
     from convlint.gpu_probes.attach.observer import Observer
@@ -54,7 +56,6 @@ ACTIVATION_FUNCTIONS = {
     "sigmoid_": "sigmoid",
     "tanh_": "tanh",
 }
-_MODE_SENSITIVE = ("Dropout", "BatchNorm", "InstanceNorm")
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 _NORMALISING = ("Norm", "Embedding")
 # A forward pass that never meets a backward pass is forgotten after this many others, or after
@@ -110,19 +111,22 @@ class ForwardWatch:
         self.flows: dict[str, GradientFlowRecorder] = {}
         self.passes: deque[ForwardPass] = deque(maxlen=_REMEMBERED_FORWARDS)
         self.recurrent = False
-        self.same_batch_object = False
-        """Whether the script passes the very same tensor every time: training on the full batch."""
-        self._previous_input: weakref.ref[torch.Tensor] | None = None
-        self._modes: dict[int, tuple[nn.Module, Model, int, int]] = {}
+        self.same_batch_memory = False
+        """Whether the script passes the very same data again: training on the full batch."""
+        self._previous_input: torch.Tensor | None = None
+        self.modes = ModeWatch(observer.models)
         self._stack: list[nn.Module] = []
         self._current: ForwardPass | None = None
         self._mode: _FunctionalActivations | None = None
         self._handles: list[Any] = []
+        self._keywords: dict[str, Any] = {}
+        self._restore_calls: Callable[[], None] = lambda: None
         self.attach()
 
     def attach(self) -> None:
         """Hook every module, unless that is done already."""
         if not self._handles:
+            self._hook_calls()
             module = nn.modules.module
             self._handles = [
                 module.register_module_forward_pre_hook(self._before),
@@ -131,10 +135,26 @@ class ForwardWatch:
 
     def detach(self) -> None:
         """Remove the module hooks: from here on the model runs at full speed."""
+        if self._handles:
+            self._restore_calls()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._previous_input = None
         self.passes.clear()
+
+    def _hook_calls(self) -> None:
+        """Keep the keyword arguments of outermost calls: global pre-hooks are not given them."""
+        original = nn.Module.__call__
+
+        @functools.wraps(original)
+        def call(module: nn.Module, *args: Any, **keywords: Any) -> Any:
+            if not self._stack:
+                self._keywords = keywords
+            return original(module, *args, **keywords)
+
+        nn.Module.__call__ = call  # type: ignore[method-assign]
+        self._restore_calls = functools.partial(setattr, nn.Module, "__call__", original)
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if not self._measuring.idle:
@@ -155,18 +175,28 @@ class ForwardWatch:
                 return
             model = self._observer.models.model_of(module)
             self._current = ForwardPass(model, place=user_place())
-            first = next((a for a in args if isinstance(a, torch.Tensor)), None)
-            if first is not None:
-                known = self._previous_input
-                self.same_batch_object = known is not None and known() is first
-                self._previous_input = weakref.ref(first)
+            keywords, self._keywords = self._keywords, {}
+            inputs = _named_inputs(module, args, keywords)
             if self._observer.curvature.awaited() is not None:
-                self._current.recorded = record_forward(module, args)
+                self._current.recorded = record_forward(module, args, keywords)
             if self._observer.window_open:
-                self._current.inputs = list(_named_inputs(module, args))
+                self._current.inputs = inputs
+            self._compare_with_previous(inputs)
         if self._current is not None and self._observer.window_open:
             self._mode = _FunctionalActivations(self)
             self._mode.__enter__()  # type: ignore[no-untyped-call]  # untyped in torch
+
+    def _compare_with_previous(self, inputs: list[tuple[str, torch.Tensor]]) -> None:
+        """Notice a batch that lies where the one before lies: the data set itself.
+
+        The batch before is kept alive meanwhile, so that its memory is not used again.
+        """
+        if not inputs or self.same_batch_memory:
+            return
+        first, before = inputs[0][1], self._previous_input
+        if before is not None and _same_memory(first, before):
+            self.same_batch_memory = True
+        self._previous_input = first.detach()
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if module not in self._stack or not self._measuring.idle:
@@ -196,7 +226,7 @@ class ForwardWatch:
     def _note_layer(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         forward = self._current
         assert forward is not None
-        if _is_mode_sensitive(module):
+        if is_mode_sensitive(module):
             forward.modes.append((module, module.training))
         if isinstance(module, _RECURRENT):
             self.recurrent = True
@@ -292,8 +322,8 @@ class ForwardWatch:
                 return name
         return ""
 
-    def claim(self, graph: LossGraph) -> list[ForwardPass]:
-        """The forward passes that led to this loss; their modes count from now on."""
+    def claim(self, graph: LossGraph, place: Place | None) -> list[ForwardPass]:
+        """The forward passes that led to this loss, back-propagated at ``place``."""
         claimed = [forward for forward in self.passes if graph.contains(forward.nodes)]
         unclaimed = [forward for forward in self.passes if forward not in claimed]
         self.passes.clear()
@@ -302,51 +332,35 @@ class ForwardWatch:
             if forward.missed < _REMEMBERED_BACKWARDS:
                 self.passes.append(forward)
         for forward in claimed:
-            for module, training in forward.modes:
-                _, model, forwards, in_eval = self._modes.get(
-                    id(module), (module, forward.model, 0, 0)
-                )
-                self._modes[id(module)] = (module, model, forwards + 1, in_eval + (not training))
+            self.modes.followed(place, forward.model, forward.modes)
         return claimed
 
-    def mode_uses(self) -> tuple[ModeUse, ...]:
-        """How often each mode-sensitive module was in eval mode while it trained."""
-        return tuple(
-            ModeUse(
-                module=model.module_name(module),
-                cls=type(module).__name__,
-                forwards=forwards,
-                eval_share=in_eval / forwards,
-                trainable=any(p.requires_grad for p in model.root.parameters())
-                and all(p.requires_grad for p in module.parameters()),
-                place=self._observer.models.place(module, model),
-            )
-            for module, model, forwards, in_eval in self._modes.values()
-        )
 
-
-def _named_inputs(module: nn.Module, args: tuple[Any, ...]) -> list[tuple[str, torch.Tensor]]:
+def _named_inputs(
+    module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]
+) -> list[tuple[str, torch.Tensor]]:
+    """The tensors a module is given, named as its ``forward`` names its parameters."""
     names = [
         name
         for name, parameter in inspect.signature(unwrapped(module).forward).parameters.items()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
+    names += [f"input{position}" for position in range(len(names), len(args))]
     named = []
-    for position, argument in enumerate(args):
-        label = names[position] if position < len(names) else f"input{position}"
+    for label, argument in (*zip(names, args, strict=False), *keywords.items()):
         tensors = list(tensors_in(argument, levels=1))
         for index, tensor in enumerate(tensors):
             named.append((label if len(tensors) == 1 else f"{label}[{index}]", tensor))
     return named
 
 
-def _is_mode_sensitive(module: nn.Module) -> bool:
-    name = type(module).__name__
-    if any(mark in name for mark in _MODE_SENSITIVE):
-        # Frozen statistics and a dropout of nothing behave alike in both modes.
-        statistics = getattr(module, "track_running_stats", True)
-        return bool(statistics) and getattr(module, "p", 1.0) > 0
-    return isinstance(module, _RECURRENT) and getattr(module, "dropout", 0.0) > 0
+def _same_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two dense tensors are the same elements in memory."""
+    if one is other:
+        return True
+    if one.layout != torch.strided or other.layout != torch.strided or not one.numel():
+        return False
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape
 
 
 def _is_first_layer(module: nn.Module) -> bool:

@@ -219,6 +219,7 @@ def _hook_loader(observer: Observer) -> None:
     @functools.wraps(original)
     def iterate(self: Any) -> Any:
         if observer.measuring.idle and observer.steps_seen() == 0:
+            observer.loader_used = True
             try:
                 observer.schedules.loader_length = len(self)
             except TypeError:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def _path(value: object) -> str | None:
+def path_text(value: object) -> str | None:
     """The path as text, or None for file descriptors and open files."""
     if isinstance(value, str):
         return value
@@ -35,48 +35,12 @@ def hold_writes(tree: ShadowTree) -> None:
     _replace_changes(tree)
 
 
-def hold_torch_writes(tree: ShadowTree, torch: Any) -> None:
-    """Replace torch's own writers and readers, which reach the disk from C++."""
-    for owner, save, load in (
-        (torch, "save", "load"),
-        (torch.serialization, "save", "load"),
-        (torch.jit, "save", "load"),
-    ):
-        setattr(owner, save, _argument_mapped(getattr(owner, save), 1, "f", tree, writes=True))
-        setattr(owner, load, _argument_mapped(getattr(owner, load), 0, "f", tree, writes=False))
-
-
-def hold_safetensors_writes(tree: ShadowTree, module: Any) -> None:
-    """Replace the writer and reader of ``safetensors.torch``."""
-    module.save_file = _argument_mapped(module.save_file, 1, "filename", tree, writes=True)
-    module.load_file = _argument_mapped(module.load_file, 0, "filename", tree, writes=False)
-
-
-def _argument_mapped(
-    original: Callable[..., Any], position: int, name: str, tree: ShadowTree, *, writes: bool
-) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def mapped(*args: Any, **kwargs: Any) -> Any:
-        given = args[position] if len(args) > position else kwargs.get(name)
-        path = _path(given)
-        if path is None:
-            return original(*args, **kwargs)
-        target = tree.writing(path, keep=False) if writes else tree.reading(path)
-        if len(args) > position:
-            args = (*args[:position], target, *args[position + 1 :])
-        else:
-            kwargs[name] = target
-        return original(*args, **kwargs)
-
-    return mapped
-
-
 def _replace_open(tree: ShadowTree) -> None:
     original, original_descriptor = builtins.open, os.open
 
     @functools.wraps(original)
     def open_held(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        path = _path(file)
+        path = path_text(file)
         # An opener does its own opening, through ``os.open``.
         if path is not None and len(args) < 6 and kwargs.get("opener") is None:
             if any(letter in mode for letter in "wax+"):
@@ -91,7 +55,7 @@ def _replace_open(tree: ShadowTree) -> None:
     def open_descriptor(
         path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
     ) -> int:
-        text = _path(path)
+        text = path_text(path)
         if text is not None and dir_fd is None:
             if flags & _WRITING_FLAGS:
                 path = tree.writing(
@@ -116,7 +80,7 @@ def _replace_reads(tree: ShadowTree) -> None:
         def read(
             path: Any, *args: Any, _original: Callable[..., Any] = original, **kwargs: Any
         ) -> Any:
-            text = _path(path)
+            text = path_text(path)
             if text is not None and kwargs.get("dir_fd") is None:
                 path = tree.reading(text)
             return _original(path, *args, **kwargs)
@@ -151,7 +115,7 @@ def _replace_directory_listing(tree: ShadowTree) -> None:
 
     @functools.wraps(original_list)
     def listdir(path: Any = None) -> Any:
-        text = "." if path is None else _path(path)
+        text = "." if path is None else path_text(path)
         if text is None or not tree.touches(text):
             return original_list(path)
         names = tree.names(text)
@@ -159,7 +123,7 @@ def _replace_directory_listing(tree: ShadowTree) -> None:
 
     @functools.wraps(original_scan)
     def scandir(path: Any = None) -> Any:
-        text = "." if path is None else _path(path)
+        text = "." if path is None else path_text(path)
         if text is None or not tree.touches(text):
             return original_scan(path)
         visible = set(tree.names(text))
@@ -177,7 +141,7 @@ def _replace_changes(tree: ShadowTree) -> None:
     original_mkdir, original_rmtree = os.mkdir, shutil.rmtree
 
     def exempt(path: Any) -> bool:
-        text = _path(path)
+        text = path_text(path)
         return text is None or tree.is_exempt(os.path.abspath(text))
 
     @functools.wraps(original_mkdir)

@@ -15,6 +15,7 @@ import torch
 from convlint.gpu_probes.attach.assemble import assemble_observations
 from convlint.gpu_probes.attach.autograd_graph import LossGraph, tensors_in, walk_graph
 from convlint.gpu_probes.attach.curvature_points import CurvaturePoints
+from convlint.gpu_probes.attach.environment import machine_is_busy
 from convlint.gpu_probes.attach.forward_watch import ForwardPass, ForwardWatch
 from convlint.gpu_probes.attach.loss_watch import LossWatch
 from convlint.gpu_probes.attach.measuring import Measuring, kept_random_state
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 # Backward passes after the hold whose graph is still walked: enough for the order of events, the
 # modes and the gradients found in .grad.
 _WALKS_AFTER_WINDOW = 24
-# The hold may take this share of the budget, and must end at that share of it, whatever imports
+# The hold may take this share of the budget, curvature aside, and must end at that share of it, whatever imports
 # and loading took.
 _HOLD_SHARE = 0.3
 _HOLD_ENDS = 0.7
@@ -69,6 +70,8 @@ class Observer:
         self.held = 0
         self.backwards = 0
         self.scaled = False
+        self.loader_used = False
+        """Whether the script iterates over a ``DataLoader``."""
         self._walks_left = self.settings.hold + _WALKS_AFTER_WINDOW
         self._leaves_at: dict[Place | None, dict[int, torch.Tensor]] = {}
         self._scales: dict[int, tuple[weakref.ref[torch.Tensor], float]] = {}
@@ -207,9 +210,7 @@ class Observer:
             self.updates.after_step(optimizer)
         self.probe.channel.progress("run", self.steps, self.settings.steps)
         if self.curvature.awaited() == "end":
-            self._walks_left = max(1, self._walks_left)
-            self.forward.attach()
-            self.losses.reopen()
+            self._follow_next_backward()
         if self.steps >= self.settings.steps:
             self.probe.conclude("steps")
         self._stop_at_budget()
@@ -218,6 +219,10 @@ class Observer:
         self, stopped: str, error: str, place: Place | None, held_back: tuple[str, ...]
     ) -> Observations:
         """Everything seen so far, in the shape the parent reads."""
+        if self.probe.tree is not None and self.probe.tree.programs:
+            names = ", ".join(self.probe.tree.programs)
+            reason = f"the script started {names}: what other programs write is not held back"
+            self.measuring.skip("writes of other programs", reason)
         with kept_random_state():
             return assemble_observations(self, stopped, error, place, held_back)
 
@@ -233,11 +238,12 @@ class Observer:
     ) -> tuple[dict[int, torch.Tensor], LossGraph | None, list[ForwardPass]]:
         """Leaves of the loss, and while walks are left its graph and forward passes."""
         if self._walks_left <= 0 and place in self._leaves_at:
+            self.forward.modes.back_propagated(place)
             return self._leaves_at[place], None, []
         self._walks_left -= 1
         graph = walk_graph(tensors)
         self._leaves_at[place] = graph.leaves
-        forwards = self.forward.claim(graph)
+        forwards = self.forward.claim(graph, place)
         if self._walks_left == 0:
             self.forward.detach()
         return graph.leaves, graph, forwards
@@ -322,9 +328,12 @@ class Observer:
 
     def _end_hold_when_due(self) -> None:
         now, budget = self.probe.seconds(), self.settings.budget
-        spent = now - self._training_since > _HOLD_SHARE * budget or now > _HOLD_ENDS * budget
+        training = now - self._training_since - self.curvature.seconds
+        spent = training > _HOLD_SHARE * budget or now > _HOLD_ENDS * budget
         if self.held >= self.settings.hold or spent:
-            self._end_hold(f"ended after {self.held} batches: the budget")
+            busy = ", on a machine busy with other work" if machine_is_busy() else ""
+            reason = f"ended after {self.held} batches, {training:.0f} s of the budget{busy}"
+            self._end_hold(reason)
 
     def _end_hold(self, reason: str) -> None:
         """Let the next batch be the first real one.
@@ -340,6 +349,14 @@ class Observer:
         if self.held:
             self.optimizers.clear_gradients()
             self._close_window()
+        if self.curvature.awaited() is not None:
+            self._follow_next_backward()
+
+    def _follow_next_backward(self) -> None:
+        """See the coming forward pass and its loss even where nothing else needs them."""
+        self._walks_left = max(1, self._walks_left)
+        self.forward.attach()
+        self.losses.reopen()
 
     def _close_window(self) -> None:
         self.window_open = False

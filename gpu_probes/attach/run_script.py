@@ -23,11 +23,9 @@ from convlint.gpu_probes.attach.environment import (
     seed_framework,
     seed_random_state,
 )
-from convlint.gpu_probes.attach.held_writes import (
-    hold_safetensors_writes,
-    hold_torch_writes,
-    hold_writes,
-)
+from convlint.gpu_probes.attach.held_libraries import hold_library_writes, hold_torch_writes
+from convlint.gpu_probes.attach.held_writes import hold_writes
+from convlint.gpu_probes.attach.loaded_sources import loaded_sources
 from convlint.gpu_probes.attach.places import is_user_code, place_of
 from convlint.gpu_probes.attach.settings import (
     SCRATCH_DIRECTORY,
@@ -87,6 +85,7 @@ class Probe:
 
     def __init__(self, settings: ProbeSettings) -> None:
         self.settings = settings
+        self.script = str(Path(settings.script).resolve())
         self.channel = Channel(settings.directory)
         self.started = time.monotonic()
         self.observer: Observer | None = None
@@ -156,6 +155,7 @@ class Probe:
             error=error,
             error_place=place,
             writes_held_back=self._held_back(),
+            loaded_files=loaded_sources(self.script),
         )
 
     def watch(self) -> None:
@@ -195,7 +195,7 @@ def run(settings_path: str) -> NoReturn:
         shadow = str(Path(settings.directory) / SHADOW_DIRECTORY)
         probe.tree = tree = ShadowTree(shadow, exempt_directories(settings.directory))
         hold_writes(tree)
-        callbacks["safetensors.torch"] = lambda module: hold_safetensors_writes(tree, module)
+        callbacks.update(hold_library_writes(tree))
     sys.meta_path.insert(0, AfterImport(callbacks))
     threading.Thread(target=probe.watch, name="convlint-watchdog", daemon=True).start()
     _execute(probe, code)

@@ -43,7 +43,8 @@ class ShadowTree:
     """Maps the script's paths to where they really live.
 
     ``exempt`` directories (the probe's own, device files, download caches) are left alone.
-    ``held`` lists the paths held back, in order of first write.
+    ``held`` lists the paths held back, in order of first write; ``programs`` what the script
+    started, which writes where it likes.
     """
 
     def __init__(self, root: str, exempt: Iterable[str]) -> None:
@@ -53,6 +54,7 @@ class ShadowTree:
         self._entries: set[str] = set()
         self._removed: set[str] = set()
         self.held: dict[str, None] = {}
+        self.programs: dict[str, None] = {}
 
     def is_exempt(self, path: str) -> bool:
         """Whether writes to this absolute path go through untouched."""
