@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns.flows import FlowGraph, one_per_place
+from convlint.rules.patterns.flows import JOIN, FlowGraph, one_per_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,9 @@ class DiscardedResult(Rule):
             flow = graph.get(unused.flow)
             source = graph.get(flow.inputs[0]) if flow is not None and flow.inputs else None
             if (
-                source is None
+                flow is None
+                or flow.op == JOIN
+                or source is None
                 or not _is_tensor(source)
                 or not one_per_place(places, unused.location)
             ):

@@ -22,6 +22,9 @@ _KEEPERS = frozenset(
 """Objects that act on what they were given. A model or a project object acts through code that
 was read."""
 
+_STATE = "torch.nn.Module.state_dict"
+"""Holds a module's tensors and acts on nothing."""
+
 
 def is_handed_on(program: TrainingProgram, thing: Object) -> bool:
     """Whether unread code, a framework or a chaining object received ``thing``.
@@ -31,6 +34,8 @@ def is_handed_on(program: TrainingProgram, thing: Object) -> bool:
     if thing.escaped:
         return True
     for keeper in program.objects:
+        if keeper.cls == _STATE:
+            continue
         if keeper.kind in _KEEPERS and keeper.id != thing.id:
             held = [
                 value

@@ -1,0 +1,1 @@
+"""Rules about how a training watches itself: best scores, early stopping, tolerances."""
