@@ -260,7 +260,7 @@ class _Run:
         try:
             settings = self._finder.for_file(file)
             source = sources.decode(data, shown)
-            sources.refuse_deep_nesting(source, shown)
+            sources.refuse_unreadable(source, shown)
         except UserError as problem:
             outcome.problems.append(problem)
             return

@@ -24,7 +24,9 @@ class UserError(Exception):
         super().__init__(self.message)
 
     def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.path, self.line, self.column) if part)
+        # A file name may hold line ends and terminal commands.
+        path = "".join(c if c.isprintable() or ord(c) > 127 else "?" for c in self.path)
+        place = ":".join(str(part) for part in (path, self.line, self.column) if part)
         return f"{place}: {self.message}" if place else self.message
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from convlint.errors import UserError
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Callable, Iterable, Iterator
 
     from pathspec import GitIgnoreSpec
@@ -36,9 +37,17 @@ _ML_LIBRARY = re.compile(
 )
 """A file that names none of these cannot hold anything a rule speaks about."""
 
-_BRACKET = re.compile(r"[()\[\]{}]")
+LARGEST_FILE = 500_000
+"""Bytes. Parsing takes about ten seconds a megabyte; what is larger was written by a program."""
+
+_BRACKET_OR_OPERATION = re.compile(r"[()\[\]{}\n]|[-+.*/%@&|^~]|\b(?:not|and|or|if|lambda|await)\b")
 DEEPEST_NESTING = 200
 """Python itself refuses brackets nested deeper; the parser would run out of stack."""
+LONGEST_CHAIN = 500
+"""Operations on top of one another in one expression (``a + b + ...``, ``x.f().g()...``): each is
+a level of the syntax tree, and the parser's time grows with their square."""
+
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _BLANK_OR_COMMENT = re.compile(rb"^[ \t\f]*(?:#|\r?$)")
@@ -79,7 +88,12 @@ def find_files(
         if path.is_dir():
             found = _walk(path, excluded, on_problem)
         elif not path.exists():
-            on_problem(UserError("no such file or directory", path=str(path)))
+            what = (
+                "a symbolic link that leads nowhere"
+                if path.is_symlink()
+                else "no such file or directory"
+            )
+            on_problem(UserError(what, path=str(path)))
             continue
         else:
             found = (path,)
@@ -103,14 +117,21 @@ def read_file(path: Path) -> bytes:
             path=shown,
         )
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror or error}", path=shown) from None
+    if len(data) > LARGEST_FILE and mentions_ml_library(data):
+        raise UserError(
+            f"not read: {len(data) / 1e6:.1f} MB, more than a person writes in one file"
+            " (`exclude` in the configuration leaves it out)",
+            path=shown,
+        )
+    return data
 
 
 def mentions_ml_library(data: bytes) -> bool:
     """Whether a file can matter at all: a search over its bytes, long before it is parsed."""
-    return _ML_LIBRARY.search(data) is not None
+    return _ML_LIBRARY.search(data) is not None or data.startswith(_UTF_16_MARKS)
 
 
 def decode(data: bytes, path: str) -> str:
@@ -121,6 +142,8 @@ def decode(data: bytes, path: str) -> str:
     Raises:
         UserError: the declared encoding does not exist or the bytes do not follow it.
     """
+    if data.startswith(_UTF_16_MARKS):
+        raise UserError("cannot decode: it is UTF-16, which Python does not read", path=path)
     encoding, declared_on = _encoding(data, path)
     if data.startswith(codecs.BOM_UTF8):
         data = data[len(codecs.BOM_UTF8) :]
@@ -143,39 +166,74 @@ def decode(data: bytes, path: str) -> str:
     return text
 
 
-def refuse_deep_nesting(source: str, path: str) -> None:
-    """Keep brackets nested beyond what Python accepts away from the parser.
+def refuse_unreadable(source: str, path: str) -> None:
+    """Keep away from the parser what Python refuses and what would take it minutes.
 
     Raises:
-        UserError: there are more than ``DEEPEST_NESTING`` open at once.
+        UserError: more than ``DEEPEST_NESTING`` brackets are open at once, or one expression has
+            more than ``LONGEST_CHAIN`` operations on top of one another.
     """
-    depth = 0
-    for match in _BRACKET.finditer(source):
-        if match.group() in "([{":
+    depth = operations = 0
+    judged_chains = False
+    for match in _BRACKET_OR_OPERATION.finditer(source):
+        token = match.group()
+        if token == "\n":
+            operations = operations if depth else 0
+        elif token in "([{":
             depth += 1
             if depth > DEEPEST_NESTING:
-                if not _python_refuses(source):
+                if _tallest_expression(source) is not None:
                     return
-                before = source[: match.start()]
                 raise UserError(
-                    "cannot parse: too many nested parentheses",
-                    path=path,
-                    line=before.count("\n") + 1,
-                    column=match.start() - before.rfind("\n"),
+                    "cannot parse: too many nested parentheses", path=path, **_place(source, match)
                 )
-        elif depth:
-            depth -= 1
+        elif token in ")]}":
+            depth = max(depth - 1, 0)
+        else:
+            operations += 1
+            if operations > LONGEST_CHAIN and not judged_chains:
+                # Many operations side by side, as in a table, are no chain.
+                judged_chains = True
+                if (_tallest_expression(source) or 0) > LONGEST_CHAIN:
+                    raise UserError(
+                        f"not read: an expression has over {LONGEST_CHAIN} operations in a row",
+                        path=path,
+                        **_place(source, match),
+                    )
 
 
-def _python_refuses(source: str) -> bool:
-    """Whether the brackets counted are real: those in strings and comments do not nest."""
+def _place(source: str, match: re.Match[str]) -> dict[str, int]:
+    before = source[: match.start()]
+    return {"line": before.count("\n") + 1, "column": match.start() - before.rfind("\n")}
+
+
+def _tallest_expression(source: str) -> float | None:
+    """Levels of the tallest expression, as Python sees it; None when it is no Python."""
     import ast
 
     try:
-        ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return True
-    return False
+        return _height(ast.parse(source))
+    except (SyntaxError, ValueError, MemoryError):
+        return None
+    except RecursionError:
+        return float("inf")
+
+
+def _height(tree: ast.AST) -> int:
+    """Levels of the tallest expression, where ``a and b and c`` counts as many as it has parts."""
+    import ast
+
+    tallest = 0
+    waiting: list[tuple[ast.AST, int]] = [(tree, 0)]
+    while waiting:
+        node, height = waiting.pop()
+        if isinstance(node, ast.stmt):
+            height = 0
+        elif isinstance(node, ast.BoolOp):
+            height += len(node.values)
+        tallest = max(tallest, height)
+        waiting += [(child, height + 1) for child in ast.iter_child_nodes(node)]
+    return tallest
 
 
 def _encoding(data: bytes, path: str) -> tuple[str, int | None]:
@@ -242,7 +300,7 @@ def _walk_below(
             yield from _walk_below(path, excluded, on_problem, ignores)
         elif (
             entry.name.endswith(".py")
-            and entry.is_file()
+            and os.path.isfile(path)  # noqa: PTH113 - unlike Path.is_file, False for a link loop
             and not _ignored(path, ignores)
             and not excluded(path)
         ):

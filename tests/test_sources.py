@@ -14,7 +14,7 @@ from convlint.sources import (
     find_files,
     mentions_ml_library,
     read_file,
-    refuse_deep_nesting,
+    refuse_unreadable,
 )
 
 
@@ -147,10 +147,10 @@ def test_only_files_that_name_a_library_can_matter():
 
 
 def test_brackets_python_would_refuse_never_reach_the_parser():
-    refuse_deep_nesting("x = " + "(" * 200 + ")" * 200, "a.py")
-    refuse_deep_nesting("x = '" + "(" * 500 + "'  # " + "[" * 500, "a.py")
+    refuse_unreadable("x = " + "(" * 200 + ")" * 200, "a.py")
+    refuse_unreadable("x = '" + "(" * 500 + "'  # " + "[" * 500, "a.py")
     with pytest.raises(UserError) as caught:
-        refuse_deep_nesting("y = 1\nx = " + "[" * 500 + "]" * 500, "a.py")
+        refuse_unreadable("y = 1\nx = " + "[" * 500 + "]" * 500, "a.py")
     assert str(caught.value) == "a.py:2:205: cannot parse: too many nested parentheses"
 
 
@@ -168,3 +168,55 @@ def test_no_bytes_make_decoding_fail_otherwise(data):
         decode(data, "a.py")
     except UserError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        " + ".join(f"a{i}" for i in range(2000)),
+        "(\n" + " +\n".join(f"'a{i}'" for i in range(2000)) + ")",
+        "y" + ".f()" * 3000,
+        "-" * 3000 + "1",
+        "not " * 2000 + "a",
+        "1 if a else " * 1000 + "2",
+        " and ".join(f"a{i}" for i in range(2000)),
+    ],
+    ids=["sum", "lines of a sum", "calls", "minus", "not", "conditional", "and"],
+)
+def test_chain_of_operations_that_would_take_minutes_is_refused(expression):
+    with pytest.raises(UserError, match=r"^a\.py:[0-9]+:[0-9]+: not read: an expression has over"):
+        refuse_unreadable("import torch\nx = " + expression + "\n", "a.py")
+
+
+def test_many_operations_side_by_side_are_no_chain():
+    table = "{\n" + "".join(f"  'k{i}': torch.nn.f(-{i}.5 + 1),\n" for i in range(2000)) + "}"
+    refuse_unreadable("x = " + table, "a.py")
+    refuse_unreadable("x = 'a.b.c + d'\n" * 2000, "a.py")
+
+
+def test_large_generated_file_is_refused_and_one_without_a_library_is_not(tmp_path):
+    file = tmp_path / "table.py"
+    file.write_text("x = [\n" + "1,\n" * 200_000 + "]\n")
+    assert len(read_file(file)) > 500_000
+    file.write_text("import torch\nx = [\n" + "1,\n" * 200_000 + "]\n")
+    with pytest.raises(UserError, match=r"not read: 0\.6 MB"):
+        read_file(file)
+
+
+def test_utf_16_is_named():
+    for encoding in ("utf-16-le", "utf-16-be"):
+        data = "\ufeffimport torch\n".encode(encoding)
+        assert mentions_ml_library(data)
+        with pytest.raises(UserError, match="UTF-16"):
+            decode(data, "a.py")
+
+
+def test_links_that_lead_nowhere_are_passed_over_on_a_walk_and_named_otherwise(tmp_path):
+    (tmp_path / "a.py").write_text("")
+    (tmp_path / "loop.py").symlink_to("loop.py")
+    (tmp_path / "broken.py").symlink_to("gone.py")
+    problems: list[UserError] = []
+    assert [f.name for f in find_files([tmp_path], on_problem=problems.append)] == ["a.py"]
+    assert problems == []
+    assert list(find_files([tmp_path / "loop.py"], on_problem=problems.append)) == []
+    assert problems[0].message == "a symbolic link that leads nowhere"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,16 @@ class LazyGroup(click.Group):
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
         """Run, and turn every way to fail into one line and an exit code."""
         extra.pop("standalone_mode", None)
+        _open_closed_streams()
         sys.exit(_run(lambda: super(LazyGroup, self).main(args, standalone_mode=False, **extra)))
+
+
+def _open_closed_streams() -> None:
+    """Started with a standard stream closed (``>&-``), Python has None in its place."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def _run(command: Any) -> int:

@@ -63,7 +63,11 @@ def failing_in_json(output_format: str) -> Iterator[None]:
 
 
 def until_closed(write: Callable[[], None]) -> None:
-    """Write; when the reader has gone (``| head``) say nothing more and go on to the exit code."""
+    """Write; when the reader has gone (``| head``) say nothing more and go on to the exit code.
+
+    Raises:
+        UserError: it cannot be written for another reason, such as a full disk.
+    """
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
@@ -71,6 +75,16 @@ def until_closed(write: Callable[[], None]) -> None:
         write()
         sys.stdout.flush()
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        _write_nowhere()
+    except OSError as error:
+        from convlint.errors import UserError
+
+        _write_nowhere()
+        raise UserError(f"cannot write the output: {error.strerror or error}") from None
+
+
+def _write_nowhere() -> None:
+    """What is still buffered goes to the null device, or the interpreter complains at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -119,6 +119,9 @@ def summary(
     )
     scope = "" if files is None else f" in {count(files, 'file')}"
     failed = f" {count(unread, 'path')} could not be checked." if unread else ""
+    if files == 0 and not findings:
+        yield ((failed.strip() or "No Python files found.", "bold red"),)
+        return
     if not findings:
         style = STRONG if unread else "bold green"
         yield ((f"Nothing found{scope}.", style), (failed, "bold red"), (kept_back, FAINT))
@@ -224,7 +227,7 @@ def _visible(text: str) -> str:
 def _headline(finding: Finding) -> Line:
     place = finding.location
     return (
-        (f"{place.path}:{place.line}:{place.column}: ", STRONG),
+        (f"{_visible(place.path)}:{place.line}:{place.column}: ", STRONG),
         (finding.severity.value, SEVERITY_STYLE[finding.severity]),
         (f" {finding.slug} ({finding.code})", ""),
     )

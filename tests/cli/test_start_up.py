@@ -100,3 +100,30 @@ def test_version_is_printed(convlint):
     from convlint import __version__
 
     assert convlint("--version").stdout == f"convlint {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code"),
+    [(">&-", 1), ("2>&- >/dev/null", 1), (">/dev/full", 2), ("- <&-", 1), ("| head -1", 0)],
+)
+def test_closed_or_full_streams_are_no_fault(tmp_path, redirection, code):
+    script = SCRIPT.replace("    optimizer.zero_grad()\n", "")
+    (tmp_path / "train.py").write_text(script)
+    done = subprocess.run(
+        f"{sys.executable} -m convlint check train.py {redirection}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == code
+    assert done.stderr.count("\n") == (redirection == ">/dev/full")
+
+
+def test_line_end_in_a_file_name_stays_out_of_the_message(tmp_path):
+    (tmp_path / "a\nb.py").write_text("import torch\nx = (\n")
+    command = [sys.executable, "-m", "convlint", "check", "."]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stderr == "convlint: a?b.py:2:5: cannot parse: '(' was never closed\n"
