@@ -334,7 +334,7 @@ _MODULE_METHODS = frozenset(
         "apply", "state_dict", "load_state_dict", "requires_grad_", "register_buffer",
         "register_parameter", "add_module", "register_module", "buffers", "named_buffers",
         "append", "extend", "insert", "items", "values", "keys", "forward", "training",
-        "register_forward_hook", "share_memory", "compile", "no_sync", "reset_parameters",
+        "register_forward_hook", "register_comm_hook", "share_memory", "compile", "no_sync", "reset_parameters",
         "register_full_backward_hook", "get_submodule", "get_parameter", "type", "__call__",
         "save_pretrained", "gradient_checkpointing_enable", "config",
     }

@@ -17,6 +17,7 @@ __all__ = [
     "dataset_of",
     "is_evaluating",
     "is_evaluation",
+    "is_random",
     "is_training",
     "named_for_evaluation",
     "training_loader",
@@ -49,6 +50,9 @@ _EVAL_WORDS = frozenset(
     {"val", "valid", "validation", "eval", "evaluation", "test", "testing", "dev", "holdout",
      "predict", "inference", "probe", "metric"}
 )  # fmt: skip
+_RANDOM_STEPS = frozenset(
+    {"AutoAugment", "RandAugment", "TrivialAugmentWide", "AugMix", "ColorJitter", "MixUp", "CutMix"}
+)
 _HELD_OUT_WORDS = frozenset({"val", "valid", "validation", "test", "testing", "dev", "holdout"})
 
 
@@ -110,6 +114,12 @@ def _steps(objects: Mapping[int, Object], value: Value) -> Iterator[Object | Non
             yield from _steps(objects, item)
     else:
         yield transform if transform.cls.startswith("torchvision.transforms.") else None
+
+
+def is_random(step: Object) -> bool:
+    """Whether a step of a transform changes an image at random."""
+    name = step.cls.rpartition(".")[2]
+    return name.startswith("Random") or name in _RANDOM_STEPS
 
 
 def is_training(objects: Mapping[int, Object], loader: Object) -> bool:

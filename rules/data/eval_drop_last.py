@@ -1,0 +1,92 @@
+"""DAT012: a validation loader that drops examples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.findings import (
+    Confidence,
+    Evidence,
+    Finding,
+    Severity,
+)
+from convlint.rules import Rule
+from convlint.rules.patterns.datasets import (
+    named_for_evaluation,
+)
+from convlint.rules.patterns.flows import (
+    one_per_place,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Location
+    from convlint.program.facts import (
+        TrainingProgram,
+    )
+
+
+class EvalDropLast(Rule):
+    """The validation or test loader drops its last batch.
+
+    ## What it does
+    Reports `drop_last=True` on a loader that serves validation or test.
+
+    ## Why it hurts
+    Up to batch_size - 1 examples are never evaluated; on small sets the metric moves visibly with
+    the batch size.
+
+    ## Example
+        import torch
+        from torch import nn
+
+        from torch.utils.data import DataLoader
+        from torchvision import datasets, transforms
+
+        val_set = datasets.CIFAR10("data", train=False, transform=transforms.Compose([transforms.ToTensor()]))
+        val_loader = DataLoader(val_set, batch_size=64, drop_last=True)
+
+    ## Use instead
+        import torch
+        from torch import nn
+
+        from torch.utils.data import DataLoader
+        from torchvision import datasets, transforms
+
+        val_set = datasets.CIFAR10("data", train=False, transform=transforms.Compose([transforms.ToTensor()]))
+        val_loader = DataLoader(val_set, batch_size=64)
+
+    ## When it is fine
+    Contrastive losses, and equal batches for every rank.
+
+    ## Measured
+    Not measured.
+
+    ## References
+    - PyTorch, `torch.utils.data.DataLoader`
+    """
+
+    code, slug, severity = "DAT012", "eval-drop-last", Severity.WARNING
+    default = False
+    confidence = Confidence.MEDIUM
+    unmeasured_because = "the probe sees batches, not how they were put together"
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """One finding per loader."""
+        reported: set[Location] = set()
+        for loader in program.objects:
+            drop = loader.args.get("drop_last")
+            if (
+                loader.cls != "torch.utils.data.DataLoader"
+                or drop is None
+                or drop.constant is not True
+            ):
+                continue
+            if named_for_evaluation(loader) and one_per_place(reported, loader.location):
+                yield self.finding(
+                    drop.location or loader.location,
+                    "the evaluation loader drops the examples of its last batch",
+                    help="leave `drop_last` out",
+                    evidence=(Evidence("static", "drop_last=True"),),
+                )

@@ -1,0 +1,116 @@
+"""INI007: a parameter that starts from whatever memory held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.findings import (
+    Evidence,
+    Finding,
+    Severity,
+)
+from convlint.rules import Rule
+from convlint.rules.patterns.flows import (
+    FlowGraph,
+    one_per_place,
+)
+from convlint.rules.patterns.parameters import bare_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Location
+    from convlint.program.facts import (
+        Object,
+        TrainingProgram,
+    )
+
+UNFILLED = frozenset({"torch.empty", "torch.Tensor", "torch.FloatTensor"})
+
+
+class UninitialisedParameter(Rule):
+    """A parameter is created from uninitialised memory and never set.
+
+    ## What it does
+    Reports an attribute `nn.Parameter(torch.empty(...))` (also `torch.Tensor(...)` with sizes) in
+    a module whose values nothing sets afterwards: no initialiser, no in-place method, no
+    assignment to its data.
+
+    ## Why it hurts
+    `torch.empty` returns memory as it is: often zeros, sometimes huge numbers or NaN. Runs then
+    differ by chance, and the fault shows on another machine than yours.
+
+    ## Example
+        import torch
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.empty(20, 2))
+
+            def forward(self, x):
+                return x @ self.weight
+
+        model = Net()
+        optimizer = torch.optim.Adam(model.parameters())
+
+    ## Use instead
+        import torch
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.empty(20, 2))
+                nn.init.xavier_uniform_(self.weight)
+
+            def forward(self, x):
+                return x @ self.weight
+
+        model = Net()
+        optimizer = torch.optim.Adam(model.parameters())
+
+    ## When it is fine
+    Parameters set in `reset_parameters` or by an initialisation over `self.parameters()`; modules
+    whose weights are loaded; the meta device; base classes of a library.
+
+    ## Measured
+    `convlint probe` finds values that are not finite.
+
+    ## References
+    - PyTorch, `torch.empty`: filled with uninitialized data
+    """
+
+    code, slug, severity = "INI007", "uninitialised-parameter", Severity.ERROR
+    confirmed_by = ("non-finite",)
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """One finding per parameter."""
+        graph = FlowGraph(program)
+        reported: set[Location] = set()
+        for owner, name, parameter, made in bare_parameters(program, graph):
+            if made.name not in UNFILLED or "device" in made.args or parameter.written:
+                continue
+            if not _settled(program, owner) or not one_per_place(
+                reported, parameter.location or made.location
+            ):
+                continue
+            yield self.finding(
+                parameter.location or made.location,
+                f"`self.{name}` is created from uninitialised memory and nothing sets it",
+                help="initialise it (nn.init.*), or create it with torch.zeros or a scaled torch.randn",
+                evidence=(Evidence("static", f"{made.name} → nn.Parameter, never written"),),
+            )
+
+
+def _settled(program: TrainingProgram, owner: Object) -> bool:
+    """Whether nothing else could set the owner's parameters."""
+    if owner.escaped or not owner.complete or {"load_state_dict", "apply"} & set(owner.methods):
+        return False
+    if any(call.name == "torch.nn.Module.load_state_dict" for call in program.calls):
+        return False
+    return not any(
+        owner.id in call.layers or (not call.layers and not call.classes and not call.within)
+        for call in program.initialisations
+    )

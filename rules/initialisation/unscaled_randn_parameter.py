@@ -1,0 +1,129 @@
+"""INI008: a weight matrix of unit normal numbers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from convlint.findings import (
+    Confidence,
+    Evidence,
+    Finding,
+    Severity,
+)
+from convlint.rules import Rule
+from convlint.rules.patterns.flows import (
+    FlowGraph,
+    one_per_place,
+)
+from convlint.rules.patterns.layers import (
+    is_normalisation,
+)
+from convlint.rules.patterns.parameters import bare_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Location
+    from convlint.program.facts import (
+        TrainingProgram,
+    )
+
+PRODUCTS = frozenset({"matmul", "mm", "bmm", "linear", "einsum"})
+SCALING = frozenset({"mul", "truediv", "div", "normalize", "mul_", "div_"})
+FEWEST_INPUTS = 16
+"""Below this the product grows by less than four."""
+NOT_WEIGHTS = re.compile(
+    r"pos|cls|query|quer|latent|token|emb|codebook|proto|anchor|centroid|center|basis|freq|noise",
+    re.IGNORECASE,
+)
+
+
+class UnscaledRandnParameter(Rule):
+    """A weight matrix is drawn with standard deviation one.
+
+    ## What it does
+    Reports `nn.Parameter(torch.randn(a, b))` that multiplies a signal (`@`, `matmul`, `linear`,
+    `einsum`) and is scaled neither when it is made nor after the product.
+
+    ## Why it hurts
+    A product with n inputs multiplies the scale of the signal by sqrt(n): 16 for 256 inputs.
+    Softmax and saturating activations saturate, and the loss starts far too high.
+
+    ## Example
+        import torch
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.randn(256, 10))
+
+            def forward(self, x):
+                return x @ self.weight
+
+        model = Net()
+        optimizer = torch.optim.Adam(model.parameters())
+
+    ## Use instead
+        import torch
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.randn(256, 10) * 256**-0.5)
+
+            def forward(self, x):
+                return x @ self.weight
+
+        model = Net()
+        optimizer = torch.optim.Adam(model.parameters())
+
+    ## When it is fine
+    Position and class tokens, queries, latents, codebooks and embeddings; fewer than 16 inputs; a
+    normalisation or a division of the product.
+
+    ## Measured
+    `convlint probe` measures the initial loss and how activations grow.
+
+    ## References
+    - Glorot and Bengio, AISTATS 2010
+    """
+
+    code, slug, severity = "INI008", "unscaled-randn-parameter", Severity.WARNING
+    confidence = Confidence.MEDIUM
+    confirmed_by = ("exploding-gradient", "initial-loss-off", "saturated-activations")
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """One finding per parameter."""
+        graph = FlowGraph(program)
+        reported: set[Location] = set()
+        for _, name, parameter, made in bare_parameters(program, graph):
+            if made.name != "torch.randn" or parameter.written or NOT_WEIGHTS.search(name):
+                continue
+            sizes = [made.args[key].number for key in ("0", "1", "2") if key in made.args]
+            if (
+                len(sizes) < 2
+                or sizes[0] == 1
+                or any(s is not None and s < FEWEST_INPUTS for s in sizes[:1])
+            ):
+                continue
+            products = [user for user in graph.users(parameter) if user.op in PRODUCTS]
+            if not products or len(products) != len(graph.users(parameter)):
+                continue
+            if any(
+                user.op in SCALING or is_normalisation(user.op)
+                for p in products
+                for user in graph.users(p)
+            ):
+                continue
+            if not one_per_place(reported, parameter.location or made.location):
+                continue
+            yield self.finding(
+                parameter.location or made.location,
+                f"`self.{name}` multiplies the signal with weights of standard deviation 1",
+                help="scale it by the square root of the number of inputs: "
+                "`torch.randn(n, m) * n**-0.5`, or use nn.init.xavier_normal_",
+                evidence=(Evidence("static", f"torch.randn → nn.Parameter → {products[0].op}"),),
+            )
