@@ -1,0 +1,698 @@
+"""Loop, precision, monitoring and reproducibility rules on source text: each fault written in
+another way than in the rule's own example, and the healthy code that looks like it."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from convlint.engine import check_source
+from convlint.findings import Confidence, Severity
+from convlint.rules import find_rule
+
+SETUP = """
+import copy
+import torch
+from torch import nn, optim
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+loader = DataLoader(data, batch_size=32, shuffle=True)
+val_loader = DataLoader(data, batch_size=32)
+model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2))
+criterion = nn.CrossEntropyLoss()
+optimizer = optim.SGD(model.parameters(), lr=0.1)
+"""
+
+
+def found(slug: str, body: str) -> list[Severity]:
+    rule = find_rule(slug)
+    assert rule is not None
+    findings = check_source(
+        SETUP + textwrap.dedent(body), "train.py", rules=[rule], min_confidence=Confidence.MEDIUM
+    )
+    return [finding.severity for finding in findings]
+
+
+SICK = {
+    ("zero-grad-missing", "a function nobody calls gets its optimizer as an argument"): """
+        def fit(net, batches, algorithm):
+            for x, y in batches:
+                loss = criterion(net(x), y)
+                loss.backward()
+                algorithm.step()
+        """,
+    ("zero-grad-missing", "the same beside a scheduler"): """
+        def fit(net, batches, opt, scheduler):
+            for x, y in batches:
+                loss = criterion(net(x), y)
+                loss.backward()
+                opt.step()
+                scheduler.step()
+        """,
+    ("accumulation-not-normalised", "the functional loss, in a helper"): """
+        def compute(x, y):
+            return F.cross_entropy(model(x), y)
+        for i, (x, y) in enumerate(loader):
+            compute(x, y).backward()
+            if i % 8 == 7:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+        """,
+    ("backward-under-no-grad", "a loss computed under inference_mode"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            with torch.inference_mode():
+                loss = criterion(model(x), y)
+            loss.backward()
+            optimizer.step()
+        """,
+    ("hidden-state-not-detached", "the state starts as None"): """
+        rnn = nn.LSTM(8, 16)
+        optimizer = optim.SGD(rnn.parameters(), lr=0.1)
+        hidden = None
+        for x, y in loader:
+            optimizer.zero_grad()
+            out, hidden = rnn(x, hidden)
+            loss = out.mean()
+            loss.backward()
+            optimizer.step()
+        """,
+    ("retain-graph-in-loop", "in a function"): """
+        def train_epoch():
+            for x, y in loader:
+                optimizer.zero_grad()
+                loss = criterion(model(x), y)
+                loss.backward(retain_graph=True)
+                optimizer.step()
+        for epoch in range(3):
+            train_epoch()
+        """,
+    ("constant-batches", "a loader without shuffle"): """
+        for step in range(100):
+            batch = next(iter(val_loader))
+            optimizer.zero_grad()
+            criterion(model(batch[0]), batch[1]).backward()
+            optimizer.step()
+        """,
+    ("exhausted-iterator", "iter before the epochs"): """
+        batches = iter(loader)
+        for epoch in range(3):
+            for x, y in batches:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+        """,
+    ("debug-break", "in the first iteration"): """
+        for epoch in range(3):
+            for i, (x, y) in enumerate(loader):
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+                if i == 0:
+                    break
+        """,
+    ("zero-grad-inside-accumulation", "clear after the step but in every iteration"): """
+        for i, (x, y) in enumerate(loader):
+            loss = criterion(model(x), y) / 4
+            loss.backward()
+            if i % 4 == 3:
+                optimizer.step()
+            model.zero_grad()
+        """,
+    ("loss-overwritten-in-loop", "several crops"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            for crop in x.unbind(1):
+                loss = F.cross_entropy(model(crop), y)
+            loss.backward()
+            optimizer.step()
+        """,
+    ("clip-threshold-odd", "a tiny norm"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), max_norm=1e-4)
+            optimizer.step()
+        """,
+    ("clip-other-parameters", "a frozen teacher is clipped"): """
+        teacher = nn.Linear(8, 2)
+        for x, y in loader:
+            optimizer.zero_grad()
+            (criterion(model(x), y) + teacher(x).mean()).backward()
+            nn.utils.clip_grad_value_(teacher.parameters(), 0.5)
+            optimizer.step()
+        """,
+    ("uncalled-method", "eval before an evaluation"): "model.eval\n",
+    ("uncalled-method", "backward of a loss"): """
+        for x, y in loader:
+            loss = criterion(model(x), y)
+            loss.backward
+        """,
+    ("discarded-result", "a prediction moved to the CPU"): """
+        for x, y in loader:
+            prediction = model(x)
+            prediction.cpu()
+        """,
+    ("swallowed-step-error", "a bare except"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = criterion(model(x), y)
+            try:
+                loss.backward()
+                optimizer.step()
+            except:
+                pass
+        """,
+    ("best-state-aliased", "saved after the run"): """
+        best, state = 0.0, None
+        for epoch in range(3):
+            for x, y in loader:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            if evaluate(epoch) > best:
+                state = model.state_dict()
+        torch.save(state, "best.pt")
+        """,
+    ("eval-missing", "an evaluation in a function"): """
+        def accuracy():
+            with torch.no_grad():
+                return sum((model(x).argmax(1) == y).sum().item() for x, y in val_loader)
+        def validate():
+            hits = 0
+            with torch.no_grad():
+                for x, y in val_loader:
+                    hits += (model(x).argmax(1) == y).sum().item()
+            return hits
+        for epoch in range(3):
+            for x, y in loader:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            validate()
+        """,
+    ("fp16-without-scaler", "the older spelling of the dtype"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            with torch.amp.autocast(device_type="cuda", dtype=torch.half):
+                loss = criterion(model(x), y)
+            loss.backward()
+            optimizer.step()
+        """,
+    ("half-model-training", "through to()"): """
+        net = nn.Linear(8, 2).to(torch.float16)
+        opt = optim.Adam(net.parameters())
+        for x, y in loader:
+            opt.zero_grad()
+            criterion(net(x.half()), y).backward()
+            opt.step()
+        """,
+    ("bce-under-autocast", "the module form"): """
+        bce = nn.BCELoss()
+        for x, y in loader:
+            optimizer.zero_grad()
+            with torch.autocast("cuda"):
+                loss = bce(torch.sigmoid(model(x)), y)
+            loss.backward()
+            optimizer.step()
+        """,
+    ("unscale-twice-or-late", "twice"): """
+        scaler = torch.amp.GradScaler("cuda")
+        for x, y in loader:
+            optimizer.zero_grad()
+            with torch.autocast("cuda"):
+                loss = criterion(model(x), y)
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+        """,
+    ("seed-in-train-loop", "in the loop over batches"): """
+        for x, y in loader:
+            torch.cuda.manual_seed_all(1)
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+        """,
+    ("monitor-direction", "infinity where larger is better"): """
+        best = float("inf")
+        for epoch in range(3):
+            reward = evaluate()
+            if reward > best:
+                best = reward
+        """,
+    ("monitor-direction", "a smaller accuracy is the best"): """
+        best_acc = 0.5
+        for epoch in range(3):
+            val_acc = evaluate()
+            if val_acc < best_acc:
+                best_acc = val_acc
+        """,
+    ("patience-counter-never-reset", "in a class"): """
+        class EarlyStopping:
+            def __init__(self):
+                self.best, self.bad, self.stop = 1e9, 0, False
+            def check(self, val_loss):
+                for _ in range(1):
+                    if val_loss < self.best:
+                        self.best = val_loss
+                    else:
+                        self.bad += 1
+                        if self.bad > 3:
+                            self.stop_now = True
+        """,
+    ("last-weights-kept", "the score is printed only"): """
+        best, bad = 1e9, 0
+        for epoch in range(30):
+            for x, y in loader:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            score = evaluate()
+            if score < best:
+                best, bad = score, 0
+                best = score
+                bad = 0
+                print(best)
+            else:
+                bad += 1
+            if bad == 5:
+                break
+        """,
+}
+
+HEALTHY = {
+    ("zero-grad-missing", "a helper that gets the optimizer, outside of any loop"): """
+        def update(loss, opt):
+            loss.backward()
+            opt.step()
+        """,
+    ("zero-grad-missing", "an environment that steps without arguments"): """
+        def rollout(env, net):
+            for step in range(10):
+                loss = net(env.observe()).mean()
+                loss.backward()
+                env.step()
+        """,
+    ("zero-grad-missing", "a scheduler beside a helper that trains"): """
+        def fit(net, batches, loss_scaler, opt, scheduler):
+            for x, y in batches:
+                loss = criterion(net(x), y)
+                loss_scaler(loss, opt, parameters=net.parameters())
+                scheduler.step()
+        """,
+    ("zero-grad-missing", "gradients cleared through the model"): """
+        def fit(net, batches, opt):
+            for x, y in batches:
+                net.zero_grad()
+                criterion(net(x), y).backward()
+                opt.step()
+        """,
+    ("accumulation-not-normalised", "a summed loss"): """
+        for i, (x, y) in enumerate(loader):
+            F.cross_entropy(model(x), y, reduction="sum").backward()
+            if i % 8 == 7:
+                optimizer.step()
+                optimizer.zero_grad()
+        """,
+    ("accumulation-not-normalised", "a delayed update of another optimizer"): """
+        other = nn.Linear(8, 2)
+        opt_other = optim.SGD(other.parameters(), lr=0.1)
+        for i, (x, y) in enumerate(loader):
+            criterion(model(x) + other(x), y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if i % 8 == 7:
+                opt_other.step()
+                opt_other.zero_grad()
+        """,
+    ("backward-under-no-grad", "a teacher without gradient"): """
+        teacher = nn.Linear(8, 2)
+        for x, y in loader:
+            optimizer.zero_grad()
+            with torch.no_grad():
+                wanted = teacher(x)
+            F.mse_loss(model(x), wanted).backward()
+            optimizer.step()
+        """,
+    ("backward-under-no-grad", "enable_grad inside no_grad"): """
+        with torch.no_grad():
+            for x, y in loader:
+                optimizer.zero_grad()
+                with torch.enable_grad():
+                    loss = criterion(model(x), y)
+                loss.backward()
+                optimizer.step()
+        """,
+    ("hidden-state-not-detached", "made anew for each batch"): """
+        rnn = nn.GRU(8, 16)
+        optimizer = optim.SGD(rnn.parameters(), lr=0.1)
+        for x, y in loader:
+            hidden = torch.zeros(1, 8, 16)
+            optimizer.zero_grad()
+            for step in x:
+                out, hidden = rnn(step, hidden)
+            out.mean().backward()
+            optimizer.step()
+        """,
+    ("hidden-state-not-detached", "repackaged by a helper"): """
+        def repackage(h):
+            if isinstance(h, torch.Tensor):
+                return h.detach()
+            return tuple(repackage(v) for v in h)
+        rnn = nn.LSTM(8, 16)
+        optimizer = optim.SGD(rnn.parameters(), lr=0.1)
+        hidden = (torch.zeros(1, 8, 16), torch.zeros(1, 8, 16))
+        for x, y in loader:
+            hidden = repackage(hidden)
+            optimizer.zero_grad()
+            out, hidden = rnn(x, hidden)
+            out.mean().backward()
+            optimizer.step()
+        """,
+    ("retain-graph-in-loop", "two losses share a graph"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            out = model(x)
+            criterion(out, y).backward(retain_graph=True)
+            out.abs().mean().backward()
+            optimizer.step()
+        """,
+    ("constant-batches", "an iterator made before the loop and renewed"): """
+        batches = iter(loader)
+        for step in range(100):
+            try:
+                x, y = next(batches)
+            except StopIteration:
+                batches = iter(loader)
+                x, y = next(batches)
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+        """,
+    ("constant-batches", "renewed under a test"): """
+        for step in range(100):
+            if step % len(loader) == 0:
+                batches = iter(loader)
+            x, y = next(batches)
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+        """,
+    ("exhausted-iterator", "left with break and continued"): """
+        batches = iter(loader)
+        for chunk in range(10):
+            for i, (x, y) in enumerate(loader):
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            for x, y in batches:
+                criterion(model(x), y).backward()
+                optimizer.step()
+                if x.sum() > 0:
+                    break
+        """,
+    ("debug-break", "a limit on steps"): """
+        for epoch in range(3):
+            for i, (x, y) in enumerate(loader):
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+                if i >= 100:
+                    break
+        """,
+    ("zero-grad-inside-accumulation", "two optimizers take turns"): """
+        other = optim.Adam(model.parameters())
+        for i, (x, y) in enumerate(loader):
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            if i % 2 == 0:
+                optimizer.step()
+            else:
+                other.step()
+        """,
+    ("loss-overwritten-in-loop", "collected and stacked"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            losses = []
+            for crop in x.unbind(1):
+                losses.append(F.cross_entropy(model(crop), y))
+            torch.stack(losses).mean().backward()
+            optimizer.step()
+        """,
+    ("clip-threshold-odd", "infinity reads the norm"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), float("inf"))
+            optimizer.step()
+        """,
+    ("clip-other-parameters", "two clips that cover the optimizer"): """
+        teacher = nn.Linear(8, 2)
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            nn.utils.clip_grad_norm_(teacher.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        """,
+    ("uncalled-method", "a method that is passed on"): """
+        step = optimizer.step
+        step()
+        """,
+    ("discarded-result", "modules move in place"): 'model.to("cuda")\n',
+    ("discarded-result", "a batch that may move in place"): """
+        for batch in loader:
+            batch.to("cuda")
+        """,
+    ("swallowed-step-error", "out of memory is told"): """
+        for x, y in loader:
+            try:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            except torch.cuda.OutOfMemoryError:
+                continue
+            except Exception as error:
+                print(error)
+        """,
+    ("best-state-aliased", "a deep copy"): """
+        for epoch in range(3):
+            for x, y in loader:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            state = copy.deepcopy(model.state_dict())
+        torch.save(state, "best.pt")
+        """,
+    ("best-state-aliased", "saved at once"): """
+        for epoch in range(3):
+            for x, y in loader:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            state = model.state_dict()
+            torch.save(state, "last.pt")
+        """,
+    ("eval-missing", "train(False)"): """
+        for epoch in range(3):
+            model.train(True)
+            for x, y in loader:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            model.train(False)
+            with torch.no_grad():
+                for x, y in val_loader:
+                    model(x)
+        """,
+    ("fp16-without-scaler", "bfloat16"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                loss = criterion(model(x), y)
+            loss.backward()
+            optimizer.step()
+        """,
+    ("fp16-without-scaler", "a dtype from outside"): """
+        import sys
+        dtype = getattr(torch, sys.argv[1])
+        for x, y in loader:
+            optimizer.zero_grad()
+            with torch.autocast("cuda", dtype=dtype):
+                loss = criterion(model(x), y)
+            loss.backward()
+            optimizer.step()
+        """,
+    ("half-model-training", "inference only"): """
+        frozen = nn.Linear(8, 2).half()
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+        """,
+    ("bf16-with-scaler", "either precision"): """
+        import sys
+        dtype = torch.bfloat16 if len(sys.argv) > 1 else torch.float16
+        scaler = torch.amp.GradScaler("cuda")
+        for x, y in loader:
+            with torch.autocast("cuda", dtype=dtype):
+                loss = criterion(model(x), y)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        """,
+    ("unscale-twice-or-late", "one unscale per optimizer"): """
+        other = optim.Adam(nn.Linear(8, 2).parameters())
+        scaler = torch.amp.GradScaler("cuda")
+        for x, y in loader:
+            optimizer.zero_grad()
+            other.zero_grad()
+            with torch.autocast("cuda"):
+                loss = criterion(model(x), y)
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            scaler.unscale_(other)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.step(other)
+            scaler.update()
+        """,
+    ("seed-in-train-loop", "a seed that depends on the epoch"): """
+        for epoch in range(3):
+            torch.manual_seed(epoch)
+            for x, y in loader:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+        """,
+    ("monitor-direction", "the hardest example"): """
+        worst = 0.0
+        for x, y in loader:
+            loss = float(criterion(model(x), y))
+            if loss > worst:
+                worst = loss
+        """,
+    ("monitor-direction", "a negated loss"): """
+        best = float("-inf")
+        for epoch in range(3):
+            neg_loss = evaluate()
+            if neg_loss > best:
+                best = neg_loss
+        """,
+    ("patience-counter-never-reset", "set back in a method"): """
+        class EarlyStopping:
+            def __init__(self):
+                self.best, self.bad, self.stop = 1e9, 0, False
+            def reset(self):
+                self.bad = 0
+                self.bad = 0
+            def check(self, val_loss):
+                for _ in range(1):
+                    if val_loss < self.best:
+                        self.best = val_loss
+                        self.reset()
+                    else:
+                        self.bad += 1
+                        if self.bad > 3:
+                            return True
+        """,
+    ("last-weights-kept", "a checkpoint per epoch"): """
+        best, bad = 1e9, 0
+        for epoch in range(30):
+            for x, y in loader:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            torch.save(model.state_dict(), f"{epoch}.pt")
+            score = evaluate()
+            if score < best:
+                best = score
+            else:
+                bad += 1
+                if bad == 5:
+                    break
+        """,
+    ("stop-on-training-loss", "no validation score"): """
+        best, bad = 1e9, 0
+        for epoch in range(30):
+            train_loss = fit()
+            if train_loss < best:
+                best = train_loss
+                bad = 0
+            else:
+                bad += 1
+                if bad == 5:
+                    break
+        """,
+    ("test-set-selection", "no validation score"): """
+        best_acc = 0
+        for epoch in range(30):
+            test_acc = evaluate()
+            if test_acc > best_acc:
+                best_acc = test_acc
+                torch.save(model.state_dict(), "best.pt")
+        """,
+    ("absolute-tolerance-on-minibatch-loss", "between epochs"): """
+        previous = 0.0
+        for epoch in range(30):
+            for x, y in loader:
+                optimizer.zero_grad()
+                loss = criterion(model(x), y)
+                loss.backward()
+                optimizer.step()
+            if abs(previous - loss.item()) < 1e-4:
+                break
+            previous = loss.item()
+        """,
+    ("tolerance-below-precision", "float64"): """
+        previous = 0.0
+        wide = nn.Linear(8, 2, dtype=torch.float64)
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = criterion(wide(x.double()), y)
+            loss.backward()
+            optimizer.step()
+            if abs(previous - loss.item()) < 1e-12:
+                break
+        """,
+    ("ema-never-updated", "handed to a helper"): """
+        from helpers import Averager
+        averaged = optim.swa_utils.AveragedModel(model)
+        keeper = Averager(averaged)
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+            keeper.update()
+        """,
+}
+
+
+def name(case: tuple[str, str]) -> str:
+    return ": ".join(case)
+
+
+@pytest.mark.parametrize("case", SICK, ids=name)
+def test_a_fault_is_found_once(case: tuple[str, str]) -> None:
+    assert len(found(case[0], SICK[case])) == 1
+
+
+@pytest.mark.parametrize("case", HEALTHY, ids=name)
+def test_healthy_code_is_silent(case: tuple[str, str]) -> None:
+    assert found(case[0], HEALTHY[case]) == []
+
+
+def test_new_iterators_over_a_shuffled_loader_are_only_noted() -> None:
+    body = """
+        for step in range(100):
+            x, y = next(iter(loader))
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+        """
+    assert found("constant-batches", body) == [Severity.INFO]
