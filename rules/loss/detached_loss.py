@@ -66,13 +66,16 @@ class DetachedLoss(Rule):
     Leaf tensors that are themselves optimised; `detach` for logging; `requires_grad` on an input.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for parameters that receive no gradient, or zero; another term of the loss
+    can give them one, so silence refutes nothing.
 
     ## References
     - PyTorch, autograd mechanics: leaf tensors
     """
 
     code, slug, severity = "LOS010", "detached-loss", Severity.ERROR
+    confirmed_by = ("parameter-without-gradient",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per back-propagated loss without a graph."""

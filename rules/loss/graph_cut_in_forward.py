@@ -86,7 +86,8 @@ class GraphCutInForward(Rule):
     a frozen backbone before a trained head, a model that is never trained here.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for parameters that receive no gradient, or zero; another term of the loss
+    can give them one, so silence refutes nothing.
 
     ## References
     - PyTorch, `torch.Tensor.detach`: the result will never require gradient
@@ -94,6 +95,8 @@ class GraphCutInForward(Rule):
 
     code, slug, severity = "LOS012", "graph-cut-in-forward", Severity.WARNING
     confidence = Confidence.MEDIUM
+    confirmed_by = ("parameter-without-gradient",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per trained model none of whose outputs keeps its graph."""

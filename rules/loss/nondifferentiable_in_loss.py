@@ -72,13 +72,16 @@ class NondifferentiableInLoss(Rule):
     Decisions as the *target*, straight-through estimators (`x + (y - x).detach()`), rewards of a policy.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for parameters that receive no gradient, or zero; another term of the loss
+    can give them one, so silence refutes nothing.
 
     ## References
     - PyTorch, `torch.argmax` and comparisons have no derivative
     """
 
     code, slug, severity = "LOS011", "nondifferentiable-in-loss", Severity.ERROR
+    confirmed_by = ("parameter-without-gradient",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per trained loss whose input is a decision of the model."""

@@ -61,13 +61,16 @@ class OneLogitCrossEntropy(Rule):
     the classes.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for parameters that receive no gradient, or zero; another term of the loss
+    can give them one, so silence refutes nothing.
 
     ## References
     - PyTorch, `torch.nn.CrossEntropyLoss`: the input has one logit per class
     """
 
     code, slug, severity = "LOS009", "one-logit-cross-entropy", Severity.ERROR
+    confirmed_by = ("parameter-without-gradient",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per cross-entropy fed straight from a layer with one unit."""

@@ -63,7 +63,7 @@ class AcosUnclamped(Rule):
     A clamp strictly inside (-1, 1); angles under `no_grad`.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for NaN and infinities; they come late, so silence refutes nothing.
 
     ## References
     - ArcFace implementations: clamp the cosine before acos
@@ -71,6 +71,8 @@ class AcosUnclamped(Rule):
 
     code, slug, severity = "NUM011", "acos-unclamped", Severity.WARNING
     confidence = Confidence.MEDIUM
+    confirmed_by = ("non-finite",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per inverse of a cosine on the gradient's way."""

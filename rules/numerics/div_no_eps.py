@@ -65,7 +65,7 @@ class DivNoEps(Rule):
     A constant added, `clamp(min=...)`, `F.normalize`. The rule is off unless selected.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for NaN and infinities; they come late, so silence refutes nothing.
 
     ## References
     - PyTorch, `torch.nn.functional.normalize`: divides by max(norm, eps)
@@ -74,6 +74,8 @@ class DivNoEps(Rule):
     code, slug, severity = "NUM006", "div-no-eps", Severity.WARNING
     confidence = Confidence.MEDIUM
     default = False
+    confirmed_by = ("non-finite",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per unguarded division on the gradient's way."""

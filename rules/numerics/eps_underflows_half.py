@@ -66,7 +66,7 @@ class EpsUnderflowsHalf(Rule):
     1e-7 and above, float32 (cast before the sum), bfloat16.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for NaN and infinities; they come late, so silence refutes nothing.
 
     ## References
     - IEEE 754 binary16: smallest subnormal 2**-24
@@ -74,6 +74,8 @@ class EpsUnderflowsHalf(Rule):
 
     code, slug, severity = "NUM009", "eps-underflows-half", Severity.WARNING
     confidence = Confidence.MEDIUM
+    confirmed_by = ("non-finite",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per constant that vanishes in float16."""

@@ -68,7 +68,7 @@ class HalfMaskConstant(Rule):
     `torch.finfo(dtype).min`; bfloat16, which has the range of float32; float32.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for NaN and infinities; they come late, so silence refutes nothing.
 
     ## References
     - PyTorch, `torch.finfo`
@@ -76,6 +76,8 @@ class HalfMaskConstant(Rule):
 
     code, slug, severity = "NUM008", "half-mask-constant", Severity.WARNING
     confidence = Confidence.MEDIUM
+    confirmed_by = ("non-finite",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per mask constant that overflows float16."""

@@ -80,8 +80,8 @@ class Log1pExpm1Logsumexp(Rule):
                 form, function = better
                 yield self.finding(
                     flow.location,
-                    f"{form} loses digits that torch.{function} keeps",
-                    help=f"use torch.{function}",
+                    f"{form} loses digits, or overflows, where {function} does not",
+                    help=f"use {function}",
                 )
 
 
@@ -92,14 +92,16 @@ def _better(graph: FlowGraph, flow: Flow) -> tuple[str, str] | None:
         return None
     exponential = inner.op == "exp" and inner.name.startswith("torch.")
     if flow.op == "sub" and constant_operand(flow, "right") == 1 and exponential:
-        return "exp(x) - 1", "expm1"
+        return "exp(x) - 1", "torch.expm1"
     if not is_log(flow):
         return None
     added = [constant_operand(inner, side) for side in ("left", "right")]
     if inner.op == "add" and len(inner.inputs) == 1 and 1 in added:
-        return "log(1 + x)", "log1p"
+        if any(f is not None and f.op == "exp" for f in map(graph.get, inner.inputs)):
+            return "log(1 + exp(x))", "softplus"
+        return "log(1 + x)", "torch.log1p"
     if inner.op == "sum" and inner.inputs and inner.args:
         summed = graph.get(inner.inputs[0])
         if summed is not None and summed.op == "exp":
-            return "log(sum(exp(x)))", "logsumexp"
+            return "log(sum(exp(x)))", "torch.logsumexp"
     return None

@@ -61,13 +61,15 @@ class LogOfSoftmax(Rule):
     A clamp between the two. Logarithms under `no_grad`.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for NaN and infinities; they come late, so silence refutes nothing.
 
     ## References
     - PyTorch, `torch.nn.functional.log_softmax`: mathematically equivalent, numerically more stable
     """
 
     code, slug, severity = "NUM001", "log-of-softmax", Severity.WARNING
+    confirmed_by = ("non-finite",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per logarithm of a softmax or sigmoid computed beside it."""

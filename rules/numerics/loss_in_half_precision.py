@@ -66,7 +66,7 @@ class LossInHalfPrecision(Rule):
     bfloat16, autocast (which computes losses in float32), a cast to float32 before the loss.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for NaN and infinities; they come late, so silence refutes nothing.
 
     ## References
     - PyTorch, automatic mixed precision: operations that autocast to float32
@@ -74,6 +74,8 @@ class LossInHalfPrecision(Rule):
 
     code, slug, severity = "NUM014", "loss-in-half-precision", Severity.WARNING
     confidence = Confidence.MEDIUM
+    confirmed_by = ("non-finite",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per loss of a float16 tensor."""

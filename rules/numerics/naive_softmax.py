@@ -65,13 +65,15 @@ class NaiveSoftmax(Rule):
     `exp(x - x.max())`, exponents that are negative, normalised or bounded (cosines, log-softmax, tanh).
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for NaN and infinities; they come late, so silence refutes nothing.
 
     ## References
     - PyTorch, `torch.nn.functional.softmax`
     """
 
     code, slug, severity = "NUM005", "naive-softmax", Severity.WARNING
+    confirmed_by = ("non-finite",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per quotient of an exponential and its own sum."""

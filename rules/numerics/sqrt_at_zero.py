@@ -67,7 +67,7 @@ class SqrtAtZero(Rule):
     A constant added inside the root, `norm`, `cdist`, `std`; roots under `no_grad` or of data.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for NaN and infinities; they come late, so silence refutes nothing.
 
     ## References
     - PyTorch, `torch.sqrt`: the derivative at 0 is infinite
@@ -75,6 +75,8 @@ class SqrtAtZero(Rule):
 
     code, slug, severity = "NUM004", "sqrt-at-zero", Severity.WARNING
     confidence = Confidence.MEDIUM
+    confirmed_by = ("non-finite",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per root of a value that can be zero, on the gradient's way."""

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from convlint.findings import Confidence, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import PLACEMENT_OPS, FlowGraph, one_per_place
+from convlint.rules.patterns.gradients import Gradients
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Finding, Location
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Flow, TrainingProgram
 
 CENTRED = PLACEMENT_OPS | {"sub"}
 GUARDED = PLACEMENT_OPS | {"add"}
@@ -23,7 +24,7 @@ class StdOfOne(Rule):
 
     ## What it does
     Reports `(x - x.mean()) / x.std()` over a whole tensor, with or without a constant added, when the
-    unbiased estimate is used.
+    unbiased estimate is used and the result goes into the loss.
 
     ## Why it hurts
     The unbiased standard deviation of one element is 0 / 0: NaN, which a constant added to it does not
@@ -64,11 +65,12 @@ class StdOfOne(Rule):
             optimizer.step()
 
     ## When it is fine
-    `correction=0` or `unbiased=False` with a constant added, tensors that always have several elements.
+    `correction=0` or `unbiased=False` with a constant added, a whole data set, tensors that always have
+    several elements.
     The rule is off unless selected.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for NaN and infinities; they come late, so silence refutes nothing.
 
     ## References
     - PyTorch, `torch.std`: correction
@@ -77,16 +79,23 @@ class StdOfOne(Rule):
     code, slug, severity = "NUM013", "std-of-one", Severity.WARNING
     confidence = Confidence.MEDIUM
     default = False
+    confirmed_by = ("non-finite",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per tensor standardised by its unbiased deviation."""
         graph = FlowGraph(program)
+        gradients = Gradients(program, graph)
         places: set[Location] = set()
         for flow in program.flows:
             if flow.op != "div" or len(flow.inputs) != 2 or flow.location is None:
                 continue
             spread = graph.agreed_origin(flow.inputs[1], frozenset({"std"}), GUARDED)
             if spread is None or spread.args or not spread.name.startswith("torch."):
+                continue
+            if not gradients.is_trained(flow.id):
+                continue
+            if _is_data(graph, flow) and not gradients.carries(flow.id):
                 continue
             over = {origin.id for origin in graph.origins(spread.inputs[0], PLACEMENT_OPS)}
             if not over & {origin.id for origin in graph.origins(flow.inputs[0], CENTRED)}:
@@ -97,3 +106,9 @@ class StdOfOne(Rule):
                     "the unbiased standard deviation of a single element is NaN",
                     help="use std(correction=0), or skip the division for a single element",
                 )
+
+
+def _is_data(graph: FlowGraph, flow: Flow) -> bool:
+    """Whether a tensor is made of loaded arrays and constants alone: as long as the data set."""
+    sources = [ancestor.op for ancestor in graph.ancestors(flow.id) if not ancestor.inputs]
+    return all(op in ("<array>", "<constant>") for op in sources)

@@ -58,7 +58,7 @@ class UnclampedLog(Rule):
     A clamp, an added constant, `xlogy`; logarithms outside the loss.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for NaN and infinities; they come late, so silence refutes nothing.
 
     ## References
     - PyTorch, `torch.nn.BCELoss`: clamps its logarithms at -100 for this reason
@@ -66,6 +66,8 @@ class UnclampedLog(Rule):
 
     code, slug, severity = "NUM003", "unclamped-log", Severity.WARNING
     confidence = Confidence.MEDIUM
+    confirmed_by = ("non-finite",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per trained logarithm of a value that reaches zero."""

@@ -68,13 +68,15 @@ class WhereNanGradient(Rule):
     gradient.
 
     ## Measured
-    Nothing is measured for it.
+    `convlint probe` looks for NaN and infinities; they come late, so silence refutes nothing.
 
     ## References
     - JAX, frequently asked questions: gradients contain NaN where using where
     """
 
     code, slug, severity = "NUM007", "where-nan-gradient", Severity.WARNING
+    confirmed_by = ("non-finite",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per `where` over an unsafe function of what its test looks at."""

@@ -89,6 +89,7 @@ HEALTHY = [
         "s = model(x)\nwith torch.no_grad():\n    print(torch.log(F.softmax(s, 1)))\nloss = F.cross_entropy(s, y)")),
     ("log1p-expm1-logsumexp", "another constant", training("loss = torch.log(2 + model(x).exp()).mean()")),
     ("log1p-expm1-logsumexp", "sum of everything", training("loss = model(x).exp().sum().log()")),
+    ("log1p-expm1-logsumexp", "arrays without gradient", script("print(np.exp(np.arange(3)) - 1)")),
     ("log1p-expm1-logsumexp", "a number", script("print(math.log(1 + 3), np.exp(2.0) - 1)")),
     ("unclamped-log", "clamped", training("loss = -torch.log(model(x).clamp(min=1e-7)).mean()", SIGMOID_NET)),
     ("unclamped-log", "constant added", training("loss = -torch.log(model(x) + 1e-8).mean()", SIGMOID_NET)),
@@ -138,6 +139,11 @@ HEALTHY = [
     ("anomaly-left-on", "off", script("torch.autograd.set_detect_anomaly(False)")),
     ("std-of-one", "population estimate", training(
         "a = model(x).sum(1)\na = (a - a.mean()) / (a.std(unbiased=False) + 1e-8)\nloss = a.pow(4).sum()")),
+    ("std-of-one", "the whole data set", script("""
+        data = (inputs - inputs.mean()) / inputs.std()
+        model = nn.Linear(20, 10)
+        F.cross_entropy(model(data), labels).backward()
+    """)),
     ("std-of-one", "another tensor's", training("loss = ((model(x) - x.mean()) / x.std()).sum()")),
     ("loss-in-half-precision", "cast up", training(
         "loss = F.mse_loss(model(x).float(), y.float())", "nn.Linear(20, 1).half()")),
