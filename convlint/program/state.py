@@ -229,7 +229,7 @@ class State:
         if depth > 3:
             return []
         if isinstance(value, Instance):
-            if value.kind in _ESCAPING:
+            if value.kind in _ESCAPING or value.cls == _AVERAGE:
                 return [value]
             if value.kind is ObjectKind.INSTANCE:
                 found = [value]
@@ -350,6 +350,10 @@ _ESCAPING = frozenset(
         ObjectKind.ACCELERATOR,
     }
 )
+
+
+_AVERAGE = "torch.optim.AveragedModel"
+"""A library object that others may update."""
 
 
 _ALIASED = frozenset(

@@ -85,7 +85,7 @@ class EmaNeverUpdated(Rule):
         if program.managed or not training_loops(program):
             return
         for item in program.objects:
-            if item.cls != "torch.optim.swa_utils.AveragedModel" or item.escaped:
+            if item.cls != "torch.optim.AveragedModel" or item.escaped:
                 continue
             if "update_parameters" in item.methods or is_handed_on(program, item):
                 continue

@@ -185,3 +185,17 @@ def test_a_state_dict_remembers_its_module() -> None:
     program = extract('torch.save(model.state_dict(), "x.pt")', HEAD)
     (state,) = (o for o in program.objects if o.cls == "torch.nn.Module.state_dict")
     assert program.objects[state.args["module"].object or 0].cls == "torch.nn.Linear"
+
+
+def test_averaged_weights_are_no_optimizer_and_their_updates_are_seen() -> None:
+    program = extract(
+        """
+        averaged = torch.optim.swa_utils.AveragedModel(model)
+        averaged.update_parameters(model)
+        keep(averaged)
+        """,
+        HEAD,
+    )
+    (averaged,) = (o for o in program.objects if "averaged" in o.names)
+    assert averaged.kind == "library" and averaged.escaped
+    assert averaged.methods == ("update_parameters",)

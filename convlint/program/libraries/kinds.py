@@ -65,6 +65,8 @@ def canonical(name: str) -> str:
 
 
 _KIND_BY_NAME = {
+    "torch.optim.AveragedModel": ObjectKind.LIBRARY,
+    "torch.optim.SWALR": ObjectKind.SCHEDULER,
     "torch.amp.GradScaler": ObjectKind.SCALER,
     "torch.distributed.fsdp.sharded_grad_scaler.ShardedGradScaler": ObjectKind.SCALER,
     "torch.utils.data.DataLoader": ObjectKind.LOADER,
