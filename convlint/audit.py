@@ -343,7 +343,12 @@ def _all_clear(seen: Observations, refuted: int) -> str:
     )
     if convergence is None or convergence.first is None or convergence.last is None:
         return f"nothing was found over {seen.steps} steps{dismissed}"
-    kind = "" if convergence.kind == "undetermined" else f" ({convergence.kind})"
+    # The loss of one of several players rises and falls with the other's; a loss at its floor is
+    # level: neither word would explain a go.
+    told = (
+        convergence.kind in ("converging", "slow") and "several optimizers" not in seen.recognised
+    )
+    kind = f" ({convergence.kind})" if told else ""
     return (
         f"the loss goes from {convergence.first:.3g} to {convergence.last:.3g} in "
         f"{convergence.steps} steps{kind}{dismissed}"

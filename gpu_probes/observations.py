@@ -435,7 +435,8 @@ class Observations:
     """Loss of the constant predictor on the scale of ``series.loss``, when it is known."""
     recognised: tuple[str, ...] = ()
     """Patterns seen and therefore not judged: ``LBFGS``, ``several optimizers``,
-    ``gradient accumulation``, ``GradScaler``, ``frozen parameters``, ``recurrent``."""
+    ``gradient accumulation``, ``GradScaler``, ``frozen parameters``, ``recurrent``,
+    ``full batch``, ``updates by hand`` (``steps`` counts them)."""
     skipped: tuple[Skipped, ...] = ()
     writes_held_back: tuple[str, ...] = ()
     loaded_files: tuple[str, ...] = ()

@@ -142,6 +142,8 @@ def _recognised(observer: Observer) -> tuple[str, ...]:
     elif any((record.accumulation or 0.0) >= _ACCUMULATES for record in stepping):
         closure = any(record.uses_closure for record in stepping)
         seen.append("closure" if closure else "gradient accumulation")
+    elif not stepping and observer.updates_by_hand:
+        seen.append("updates by hand")
     if observer.scaled:
         seen.append("GradScaler")
     if any(not p.requires_grad for m in observer.models.models for p in m.root.parameters()):

@@ -43,6 +43,8 @@ _WALKS_AFTER_WINDOW = 24
 # and loading took.
 _HOLD_SHARE = 0.3
 _HOLD_ENDS = 0.7
+# Parameters of which one element each tells whether the script moves them itself.
+_LEAVES_COMPARED = 16
 
 
 class Observer:
@@ -78,6 +80,9 @@ class Observer:
         self._described: dict[int, tuple[str, Place | None]] = {}
         self._loss_scale = 1.0
         self._fingerprint: list[float] | None = None
+        self.updates_by_hand = 0
+        """Backward passes that found the parameters moved, while no optimizer stepped."""
+        self._unused_backwards: list[int] = []
         self._before_gradients: dict[int, torch.Tensor] = {}
         self._tracked: dict[int, TrackedParameter] = {}
         self._window_leaves: set[int] = set()
@@ -88,8 +93,9 @@ class Observer:
 
     @property
     def steps(self) -> int:
-        """Real steps of the busiest optimizer."""
-        return max((record.steps for record in self.optimizers.records), default=0)
+        """Real steps of the busiest optimizer, or updates the script made by hand."""
+        stepped = max((record.steps for record in self.optimizers.records), default=0)
+        return stepped or self.updates_by_hand
 
     def describe(self, tensor: torch.Tensor) -> tuple[str, Place | None]:
         """Name and place of a parameter."""
@@ -125,8 +131,8 @@ class Observer:
             value = loss.detach() if loss.dim() == 0 else loss.detach().sum()
             self.series.back_propagated(self.backwards, value / scale, self.window_open)
             self.check_finite("loss", "loss", value, place)
-            if self.window_open:
-                self._check_window(leaves)
+            if not self.optimizers.stepping:
+                self._look_for_updates_by_hand(leaves)
         calls = self.losses.claim(graph) if graph is not None else []
         if self.window_open and graph is not None:
             self._track_parameters(forwards, leaves)
@@ -252,15 +258,20 @@ class Observer:
         known = self._scales.pop(id(loss), None)
         return known[1] if known is not None and known[0]() is loss else 1.0
 
-    def _check_window(self, leaves: dict[int, torch.Tensor]) -> None:
-        """Close the window where parameters moved without an optimizer's step."""
-        first = list(leaves.values())[:16]
+    def _look_for_updates_by_hand(self, leaves: dict[int, torch.Tensor]) -> None:
+        """Notice that parameters moved without an optimizer since the last backward pass."""
+        first = list(leaves.values())[:_LEAVES_COMPARED]
         fingerprint = [float(leaf.detach().reshape(-1)[0]) for leaf in first if leaf.numel()]
-        moved = self._fingerprint is not None and fingerprint != self._fingerprint
-        same_loss = self._fingerprint is None or len(fingerprint) == len(self._fingerprint)
-        if moved and same_loss and self.optimizers.stepping == []:
-            self._close_window()
-        self._fingerprint = fingerprint
+        before, self._fingerprint = self._fingerprint, fingerprint
+        if before is None or fingerprint == before or len(fingerprint) != len(before):
+            self._unused_backwards.append(self.backwards)
+            return
+        self._close_window()
+        self.phase, self._hold_is_over = "run", True
+        self.updates_by_hand += 1
+        self.series.stepped(self._unused_backwards, None)
+        self._unused_backwards = [self.backwards]
+        self.probe.channel.progress("run", self.updates_by_hand, self.settings.steps)
 
     def _track_parameters(
         self, forwards: list[ForwardPass], leaves: dict[int, torch.Tensor]
@@ -370,7 +381,11 @@ class Observer:
 
     def _stop_without_optimizer(self) -> None:
         """Scripts that update parameters by hand are stopped by their backward passes."""
-        if self.steps_seen() == 0 and self.backwards >= self.settings.steps + self.settings.hold:
+        enough = (
+            self.updates_by_hand >= self.settings.steps
+            or self.backwards >= self.settings.steps + self.settings.hold
+        )
+        if self.steps_seen() == 0 and enough:
             for measurement in ("update ratio", "curvature"):
                 self.measuring.skip(measurement, "no optimizer of torch stepped")
             self.probe.conclude("steps")

@@ -6,6 +6,7 @@ import importlib.abc
 import importlib.machinery
 import os
 import platform
+import re
 import shutil
 import sys
 import threading
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _GRACE_SHARE = 0.2
 _GRACE_SECONDS = 5.0
 _WATCH_INTERVAL = 0.2
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class AfterImport(importlib.abc.MetaPathFinder):
@@ -254,6 +256,7 @@ def _described(error: BaseException) -> tuple[str, Place | None]:
     """One line for an exception of the script, and the innermost line of its own code."""
     text = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
     message = text[-1] if isinstance(error, SyntaxError) and text else (text or [""])[0]
+    message = _TERMINAL_CODES.sub("", message)
     place = None
     for frame in traceback.extract_tb(error.__traceback__):
         if is_user_code(frame.filename):

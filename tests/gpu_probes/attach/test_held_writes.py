@@ -1,9 +1,13 @@
 """A script sees its own writes, and the disk never does."""
 
 import textwrap
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from convlint.gpu_probes.attach.held_libraries import hold_library_writes
+from convlint.gpu_probes.attach.shadow_tree import ShadowTree
 from convlint.launch import run_probe
 
 
@@ -156,3 +160,49 @@ def test_arrays_tensors_and_pickles(project):
 def test_byte_code_is_not_left_beside_the_scripts_modules(project):
     (project / "neighbour.py").write_text("x = 1\n")
     held(project, "import sys; sys.path.insert(0, '.'); import neighbour")
+
+
+def test_databases_and_arrays_are_written_to_the_shadow(project):
+    paths = held(
+        project,
+        """
+        import sqlite3
+        import numpy
+        import torch
+        with sqlite3.connect("runs.db") as database:
+            database.execute("create table run (loss real)")
+            database.execute("insert into run values (0.5)")
+        assert sqlite3.connect("file:runs.db?mode=ro", uri=True).execute(
+            "select loss from run"
+        ).fetchall() == [(0.5,)]
+        assert sqlite3.connect(":memory:").execute("select 1").fetchone() == (1,)
+        numpy.arange(3).tofile("rows.bin")
+        assert numpy.fromfile("rows.bin", dtype=int).tolist() == [0, 1, 2]
+        numpy.memmap("map.bin", dtype="float32", mode="w+", shape=(4,)).flush()
+        """,
+    )
+    assert set(paths) == {"runs.db", "rows.bin", "map.bin"}
+
+
+def test_hdf5_files_are_opened_in_the_shadow(tmp_path, monkeypatch):
+    (tmp_path / "data.h5").write_text("data")
+    monkeypatch.chdir(tmp_path)
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    tree = ShadowTree(str(shadow), [])
+    opened = []
+
+    class File:
+        def __init__(self, name, mode="r"):
+            opened.append((name, mode))
+
+    hold_library_writes(tree)["h5py"](SimpleNamespace(File=File))
+    File("data.h5")
+    File("data.h5", "a")
+    File("data.h5")
+    File("new.h5", "w")
+    inside = tree.shadow_of(str(tmp_path / "data.h5"))
+    new = tree.shadow_of(str(tmp_path / "new.h5"))
+    assert opened == [("data.h5", "r"), (inside, "a"), (inside, "r"), (new, "w")]
+    assert Path(inside).read_text() == "data"
+    assert list(tree.held) == ["data.h5", "new.h5"]

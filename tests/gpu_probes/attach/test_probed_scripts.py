@@ -208,6 +208,53 @@ def test_training_in_eval_mode_is_seen():
     assert all(mode.eval_share == 0.0 for mode in probed("digits_flat.py").modes)
 
 
+def long_epoch():
+    return probed("project/train.py", hold=2, steps=70)
+
+
+def test_eval_mode_left_on_after_a_long_epoch_is_seen():
+    (dropout,) = long_epoch().modes
+    # 50 batches per epoch; the second epoch trains in eval mode.
+    assert (dropout.forwards, dropout.eval_share) == (72, pytest.approx(22 / 72))
+
+
+def test_tensors_passed_by_keyword_are_inputs():
+    assert [(i.name, i.kind) for i in long_epoch().inputs] == [
+        ("features", "tabular"),
+        ("targets", "tokens"),
+    ]
+
+
+def test_a_share_of_the_models_own_loss_is_replayed():
+    for curvature in long_epoch().curvature:
+        assert curvature.consistency is not None
+
+
+def test_the_sources_that_ran_are_listed_and_no_others():
+    project = SCRIPTS / "project"
+    assert set(long_epoch().loaded_files) == {
+        str(project / "network.py"),
+        str(project / "train.py"),
+    }
+
+
+def test_programs_the_script_starts_are_told():
+    (skipped,) = long_epoch().skipped
+    assert skipped.measurement == "writes of other programs"
+    assert sys.executable in skipped.reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "full_batch"), [("copies", True), ("one-batch-loader", True), ("new-iterator", False)]
+)
+def test_full_batch_training_is_told_from_one_batch_again_and_again(kind, full_batch):
+    seen = run_probe(
+        str(SCRIPTS / "same_batches.py"), [kind], steps=1, hold=3, curvature=False, device="cpu"
+    )
+    assert (seen.batches.identical, seen.batches.compared) == (3, 3)
+    assert ("full batch" in seen.recognised) == full_batch
+
+
 def test_parameters_in_no_optimizer_are_seen():
     seen = probed("never_cleared.py")
     outside = {p.name for p in seen.parameters if not p.optimized}
@@ -238,8 +285,10 @@ def test_modules_in_a_plain_list_are_unregistered_leaves():
 
 def test_hand_written_updates_are_stopped_by_their_backward_passes():
     seen = probed("manual_sgd.py", hold=2)
-    assert (seen.stopped, seen.steps, seen.backwards) == ("steps", 0, 14)
-    assert seen.optimizers == ()
+    assert (seen.stopped, seen.held, seen.steps, seen.backwards) == ("steps", 1, 12, 13)
+    assert (seen.optimizers, seen.recognised) == ((), ("updates by hand",))
+    assert len(seen.series.loss) == 12
+    assert seen.series.loss[-1] < 0.2 * seen.series.loss[0]
     # The parameters moved after the first batch, so only the first is a sample of the start.
     assert seen.losses[0].calls == 1
 

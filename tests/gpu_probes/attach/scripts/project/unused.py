@@ -1,0 +1,1 @@
+"""A file of the project that the training script never imports."""
