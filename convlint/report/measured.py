@@ -66,9 +66,9 @@ def measured_summary(seen: Observations) -> Iterator[Line]:
         middle = ratios[len(ratios) // 2]
         yield _entry(
             "updates",
-            f"a step moves a parameter by {format_number(middle)} of its norm"
-            f" (median of {count(len(ratios), 'tensor')}, {format_number(ratios[0])} to"
-            f" {format_number(ratios[-1])})",
+            f"each step changes a parameter by {format_number(100 * middle)} % of its size"
+            f" (median of {count(len(ratios), 'tensor')}, {format_number(100 * ratios[0])} to"
+            f" {format_number(100 * ratios[-1])} %)",
         )
     for curvature in seen.curvature:
         if curvature.largest.value is not None:
@@ -150,24 +150,25 @@ def _gradient_flow(flow: GradientFlow) -> str:
 def _curvature(curvature: Curvature, course: Convergence | None) -> Iterator[Line]:
     converging = course is not None and course.kind == "converging"
     at = {"start": "at the start", "end": "at the end"}.get(curvature.phase, curvature.phase)
-    yield _entry(
-        "curvature",
-        f"largest Hessian eigenvalue {_with_interval(curvature.largest)} {at}"
-        f" ({curvature.products} Hessian-vector products)",
-    )
-    for limit in curvature.limits:
-        if limit.limit.value is None:
-            continue
-        text = (
-            f"{limit.cls.rpartition('.')[2]} is stable up to lr {format_number(limit.limit.value)}"
-        )
+    eigenvalue = f"largest Hessian eigenvalue {_with_interval(curvature.largest)}"
+    limits = [limit for limit in curvature.limits if limit.limit.value is not None]
+    if not limits:
+        yield _entry("curvature", f"{eigenvalue} {at}")
+    for limit in limits:
+        optimizer = limit.cls.rpartition(".")[2]
+        text = f"{optimizer} is stable up to lr {format_number(limit.limit.value or 0.0)} {at}"
         if limit.learning_rate is not None:
-            text += f", in use {format_number(limit.learning_rate)}"
-        if limit.headroom.value is not None:
-            text += f": headroom ×{format_number(limit.headroom.value)}"
-            if limit.headroom.value < 1 and converging:
+            text += f"; in use: {format_number(limit.learning_rate)}"
+        headroom = limit.headroom.value
+        if headroom:
+            text += (
+                f", {format_number(headroom)} times below"
+                if headroom >= 1
+                else f", {format_number(1 / headroom)} times above"
+            )
+            if headroom < 1 and converging:
                 text += " (at the edge of stability, and converging)"
-        yield _entry("", text)
+        yield _entry("learning rate", text, rest=f" ({eigenvalue})")
 
 
 def _with_interval(measurement: Measurement) -> str:

@@ -7,12 +7,13 @@ or through rich when the stream shows colour.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from convlint.errors import UserError
-from convlint.findings import Evidence, Finding, Location, Severity, Verdict
+from convlint.findings import Evidence, Finding, Judgement, Location, Severity, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,12 @@ VERDICT_STYLE = {
     Verdict.UNMEASURED: "dim",
 }
 
+SAME_OPENING = 4
+"""Sentences with this many first words in common, the number among them, say the same."""
+
+LONGEST_PLAIN = 100_000
+"""Larger numbers are shown with an exponent."""
+
 EXCERPT_WIDTH = 120
 """Longer source lines are cut around the place a finding points to."""
 
@@ -49,7 +56,7 @@ def shows_colour(stream: TextIO) -> bool:
 
 
 def write_lines(lines: Iterable[Line], stream: TextIO) -> None:
-    """Print ``lines``; in colour where the stream shows it."""
+    """Print ``lines``; in colour where the stream shows it, and on a terminal wrapped to fit."""
     if not shows_colour(stream):
         stream.writelines("".join(text for text, _ in line) + "\n" for line in lines)
         return
@@ -57,8 +64,41 @@ def write_lines(lines: Iterable[Line], stream: TextIO) -> None:
     from rich.text import Text
 
     console = Console(file=stream, force_terminal=True, highlight=False, soft_wrap=True)
+    width = console.width if stream.isatty() else None
     for line in lines:
-        console.print(Text.assemble(*line))
+        for row in (line,) if width is None else wrapped(line, width):
+            console.print(Text.assemble(*row))
+
+
+def wrapped(line: Line, width: int) -> Iterator[Line]:
+    """``line`` broken between words into rows of ``width`` columns, below where its text begins.
+
+    Source is left as it is: a terminal that cuts it says more than one broken at a space.
+    """
+    whole = "".join(text for text, _ in line)
+    if (
+        sum(map(_columns, whole)) <= width
+        or not line
+        or (line[0][1] == GUTTER and "|" in line[0][0])
+    ):
+        yield line
+        return
+    begins = line[0][1] in ("", GUTTER) and len(line[0][0]) < width // 2
+    indent = len(line[0][0]) if begins else 0
+    row: list[tuple[str, str]] = list(line[:1]) if begins else []
+    used = indent
+    for text, style in line[1:] if begins else line:
+        for word in re.findall(r"\s*\S+|\s+$", text):
+            if used > indent and used + sum(map(_columns, word.rstrip())) > width:
+                yield tuple(row)
+                row, used = [(" " * indent, "")], indent
+                word = word.lstrip()
+            if row and row[-1][1] == style and not (begins and len(row) == 1):
+                row[-1] = (row[-1][0] + word, style)
+            else:
+                row.append((word, style))
+            used += sum(map(_columns, word))
+    yield tuple(row)
 
 
 def full(findings: Sequence[Finding], texts: Mapping[str, str]) -> Iterator[Line]:
@@ -76,10 +116,11 @@ def full(findings: Sequence[Finding], texts: Mapping[str, str]) -> Iterator[Line
             place = related.location
             yield _note(width, f"{place.path}:{place.line}", "", related.message)
             yield from excerpts.lines(place, width, GUTTER, only_line=True)
+        judgement = finding.judgement
         for evidence in finding.evidence:
-            yield _note(width, evidence.source, "", _evidence_text(evidence))
-        if finding.judgement is not None:
-            judgement = finding.judgement
+            if judgement is None or not _said_by(evidence, judgement):
+                yield _note(width, evidence.source, "", _evidence_text(evidence))
+        if judgement is not None:
             yield _note(
                 width, judgement.verdict.value, VERDICT_STYLE[judgement.verdict], judgement.reason
             )
@@ -241,6 +282,12 @@ def _note(width: int, label: str, style: str, text: str) -> Line:
     )
 
 
+def _said_by(evidence: Evidence, judgement: Judgement) -> bool:
+    """Whether the verdict rests on this measurement and gives it in nearly the same words."""
+    opening = " ".join(evidence.statement.split()[:SAME_OPENING])
+    return evidence.source == "measured" and opening in judgement.reason
+
+
 def _evidence_text(evidence: Evidence) -> str:
     text = evidence.statement.rstrip(".")
     if evidence.value is not None and format_number(evidence.value) not in text:
@@ -253,8 +300,9 @@ def _evidence_text(evidence: Evidence) -> str:
 
 
 def format_number(value: float) -> str:
-    """Three significant digits, and no exponent where plain digits are as short."""
-    return f"{value:.3g}"
+    """Three significant digits; no exponent below a hundred thousand."""
+    shown = f"{value:.3g}"
+    return f"{float(shown):.0f}" if 1000 <= abs(value) < LONGEST_PLAIN else shown
 
 
 def count(number: int, noun: str) -> str:

@@ -90,12 +90,10 @@ def test_every_measured_quantity_has_its_line_with_numbers():
         "  initial loss   2.31 (cross_entropy); the best constant prediction has 2.3",
         "  loss           converging from 2.3 to 0.45 in 40 steps, linear rate ×0.9876 a step",
         "  gradient flow  ×0.5 per layer toward the input, ×0.25 end to end (net)",
-        "  updates        a step moves a parameter by 0.001 of its norm"
-        " (median of 1 tensor, 0.001 to 0.001)",
-        "  curvature      largest Hessian eigenvalue 40 ± 0.1 at the start"
-        " (24 Hessian-vector products)",
-        "                 SGD is stable up to lr 0.05, in use 0.1: headroom ×0.5"
-        " (at the edge of stability, and converging)",
+        "  updates        each step changes a parameter by 0.1 % of its size"
+        " (median of 1 tensor, 0.1 to 0.1 %)",
+        "  learning rate  SGD is stable up to lr 0.05 at the start; in use: 0.1, 2 times above"
+        " (at the edge of stability, and converging) (largest Hessian eigenvalue 40 ± 0.1)",
         "  not measured   gradient flow: no chain of layers",
         "  held back      writes to 2 files: model.pt, log.txt",
         "",

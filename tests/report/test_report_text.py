@@ -159,3 +159,39 @@ def test_colour_only_where_it_is_wanted(monkeypatch, environment, terminal, colo
     text.write_lines([(("x[red]", "bold red"),)], stream)
     assert ("\x1b[" in stream.getvalue()) is coloured
     assert "x[red]" in stream.getvalue()
+
+
+def rows(line, width: int) -> list[str]:
+    return ["".join(piece for piece, _ in row) for row in text.wrapped(line, width)]
+
+
+def test_long_note_is_broken_between_words_below_its_beginning():
+    note = ((" 3 = ", text.GUTTER), ("what to do: ", "bold"), ("lower the rate to 0.1", ""))
+    assert rows(note, 24) == [" 3 = what to do: lower", "     the rate to 0.1"]
+    assert rows(note, 80) == [" 3 = what to do: lower the rate to 0.1"]
+
+
+def test_words_wider_than_the_terminal_and_wide_characters_keep_their_place():
+    assert rows((("  ", ""), ("a" * 30 + " b", "")), 10) == ["  " + "a" * 30, "  b"]
+    assert rows((("  ", ""), ("漢字 漢字 漢字", "")), 12) == ["  漢字 漢字", "  漢字"]
+
+
+def test_source_is_not_broken():
+    source = (("3 | ", text.GUTTER), ("x = f(a, b, c, d, e)", ""))
+    assert rows(source, 10) == ["3 | x = f(a, b, c, d, e)"]
+
+
+def test_measurement_the_verdict_gives_in_the_same_words_is_said_once():
+    judged = finding(
+        evidence=(Evidence("measured", "31 of 32 passes found a gradient left over"),),
+        judgement=Judgement(Verdict.CONFIRMED, "31 of 32 passes found gradients: nothing clears"),
+    )
+    assert printed(text.full([judged], {})).count("31 of 32") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.12345, "0.123"), (1e-7, "1e-07"), (1662.4, "1660"), (99_960, "100000"), (1e6, "1e+06")],
+)
+def test_numbers_have_three_digits(value, shown):
+    assert text.format_number(value) == shown
