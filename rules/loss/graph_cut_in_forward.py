@@ -117,12 +117,13 @@ class GraphCutInForward(Rule):
 
 
 def _trained_models(program: TrainingProgram, graph: FlowGraph) -> set[int]:
-    """The models whose result goes into something back-propagated."""
+    """The models an optimizer holds whose result goes into something back-propagated."""
     gradients = Gradients(program, graph)
+    optimised = {number for item in program.objects for number in item.parameters_of or ()}
     return {
         event.target
         for event in events_of_kind(program, EventKind.FORWARD)
-        if event.target is not None and gradients.is_trained(event.flow)
+        if event.target in optimised and gradients.is_trained(event.flow)
     }
 
 

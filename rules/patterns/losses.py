@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.program.facts import Event, EventKind, Loop
+from convlint.program.facts import EventKind
+from convlint.rules.patterns.gradients import events_of_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import Flow, LossCall, Node, TrainingProgram
+    from convlint.program.facts import Flow, LossCall, TrainingProgram
     from convlint.rules.patterns.flows import FlowGraph
 
 __all__ = ["forward_location", "trained_losses"]
@@ -43,23 +44,10 @@ def forward_location(
     """The call of the model that computes ``first`` on the way to ``loss``; the loss call itself
     when no such call was recorded."""
     on_the_way = {flow.id for flow in graph.ancestors(loss.input)}
-    for event in _forwards(program):
+    for event in events_of_kind(program, EventKind.FORWARD):
         if event.flow in on_the_way and any(f.id == first.id for f in graph.ancestors(event.flow)):
             return event.location
     return loss.location
-
-
-def _forwards(program: TrainingProgram) -> Iterator[Event]:
-    pending: list[Node] = [node for entry in program.entries for node in entry.body]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, Event):
-            if node.kind is EventKind.FORWARD:
-                yield node
-        elif isinstance(node, Loop):
-            pending.extend(node.body)
-        else:
-            pending.extend(inner for arm in node.arms for inner in arm.body)
 
 
 def _disabled(context: tuple[str, ...]) -> bool:

@@ -173,6 +173,9 @@ HEALTHY = [
         h = self.head(self.body(x))
         return h + (h.round() - h).detach()
     """)),
+    ("graph-cut-in-forward", "frozen teacher", network("return self.head(self.body(x)).detach()").replace(
+        "model = Net()", "teacher, model = Net(), nn.Linear(20, 10)").replace(
+        "F.cross_entropy(model(x), y)", "F.mse_loss(model(x), teacher(x))")),
     ("graph-cut-in-forward", "never trained here", network("return self.head(self.body(x)).detach()").replace(
         "    loss.backward()\n", "")),
     ("padding-in-loss", "ignored", script("""
