@@ -158,7 +158,9 @@ class Assignment(LibraryMethods):
             value.names.append(f"self.{name}")
         if owner.is_module:
             named = name == "requires_grad" or _resembles_requires_grad(name)
-            if named and not self.forward_depth and isinstance(value, Const):
+            # what a library layer calls by that name may be a parameter
+            certain = owner.parent is None
+            if named and certain and not self.forward_depth and isinstance(value, Const):
                 self.switch_gradient(Parameters((owner,)), name, value, "module", site)
             child = value
             if isinstance(child, Choice):

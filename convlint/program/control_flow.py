@@ -55,13 +55,13 @@ class ControlFlow(Assignment, Monitoring):
             truth = not self.importing
         if self._is_type_checking(test):
             truth = False
+        holds = Condition(Site(scope.module, statement.test), negated=False)
         if truth is True:
-            return self.execute(statement.body, scope)
+            return self._under(holds, lambda: self.execute(statement.body, scope))
         otherwise = statement.orelse
         if truth is False:
             return self._orelse(otherwise, scope)
         guard = self._class_guard(statement.test, scope)
-        holds = Condition(Site(scope.module, statement.test), negated=False)
         fails = Condition(holds.site, negated=True)
         left: list[str | None] = []
 

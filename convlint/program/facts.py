@@ -133,7 +133,8 @@ class Object(msgspec.Struct, frozen=True):
     ``cls`` is the qualified class (``torch.optim.AdamW``) or, for project classes, the class
     name as ``module.Class``. ``args`` are the constructor arguments by parameter name; arguments
     whose parameter name is unknown are under ``"0"``, ``"1"`` ...; library defaults that rules
-    need are filled in with origin ``library default``. ``children`` are registered submodules in
+    need are filled in with origin ``library default``; ``late_bound`` names the loop variable that
+    all lambdas given to a scheduler share. ``children`` are registered submodules in
     order of registration (attribute path to object number). ``parameters_of`` lists, for an
     optimizer, the modules whose parameters it was given (None when not resolved).
     ``escaped`` is true when the object was handed to code that could not be resolved.

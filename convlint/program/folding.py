@@ -25,7 +25,7 @@ from convlint.program.domain import (
     Seq,
 )
 
-__all__ = ["tabulate"]
+__all__ = ["late_bound", "tabulate"]
 
 _DENSE_POINTS = 256
 """Every point up to here is tabulated: runs counted in epochs are shorter."""
@@ -64,6 +64,34 @@ def tabulate(function: Abstract, evaluate: Evaluate) -> dict[int, float] | None:
             break
         table[point] = value
     return table or None
+
+
+def late_bound(functions: Abstract) -> str:
+    """The loop variable that all lambdas of one comprehension share, or "".
+
+    ``[lambda epoch: rates[i] for i in range(3)]`` gives three functions that look up ``i`` when
+    they are called, and then all find its last value.
+    """
+    if not isinstance(functions, Seq) or len(functions.items) < 2:
+        return ""
+    first = functions.items[0]
+    if not isinstance(first, Function) or not isinstance(first.node, cst.Lambda):
+        return ""
+    if any(not isinstance(f, Function) or f.node is not first.node for f in functions.items):
+        return ""
+    parameters = first.node.params
+    own = {p.name.value for p in (*parameters.params, *parameters.kwonly_params)}
+    shared = first.scope.names.keys() - own
+    pending: list[cst.CSTNode] = [first.node.body]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, cst.Name) and node.value in shared and first.scope.parent is not None:
+            return node.value
+        if not isinstance(node, cst.Attribute):
+            pending.extend(node.children)
+        else:
+            pending.append(node.value)
+    return ""
 
 
 def _points() -> list[int]:

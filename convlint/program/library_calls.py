@@ -20,7 +20,7 @@ from convlint.program.domain import (
 )
 from convlint.program.drafts import CallDraft, GradientSwitchDraft
 from convlint.program.facts import ObjectKind
-from convlint.program.folding import tabulate
+from convlint.program.folding import late_bound, tabulate
 from convlint.program.libraries.kinds import (
     HARMLESS_PREFIXES,
     MANAGED_CALLS,
@@ -166,6 +166,9 @@ class LibraryCalls(ModuleCalls):
                     self.register_child(instance, key, argument.value)
         elif kind is ObjectKind.SCHEDULER and "lr_lambda" in instance.args:
             given = instance.args["lr_lambda"]
+            shared = late_bound(given.value)
+            if shared:
+                instance.args["late_bound"] = Argument(Const(shared), given.site)
             instance.args["lr_lambda"] = Argument(self._tabulated(given.value), given.site)
         elif kind is ObjectKind.TRAINER:
             self.managed[name] = None

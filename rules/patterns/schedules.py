@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from convlint.program.facts import Branch, Event, EventKind, Loop
-from convlint.rules.patterns.courses import course_of
+from convlint.program.facts import Branch, Event, EventKind, Loop, ObjectKind
+from convlint.rules.patterns.courses import course_of, scheduler_class
 from convlint.rules.patterns.ownership import scheduled_optimizer
 
 if TYPE_CHECKING:
@@ -18,17 +18,24 @@ if TYPE_CHECKING:
 __all__ = [
     "HandSchedule",
     "Plan",
+    "counts_epochs_per_batch",
     "hand_written",
     "plan_of",
     "simulate",
     "sparkline",
-    "stepping_unit",
     "step_sites",
+    "stepping_unit",
     "steps_conditionally",
+    "trains_inside",
 ]
 
 _BARS = "▁▂▃▄▅▆▇█"
 
+FEWEST_EPOCHS = 2
+USUAL_BATCHES = 200
+"""Batches of an epoch where they are not known: those of the smallest data sets in use."""
+GONE = 1e-2
+"""Share of the initial rate that is left after one epoch of batches."""
 MAX_SIMULATED_STEPS = 1_000_000
 """Longer runs are not simulated; it bounds the time one rule may take."""
 
@@ -278,6 +285,56 @@ class _HandRun:
         if number is None:
             raise _NotFollowed
         return number
+
+
+def trains_inside(loop: Loop) -> bool:
+    """Whether optimizer steps happen in a loop inside this one: it counts epochs."""
+
+    def inner(nodes: tuple[Node, ...]) -> bool:
+        return any(
+            (isinstance(node, Loop) and node.trips.number != 1 and _steps(node.body))
+            or (isinstance(node, Branch) and any(inner(arm.body) for arm in node.arms))
+            for node in nodes
+        )
+
+    return inner(loop.body)
+
+
+def counts_epochs_per_batch(
+    program: TrainingProgram, scheduler: Object, objects: Mapping[int, Object]
+) -> Event | None:
+    """The step of a scheduler whose arguments count epochs, when it is stepped for every batch.
+
+    Arguments count epochs when the horizon of a cosine is the number of epochs, or when all decays
+    of a StepLR, MultiStepLR or ExponentialLR are over within an epoch's worth of batches.
+    """
+    sites = list(_step_sites(program, scheduler.id))
+    if len(sites) != 1:
+        return None
+    event, loops, conditional = sites[0]
+    if conditional or event.args or len(loops) < 2 or not _steps(loops[-1].body):
+        return None
+    source = objects.get(-1 if loops[-1].over.object is None else loops[-1].over.object)
+    if source is None or source.kind is not ObjectKind.LOADER:
+        return None
+    epochs, batches = loops[-2].trips.number, loops[-1].trips.number
+    if epochs is None or epochs < FEWEST_EPOCHS or (batches is not None and batches < 2):
+        return None
+    name = scheduler_class(scheduler)
+    if name == "CosineAnnealingLR":
+        horizon = scheduler.args.get("T_max")
+        return event if horizon is not None and horizon.number == epochs else None
+    if name == "MultiStepLR":
+        milestones = scheduler.args.get("milestones")
+        numbers = milestones.numbers if milestones is not None else None
+        return event if numbers and max(numbers) <= epochs else None
+    if name not in ("StepLR", "ExponentialLR"):
+        return None
+    size = scheduler.args.get("step_size")
+    if name == "StepLR" and (size is None or size.number is None or size.number > epochs):
+        return None
+    rates = simulate(scheduler, objects, int(batches or USUAL_BATCHES))
+    return event if rates is not None and rates[-1] < rates[0] * GONE else None
 
 
 def _steps(nodes: tuple[Node, ...]) -> bool:

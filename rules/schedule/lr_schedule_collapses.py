@@ -11,7 +11,13 @@ from convlint.rules.patterns.courses import short_name
 from convlint.rules.patterns.figures import figure, share
 from convlint.rules.patterns.flows import objects_by_id
 from convlint.rules.patterns.places import place_to_location
-from convlint.rules.patterns.schedules import hand_written, plan_of, simulate, sparkline
+from convlint.rules.patterns.schedules import (
+    counts_epochs_per_batch,
+    hand_written,
+    plan_of,
+    simulate,
+    sparkline,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -107,6 +113,8 @@ class LrScheduleCollapses(Rule):
         for scheduler in program.objects:
             if scheduler.kind is not ObjectKind.SCHEDULER or scheduler.id in inner:
                 continue
+            if counts_epochs_per_batch(program, scheduler, objects) is not None:
+                continue  # the place of the call is at fault: epoch-schedule-per-batch
             plan = plan_of(program, scheduler)
             rates = simulate(scheduler, objects, plan.steps) if plan is not None else None
             if plan is None or rates is None or scheduler.location in reported:
