@@ -1,0 +1,107 @@
+"""LOP013: an evaluation builds graphs nobody uses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.findings import Finding, Severity
+from convlint.program.facts import EventKind
+from convlint.rules import Rule
+from convlint.rules.patterns.datasets import is_evaluating
+from convlint.rules.patterns.flows import objects_by_id, one_per_place
+from convlint.rules.patterns.paths import all_loops, occurrences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.findings import Location
+    from convlint.program.facts import TrainingProgram
+
+
+class NoGradMissingEval(Rule):
+    """An evaluation runs with gradients switched on.
+
+    ## What it does
+    Reports a loop over a validation or test loader that runs a model outside of `no_grad` and
+    back-propagates nothing.
+
+    ## Why it hurts
+    Every activation is kept until the output is released: evaluation needs several times the
+    memory and is slower. The result is the same.
+
+    ## Example
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        criterion = nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        val_loader = DataLoader(data, batch_size=32)
+        for epoch in range(10):
+            for x, y in loader:
+                optimizer.zero_grad()
+                loss = criterion(model(x), y)
+                loss.backward()
+                optimizer.step()
+            for x, y in val_loader:
+                print((model(x).argmax(1) == y).sum())
+
+    ## Use instead
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        criterion = nn.CrossEntropyLoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        val_loader = DataLoader(data, batch_size=32)
+        for epoch in range(10):
+            for x, y in loader:
+                optimizer.zero_grad()
+                loss = criterion(model(x), y)
+                loss.backward()
+                optimizer.step()
+            with torch.no_grad():
+                for x, y in val_loader:
+                    print((model(x).argmax(1) == y).sum())
+
+    ## When it is fine
+    It costs memory and no quality, which is why the rule has to be selected.
+
+    ## Measured
+    Not measured: the fault is in the text, whatever a short run shows.
+
+    ## References
+    - PyTorch documentation, `torch.no_grad`
+    """
+
+    code = "LOP013"
+    slug = "no-grad-missing-eval"
+    severity = Severity.INFO
+    default = False
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """Report the first forward of each such loop."""
+        objects = objects_by_id(program)
+        places: set[Location] = set()
+        for _, nest in all_loops(program):
+            loader = objects.get(-1 if nest[-1].over.object is None else nest[-1].over.object)
+            if loader is None or not is_evaluating(objects, loader):
+                continue
+            inside = list(occurrences(nest[-1].body))
+            if any(o.kind in (EventKind.BACKWARD, EventKind.GRAD_WRITE) for o in inside):
+                continue
+            forward = next((o for o in inside if o.kind is EventKind.FORWARD), None)
+            if forward is None or "no_grad" in forward.event.context:
+                continue
+            if one_per_place(places, forward.event.location):
+                yield self.finding(
+                    forward.event.location,
+                    "this evaluation builds a graph for every batch and never uses it",
+                    help="evaluate under `torch.no_grad()` or `torch.inference_mode()`",
+                )
