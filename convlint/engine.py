@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from convlint import selection, sources
+from convlint import rules as catalogue
+from convlint import sources
 from convlint.config import Overrides, Settings, SettingsFinder
 from convlint.errors import UserError
 from convlint.findings import Confidence, Finding, Location, Severity, Verdict
@@ -346,7 +347,7 @@ def _unused(
             findings,
             path=path,
             unused=unused,
-            catalogue=selection.all_rules(),
+            catalogue=catalogue.all_rules(),
             judged=judged,
         )
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convlint.cli.options import take_overrides
-from convlint.cli.running import exit_code, observe_or_explain, run_options
+from convlint.cli.running import exit_code, observe_or_explain, require_script, run_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +55,7 @@ def command(
     from convlint.sources import without_working_directory
 
     with failing_in_json(output_format):
+        require_script(script)
         wanted = take_overrides(options)
         finder = SettingsFinder(wanted)
         settings = finder.for_file(Path(script))

@@ -123,8 +123,7 @@ def observe(
     """
     from convlint.launch import ProbeError, run_probe
 
-    if not Path(script).is_file():
-        raise UserError("no such file", path=script)
+    require_script(script)
     if not quiet:
         writes = "" if allow_writes else "; the files it writes are held back"
         complain(f"running {script} for up to {steps} steps or {budget:g} s{writes}")
@@ -145,6 +144,16 @@ def observe(
             )
         except ProbeError as error:
             raise UserError(str(error)) from None
+
+
+def require_script(script: str) -> None:
+    """Raise UserError unless ``script`` is a file."""
+    path = Path(script)
+    if path.is_dir():
+        raise UserError("a directory; give the script that trains", path=script)
+    if not path.is_file():
+        missing = "a symbolic link that leads nowhere" if path.is_symlink() else "no such file"
+        raise UserError(missing, path=script)
 
 
 def observe_or_explain(

@@ -291,3 +291,16 @@ def test_interrupted_run_is_one_line_and_130(convlint, write, run):
     result = convlint("probe", "a.py", "-q")
     assert result.exit_code == 130
     assert result.stderr == "convlint: interrupted\n"
+
+
+@pytest.mark.parametrize("command", ["probe", "audit"])
+def test_directory_and_dangling_link_are_no_scripts(convlint, tmp_path, command):
+    (tmp_path / "link.py").symlink_to("gone.py")
+    for script, why in (
+        (".", "a directory; give the script that trains"),
+        ("link.py", "a symbolic link that leads nowhere"),
+    ):
+        result = convlint(command, script, "--output-format", "json")
+        assert result.exit_code == 2
+        (problem,) = json.loads(result.stdout)["problems"]
+        assert problem["message"] == why
