@@ -327,6 +327,8 @@ class ControlFlow(Assignment, Monitoring):
         if isinstance(over, Tensor):
             flow = self.flows[over.flow]
             over = flow.source if flow.source is not None else UNKNOWN
+        if isinstance(target, cst.Tuple) and target.elements:
+            target = target.elements[0].value
         name = target.value if isinstance(target, cst.Name) else ""
         return LoopDraft(self.loop_count, site, kind, over, trips, name, [])
 
@@ -445,7 +447,11 @@ def _swallows(handler: cst.ExceptHandler | cst.ExceptStarHandler) -> bool:
         return False
     body = handler.body
     statements = (
-        [small for line in body.body for small in getattr(line, "body", (line,))]
+        [
+            small
+            for line in body.body
+            for small in (line.body if isinstance(line, cst.SimpleStatementLine) else (line,))
+        ]
         if isinstance(body, cst.IndentedBlock)
         else list(body.body)
     )

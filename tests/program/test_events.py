@@ -335,3 +335,21 @@ def test_running_total_of_losses_is_an_event_but_not_of_items() -> None:
         HEAD,
     )
     assert kinds(program).count(EventKind.ACCUMULATE) == 1
+
+
+def test_a_handler_with_statements_of_several_lines_is_walked() -> None:
+    program = extract(
+        """
+        for x, y in loader:
+            try:
+                loss = criterion(model(x), y)
+            except Exception:
+                if x is None:
+                    raise
+                with torch.no_grad():
+                    print(x)
+            loss.backward()
+        """,
+        HEAD,
+    )
+    assert EventKind.BACKWARD in kinds(program)
