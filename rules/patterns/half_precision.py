@@ -11,7 +11,7 @@ from convlint.rules.patterns.gradients import events_of_kind
 from convlint.rules.patterns.layers import ACTIVATION_OPS, DROPOUT_OPS, is_weight_layer
 
 if TYPE_CHECKING:
-    from convlint.program.facts import Flow, TrainingProgram
+    from convlint.program.facts import Flow, Object, TrainingProgram
     from convlint.rules.patterns.flows import FlowGraph
 
 __all__ = ["HalfPrecision"]
@@ -106,8 +106,14 @@ class HalfPrecision:
     def _autocasts_to_half(self) -> bool:
         """Whether every autocast of the program is on a GPU and in float16."""
         casts = [o for o in self._program.objects if o.cls == "torch.amp.autocast"]
-        return bool(casts) and all(
-            (cast.args["device_type"].constant == "cuda" if "device_type" in cast.args else False)
-            and ("dtype" not in cast.args or cast.args["dtype"].name in HALF)
-            for cast in casts
-        )
+        return bool(casts) and all(_is_half_on_gpu(cast) for cast in casts)
+
+
+def _is_half_on_gpu(cast: Object) -> bool:
+    """Whether an autocast is on a GPU (which the old ``torch.cuda.amp.autocast`` need not say) and
+    in float16, its dtype there when none is given."""
+    device, dtype = cast.args.get("device_type"), cast.args.get("dtype")
+    on_gpu = device is None or device.constant == "cuda"
+    enabled = cast.args.get("enabled")
+    off = enabled is not None and enabled.constant is False
+    return on_gpu and not off and (dtype is None or dtype.name in HALF)
