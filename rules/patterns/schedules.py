@@ -103,6 +103,11 @@ def plan_of(program: TrainingProgram, scheduler: Object) -> Plan | None:
         return None
     if event.args and not scheduler.cls.startswith("timm."):
         return None  # the epoch (or a metric) given decides; timm's are always given it
+    # a scheduler built in the loop over folds or tasks starts anew in each
+    made = next((c.loops for c in program.calls if c.result.object == scheduler.id), ())
+    loops = tuple(loop for loop in loops if loop.id not in made)
+    if not loops:
+        return None
     steps = 1.0
     for loop in loops:
         trips = loop.trips.number

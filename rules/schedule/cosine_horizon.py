@@ -9,7 +9,12 @@ from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.courses import scheduler_class
 from convlint.rules.patterns.flows import objects_by_id
-from convlint.rules.patterns.schedules import plan_of, simulate, sparkline
+from convlint.rules.patterns.schedules import (
+    counts_epochs_per_batch,
+    plan_of,
+    simulate,
+    sparkline,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +99,8 @@ class CosineHorizon(Rule):
                 continue
             if scheduler_class(scheduler) != "CosineAnnealingLR" or scheduler.location in reported:
                 continue
+            if counts_epochs_per_batch(program, scheduler, objects) is not None:
+                continue  # the place of the call is at fault: epoch-schedule-per-batch
             horizon = scheduler.args.get("T_max")
             length = horizon.number if horizon is not None else None
             plan = plan_of(program, scheduler)

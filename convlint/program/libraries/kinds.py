@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 from convlint.program.facts import ObjectKind
 
@@ -138,7 +139,8 @@ def library_kind(name: str) -> ObjectKind | None:
         return ObjectKind.ESTIMATOR
     if name.startswith("transformers.") and last in ("from_pretrained", "from_config"):
         owner = prefix.rpartition(".")[2]
-        return ObjectKind.LAYER if "Model" in owner or owner.startswith("AutoModel") else None
+        named = "Model" in owner or re.search(r"For[A-Z]", owner)
+        return ObjectKind.LAYER if named else None
     if name.startswith(("torch_geometric.nn.", "torchvision.ops.", "timm.models.")) and is_class:
         return ObjectKind.LAYER
     if name.startswith(("torch_geometric.loader.", "torch_geometric.data.DataLoader")) and is_class:
