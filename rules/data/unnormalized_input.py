@@ -32,7 +32,21 @@ the largest stable learning rate is 16 times below that of standardised data. St
 have 1, images from ToTensor about 0.5; raw 8-bit images have 50 to 150."""
 JUDGED_KINDS = frozenset({"image", "tabular", "sequence"})
 
-TRANSPARENT = SHAPE_OPS | {"train_test_split", "dropna", "to_numpy", "values", "copy"}
+TRANSPARENT = SHAPE_OPS | {
+    "train_test_split", "dropna", "to_numpy", "values", "copy", "convert", "resize", "crop"
+}  # fmt: skip
+EIGHT_BIT = "8-bit pixels between 0 and 255"
+IMAGE_READERS = frozenset(
+    {
+        "cv2.imread", "imageio.imread", "imageio.v2.imread", "imageio.v3.imread",
+        "skimage.io.imread", "torchvision.io.read_image", "PIL.Image.open",
+    }
+)  # fmt: skip
+"""Functions that give images as they are stored."""
+STORED_IMAGES = frozenset(
+    {"MNIST", "FashionMNIST", "KMNIST", "QMNIST", "EMNIST", "USPS", "CIFAR10", "CIFAR100", "SVHN", "STL10"}
+)  # fmt: skip
+"""Datasets of torchvision whose ``data`` holds the pixels as they are stored, transforms aside."""
 SCALING_STEPS = frozenset(
     {"ToTensor", "Normalize", "ConvertImageDtype", "Lambda", "LinearTransformation"}
 )
@@ -239,14 +253,14 @@ def _raw(
             if behind is not None:
                 pending.append(behind.id)
             elif _raw_images(objects, flow):
-                found = (flow, "8-bit pixels between 0 and 255")
+                found = (flow, EIGHT_BIT)
             else:
                 return None
         elif flow.op == "<array>":
-            what = UNSCALED_ARRAYS.get(flow.name.rpartition(".")[2])
+            what = _content(flow.name)
             if what is None or flow.index not in (None, 0):
                 return None
-            found = (flow, f"{flow.name.rpartition('.')[2]}: {what}")
+            found = (flow, what)
         elif flow.op in TRANSPARENT and flow.inputs:
             index = flow.args.get("index")
             if index is not None and index.items is not None:
@@ -255,6 +269,18 @@ def _raw(
         else:
             return None
     return found
+
+
+def _content(name: str) -> str | None:
+    """What an array that this callable gives surely looks like; None when it is not known."""
+    owner, _, last = name.rpartition(".")
+    if name in IMAGE_READERS:
+        return f"{last}: {EIGHT_BIT}"
+    if owner.startswith("torchvision.datasets."):
+        stored = owner.rpartition(".")[2]
+        return f"data of {stored}: {EIGHT_BIT}" if stored in STORED_IMAGES else None
+    what = UNSCALED_ARRAYS.get(last)
+    return f"{last}: {what}" if what is not None else None
 
 
 def _raw_images(objects: Mapping[int, Object], batch: Flow) -> bool:

@@ -90,14 +90,15 @@ class UninitialisedParameter(Rule):
         graph = FlowGraph(program)
         reported: set[Location] = set()
         for owner, name, parameter, made in bare_parameters(program, graph):
+            place = parameter.location
+            if place is None:
+                continue
             if made.name not in UNFILLED or "device" in made.args or parameter.written:
                 continue
-            if not _settled(program, owner) or not one_per_place(
-                reported, parameter.location or made.location
-            ):
+            if not _settled(program, owner) or not one_per_place(reported, place):
                 continue
             yield self.finding(
-                parameter.location or made.location,
+                place,
                 f"`self.{name}` is created from uninitialised memory and nothing sets it",
                 help="initialise it (nn.init.*), or create it with torch.zeros or a scaled torch.randn",
                 evidence=(Evidence("static", f"{made.name} → nn.Parameter, never written"),),

@@ -100,6 +100,9 @@ class UnscaledRandnParameter(Rule):
         graph = FlowGraph(program)
         reported: set[Location] = set()
         for _, name, parameter, made in bare_parameters(program, graph):
+            place = parameter.location
+            if place is None:
+                continue
             if made.name != "torch.randn" or parameter.written or NOT_WEIGHTS.search(name):
                 continue
             sizes = [made.args[key].number for key in ("0", "1", "2") if key in made.args]
@@ -118,10 +121,10 @@ class UnscaledRandnParameter(Rule):
                 for user in graph.users(p)
             ):
                 continue
-            if not one_per_place(reported, parameter.location or made.location):
+            if not one_per_place(reported, place):
                 continue
             yield self.finding(
-                parameter.location or made.location,
+                place,
                 f"`self.{name}` multiplies the signal with weights of standard deviation 1",
                 help="scale it by the square root of the number of inputs: "
                 "`torch.randn(n, m) * n**-0.5`, or use nn.init.xavier_normal_",

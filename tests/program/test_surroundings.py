@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from convlint.program.facts import ObjectKind
 from extraction import extract
+
+from convlint.program.facts import ObjectKind
 
 NET = """
 import torch

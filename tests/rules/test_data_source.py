@@ -179,3 +179,35 @@ def test_a_further_form_of_the_fault_is_found(code: str, source: str) -> None:
 @pytest.mark.parametrize(("code", "source"), HEALTHY)
 def test_healthy_code_close_to_the_fault_is_left_alone(code: str, source: str) -> None:
     assert slugs(code, source) == []
+
+
+PIXELS = """
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torchvision import datasets
+model = nn.Linear(784, 10)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+x = {}
+for step in range(10):
+    optimizer.zero_grad()
+    loss = nn.functional.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+"""
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        "datasets.MNIST('d').data.float().view(-1, 784)",
+        "torch.from_numpy(cv2.imread('a.png')).float().flatten()",
+        "torch.tensor(np.array(Image.open('a.png').convert('L').resize((28, 28)))).float()",
+    ],
+)
+def test_stored_pixels_are_raw_until_something_scales_them(images: str) -> None:
+    assert slugs("DAT003", PIXELS.format(images)) == ["unnormalized-input"]
+    assert slugs("DAT003", PIXELS.format(f"{images} / 255")) == []
+    assert slugs("DAT003", PIXELS.format(f"nn.LayerNorm(784)({images})")) == []
