@@ -299,8 +299,10 @@ class Loop(msgspec.Struct, frozen=True, tag="loop"):
     """A ``for`` or ``while`` loop and everything that happens in it, callees included.
 
     ``over`` is what a ``for`` iterates: a loader object, a constant range (``trips`` then holds
-    the number of iterations), an optimizer's ``param_groups`` (by that name), or unknown. ``incomplete`` is true when something in it could not
-    be resolved and received an object of the training.
+    the number of iterations), an optimizer's ``param_groups`` (by that name), or unknown. ``index``
+    is the loop's variable, the first where it unpacks several (``fold`` in ``for fold, (a, b) in
+    enumerate(splits)``). ``incomplete`` is true when something in it could not be resolved and
+    received an object of the training.
     """
 
     id: int

@@ -283,6 +283,151 @@ SICK = {
             if bad == 5:
                 break
         """,
+    ("model-shared-across-folds", "folds of scikit-learn"): """
+        from sklearn.model_selection import KFold
+        for fold, (train, val) in enumerate(KFold(5).split(data)):
+            for epoch in range(3):
+                for x, y in loader:
+                    optimizer.zero_grad()
+                    criterion(model(x), y).backward()
+                    optimizer.step()
+        """,
+    ("loss-term-without-gradient", "a detached auxiliary loss"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            out = model(x)
+            loss = F.cross_entropy(out, y) + F.mse_loss(out, out * 0).detach()
+            loss.backward()
+            optimizer.step()
+        """,
+    ("graph-reused-after-step", "two heads of one body"): """
+        body, head = nn.Linear(8, 8), nn.Linear(8, 2)
+        opt_body = optim.SGD(body.parameters(), lr=0.1)
+        opt_head = optim.SGD(head.parameters(), lr=0.1)
+        for x, y in loader:
+            opt_body.zero_grad()
+            opt_head.zero_grad()
+            out = head(body(x))
+            criterion(out, y).backward(retain_graph=True)
+            opt_head.step()
+            out.pow(2).mean().backward()
+            opt_body.step()
+        """,
+    ("gan-generator-graph-in-d", "one noise for both losses"): """
+        G, D = nn.Linear(8, 4), nn.Linear(4, 1)
+        opt_G, opt_D = optim.Adam(G.parameters()), optim.Adam(D.parameters())
+        for x, y in loader:
+            opt_G.zero_grad()
+            opt_D.zero_grad()
+            (F.softplus(D(G(x))) + F.softplus(-D(y))).mean().backward()
+            opt_D.step()
+            F.softplus(-D(G(x))).mean().backward()
+            opt_G.step()
+        """,
+    ("call-forward", "in an evaluation"): """
+        for x, y in loader:
+            print(model.forward(x))
+        """,
+    ("no-grad-missing-eval", "a function"): """
+        def test():
+            for x, y in val_loader:
+                print(model(x))
+        test()
+        """,
+    ("single-update", "no loop at all"): """
+        x, y = next(iter(loader))
+        criterion(model(x), y).backward()
+        optimizer.step()
+        """,
+    ("partial-accumulation-leak", "in a function"): """
+        def epoch():
+            for i, (x, y) in enumerate(loader):
+                criterion(model(x), y).backward()
+                if i % 8 == 7:
+                    optimizer.step()
+                    optimizer.zero_grad()
+        for _ in range(3):
+            epoch()
+        """,
+    ("stop-on-training-loss", "in a loop with a validation accuracy"): """
+        best, bad = 1e9, 0
+        for epoch in range(30):
+            train_loss, val_acc = fit()
+            if train_loss < best:
+                best = train_loss
+                bad = 0
+            else:
+                bad += 1
+                if bad == 5:
+                    break
+        """,
+    ("test-set-selection", "accuracies"): """
+        best_acc = 0
+        for epoch in range(30):
+            val_acc, test_acc = evaluate()
+            if test_acc > best_acc:
+                best_acc = test_acc
+                torch.save(model.state_dict(), "best.pt")
+        """,
+    ("absolute-tolerance-on-minibatch-loss", "after a minimum of steps"): """
+        previous = 0.0
+        for i, (x, y) in enumerate(loader):
+            optimizer.zero_grad()
+            loss = criterion(model(x), y)
+            loss.backward()
+            optimizer.step()
+            if i > 10 and abs(loss.item() - previous) <= 0.001:
+                break
+            previous = loss.item()
+        """,
+    ("tolerance-below-precision", "the limit is a constant of the module"): """
+        TOLERANCE = 1e-12
+        previous = 0.0
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = criterion(model(x), y)
+            loss.backward()
+            optimizer.step()
+            if abs(previous - loss.item()) < TOLERANCE:
+                break
+        """,
+    ("ema-never-updated", "evaluated in the end"): """
+        from torch.optim.swa_utils import AveragedModel
+        swa_model = AveragedModel(model)
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+        print(swa_model(x))
+        """,
+    ("no-seed", "a script"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+        """,
+    ("partial-seed", "NumPy draws unseeded"): """
+        import numpy as np
+        torch.manual_seed(0)
+        order = np.random.permutation(256)
+        """,
+    ("backward-in-autocast", "an unscaled loss"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                criterion(model(x), y).backward()
+            optimizer.step()
+        """,
+    ("bf16-with-scaler", "switched on by hand"): """
+        scaler = torch.cuda.amp.GradScaler(enabled=True)
+        for x, y in loader:
+            optimizer.zero_grad()
+            with torch.autocast("cuda", torch.bfloat16):
+                loss = criterion(model(x), y)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        """,
 }
 
 HEALTHY = {
@@ -669,6 +814,72 @@ HEALTHY = {
             criterion(model(x), y).backward()
             optimizer.step()
             keeper.update()
+        """,
+    ("model-shared-across-folds", "weights set back for each fold"): """
+        start = copy.deepcopy(model.state_dict())
+        for fold in range(5):
+            model.load_state_dict(start)
+            for x, y in loader:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+        """,
+    ("loss-term-without-gradient", "a target under no_grad and a sum for the log"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            with torch.no_grad():
+                wanted = model(x)
+                seen = F.mse_loss(wanted, wanted)
+            loss = F.cross_entropy(model(x), y) + F.mse_loss(model(x), wanted)
+            total = loss + seen
+            loss.backward()
+            optimizer.step()
+        """,
+    ("loss-term-without-gradient", "a loss divided by its own size"): """
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            (loss / loss.detach()).backward()
+            optimizer.step()
+        """,
+    ("graph-reused-after-step", "a fresh forward after the step"): """
+        body, head = nn.Linear(8, 8), nn.Linear(8, 2)
+        opt_body = optim.SGD(body.parameters(), lr=0.1)
+        opt_head = optim.SGD(head.parameters(), lr=0.1)
+        for x, y in loader:
+            opt_head.zero_grad()
+            criterion(head(body(x).detach()), y).backward()
+            opt_head.step()
+            opt_body.zero_grad()
+            criterion(head(body(x)), y).backward()
+            opt_body.step()
+        """,
+    ("gan-generator-graph-in-d", "the generator is cleared before its own backward"): """
+        G, D = nn.Linear(8, 4), nn.Linear(4, 1)
+        opt_G, opt_D = optim.Adam(G.parameters()), optim.Adam(D.parameters())
+        for x, y in loader:
+            opt_D.zero_grad()
+            (F.softplus(D(G(x))) + F.softplus(-D(y))).mean().backward()
+            opt_D.step()
+            G.zero_grad()
+            F.softplus(-D(G(x))).mean().backward()
+            opt_G.step()
+        """,
+    ("gan-generator-graph-in-d", "one loss for two optimizers"): """
+        E, D = nn.Linear(8, 4), nn.Linear(4, 8)
+        opt_E, opt_D = optim.Adam(E.parameters()), optim.Adam(D.parameters())
+        for x, y in loader:
+            opt_E.zero_grad()
+            opt_D.zero_grad()
+            F.mse_loss(D(E(x)), x).backward()
+            opt_E.step()
+            opt_D.step()
+        """,
+    ("call-forward", "the base class"): """
+        class Net(nn.Linear):
+            def forward(self, x):
+                return super().forward(x)
+        Net(8, 2)(data.tensors[0])
         """,
 }
 
