@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from convlint.gpu_probes.observations import Convergence, Device, Observations, Skipped
-from convlint.rules import Rule
 
 from convlint.audit import Decision, join, measure
 from convlint.findings import Confidence, Evidence, Finding, Location, Severity, Verdict
+from convlint.gpu_probes.observations import Convergence, Device, Observations, Skipped
+from convlint.rules import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,6 +261,12 @@ def test_a_clean_run_goes_with_its_numbers() -> None:
     assert findings == []
     assert verdict.decision is Decision.GO
     assert verdict.reason == "the loss goes from 2.3 to 0.5 in 100 steps (converging)"
+
+
+def test_a_go_does_not_name_the_course_of_one_of_several_players() -> None:
+    _, verdict = join([], seen(recognised=("several optimizers",)), [])
+    assert verdict.decision is Decision.GO
+    assert verdict.reason == "the loss goes from 2.3 to 0.5 in 100 steps"
 
 
 @pytest.mark.parametrize(

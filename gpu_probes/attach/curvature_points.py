@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
-from convlint.gpu_probes.attach.environment import machine_is_busy
 from convlint.gpu_probes.attach.forward_replay import replayed_loss
 from convlint.gpu_probes.attach.measuring import kept_random_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from convlint.gpu_probes.attach.forward_watch import ForwardPass
     from convlint.gpu_probes.attach.loss_watch import LossCall
@@ -25,20 +23,6 @@ _BUDGET_SHARE = 0.2
 # Budget spent after which the end is measured early, so that it is measured at all.
 _LATE = 0.7
 _STEPS_BEFORE_LATE = 5
-
-
-@contextmanager
-def _threads_for_the_load() -> Iterator[None]:
-    """One thread while the machine is busy: spinning threads slow each other down many times."""
-    threads = torch.get_num_threads()
-    if not machine_is_busy() or threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class CurvaturePoints:
@@ -84,7 +68,6 @@ class CurvaturePoints:
             flow.active = False
         with (
             kept_random_state(),
-            _threads_for_the_load(),
             observer.measuring.section(f"curvature at the {phase}"),
         ):
             closure = _closure(loss, forwards, calls)

@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from convlint.gpu_probes.attach.environment import machine_is_busy
 from convlint.gpu_probes.observations import Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Seconds a look at the load of the machine serves.
+_LOAD_LASTS = 1.0
 
 
 class Measuring:
@@ -33,6 +37,8 @@ class Measuring:
         self._process = os.getpid()
         self._thread = threading.main_thread()
         self._failed: dict[str, str] = {}
+        self._busy = False
+        self._busy_until = 0.0
         self._devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
     @property
@@ -68,6 +74,8 @@ class Measuring:
         started = time.perf_counter()
         try:
             with ExitStack() as stack:
+                if not outer:
+                    stack.enter_context(self._threads_for_the_load(started))
                 if not gradients:
                     stack.enter_context(torch.no_grad())
                 for device in self._devices:
@@ -80,6 +88,25 @@ class Measuring:
             self._inside = outer
             if not outer:
                 self.seconds += time.perf_counter() - started
+
+    @contextmanager
+    def _threads_for_the_load(self, now: float) -> Iterator[None]:
+        """One thread for measurements while the machine is busy.
+
+        Threads that wait for each other's turn slow small operations down many times. The
+        script's own operations keep their threads, which decide the order of their sums.
+        """
+        if now >= self._busy_until:
+            self._busy, self._busy_until = machine_is_busy(), now + _LOAD_LASTS
+        threads = torch.get_num_threads() if self._busy else 1
+        if threads == 1:
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 @contextmanager
