@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Class,
         Function,
         Instance,
+        Iterated,
         Library,
         Scope,
         Site,
@@ -78,6 +79,10 @@ class Walk(State, ABC):
     @abstractmethod
     def element_of(self, iterable: Abstract, site: Site) -> Abstract:
         """One representative element of ``iterable``."""
+
+    @abstractmethod
+    def next_of(self, iterator: Iterated, site: Site) -> Abstract:
+        """What ``next(iterator)`` yields."""
 
     @abstractmethod
     def unpack(self, value: Abstract, count: int, site: Site) -> list[Abstract]:
