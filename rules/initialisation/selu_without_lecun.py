@@ -82,6 +82,9 @@ class SeluWithoutLecun(Rule):
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per model."""
+        used = {flow.op for flow in program.flows} | {canonical(o.cls) for o in program.objects}
+        if "selu" not in used:
+            return
         for model in program.models:
             architecture = Architecture(program, model)
             if "selu" not in architecture.ops or not architecture.known:
