@@ -10,6 +10,7 @@ from convlint.program.builtin_calls import ordered_dict
 from convlint.program.domain import (
     UNKNOWN,
     Abstract,
+    Argument,
     Arguments,
     Const,
     Instance,
@@ -73,7 +74,7 @@ def _deepcopy(self: Walk, arguments: Arguments, site: Site) -> Abstract:
 
 def _train_test_split(self: Walk, arguments: Arguments, site: Site) -> Abstract:
     parts: list[Abstract] = []
-    sizes = {
+    sizes: dict[str, Argument] = {
         name: arguments.keywords[name]
         for name in ("train_size", "test_size")
         if name in arguments.keywords

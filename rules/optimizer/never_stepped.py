@@ -100,6 +100,9 @@ class NeverStepped(Rule):
         stepped = {stepped_optimizer(o.event) for o in everything if o.kind in STEPS}
         if any(is_unidentified(object_of(program, number)) for number in stepped):
             return
+        stepped_places = {
+            found.location for n in stepped if (found := object_of(program, n)) is not None
+        }
         places: set[Location] = set()
         for optimizer in program.objects:
             if optimizer.kind is not ObjectKind.OPTIMIZER or optimizer.id in stepped:
@@ -107,6 +110,8 @@ class NeverStepped(Rule):
             if optimizer.same_as is not None:
                 # a branch chose between this one and another; its events name the other
                 continue
+            if optimizer.location in stepped_places:
+                continue  # the same line of a class, seen once more on its own
             if not optimizer.cls.startswith("torch.optim.") or is_handed_on(program, optimizer):
                 continue
             if not one_per_place(places, optimizer.location):

@@ -72,6 +72,9 @@ def optimizes_modules(program: TrainingProgram, optimizer: Object) -> bool:
     for number in submodules(program, optimizer.parameters_of):
         part = object_of(program, number)
         model = described.get(number)
+        if part is not None and any(is_weight_layer(canonical(base)) for base in part.bases):
+            weights.add(number)  # a class derived from one layer
+            continue
         if model is not None:
             if not model.complete:
                 return True
@@ -82,6 +85,9 @@ def optimizes_modules(program: TrainingProgram, optimizer: Object) -> bool:
             return True
         for candidate in candidates:
             layer = object_of(program, candidate)
+            if layer is not None and _is_graph_convolution(layer):
+                weights.add(candidate)
+                continue
             if layer is None or (not canonical(layer.cls) and not layer.children):
                 return True
             op = canonical(layer.cls)
@@ -90,6 +96,11 @@ def optimizes_modules(program: TrainingProgram, optimizer: Object) -> bool:
             if is_weight_layer(op) or op in _TABLES:
                 weights.add(candidate)
     return len(weights) > 1
+
+
+def _is_graph_convolution(layer: Object) -> bool:
+    """Whether this is one linear map over a graph, of PyTorch Geometric."""
+    return layer.cls.startswith("torch_geometric.nn.") and layer.cls.endswith("Conv")
 
 
 def default_serves_another_update(program: TrainingProgram, rate: LearningRate) -> bool:
