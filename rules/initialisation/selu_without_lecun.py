@@ -17,6 +17,7 @@ from convlint.rules.patterns.initialisations import (
 )
 from convlint.rules.patterns.layers import (
     Architecture,
+    canonical,
 )
 
 if TYPE_CHECKING:
