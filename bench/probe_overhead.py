@@ -35,18 +35,18 @@ if kind == "mlp":
         nn.Linear(784, 1024), nn.ReLU(), nn.Dropout(0.1), nn.Linear(1024, 1024), nn.ReLU(),
         nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10),
     )
-    batch = torch.randn(512, 784)
+    batch = torch.randn(128, 784)
 elif kind == "cnn":
     blocks = []
     for before, after in ((3, 32), (32, 32), (32, 64), (64, 64)):
         blocks += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
     model = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-    batch = torch.randn(16, 3, 32, 32)
+    batch = torch.randn(8, 3, 32, 32)
 else:
     layer = nn.TransformerEncoderLayer(128, 4, 512, batch_first=True)
     encoder = nn.TransformerEncoder(layer, 4)
     model = nn.Sequential(nn.Embedding(100, 128), encoder, nn.Flatten(), nn.Linear(64 * 128, 10))
-    batch = torch.randint(0, 100, (16, 64))
+    batch = torch.randint(0, 100, (8, 64))
 labels = torch.randint(0, 10, (len(batch),))
 criterion = nn.CrossEntropyLoss()
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

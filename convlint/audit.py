@@ -331,7 +331,8 @@ def _why_no_training(seen: Observations) -> str:
     if seen.stopped == "exited":
         return "the script exited before its first training step"
     if seen.stopped == "budget":
-        return f"the script had not begun to train when its {seen.seconds:.0f} s were used up"
+        spent = f"{seen.seconds:.0f} s"
+        return f"the script had not begun to train when its {spent} were used up; raise --budget"
     return "the script ended without a training step"
 
 

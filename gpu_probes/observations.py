@@ -436,7 +436,7 @@ class Observations:
     recognised: tuple[str, ...] = ()
     """Patterns seen and therefore not judged: ``LBFGS``, ``several optimizers``,
     ``gradient accumulation``, ``GradScaler``, ``frozen parameters``, ``recurrent``,
-    ``full batch``, ``updates by hand`` (``steps`` counts them)."""
+    ``full batch``, ``moving targets`` (reinforcement learning, target networks), ``updates by hand`` (``steps`` counts them)."""
     skipped: tuple[Skipped, ...] = ()
     writes_held_back: tuple[str, ...] = ()
     loaded_files: tuple[str, ...] = ()

@@ -144,6 +144,8 @@ def _recognised(observer: Observer) -> tuple[str, ...]:
         seen.append("closure" if closure else "gradient accumulation")
     elif not stepping and observer.updates_by_hand:
         seen.append("updates by hand")
+    if observer.forward.targets.seen():
+        seen.append("moving targets")
     if observer.scaled:
         seen.append("GradScaler")
     if any(not p.requires_grad for m in observer.models.models for p in m.root.parameters()):

@@ -16,6 +16,7 @@ from convlint.gpu_probes.attach.autograd_graph import tensors_in
 from convlint.gpu_probes.attach.forward_replay import RecordedForward, record_forward
 from convlint.gpu_probes.attach.mode_watch import ModeWatch, is_mode_sensitive
 from convlint.gpu_probes.attach.module_registry import unwrapped
+from convlint.gpu_probes.attach.moving_targets import MovingTargets
 from convlint.gpu_probes.attach.places import user_place
 from convlint.gpu_probes.quantities.activations import ActivationRecorder
 from convlint.gpu_probes.quantities.gradient_flow import GradientFlowRecorder
@@ -115,6 +116,7 @@ class ForwardWatch:
         """Whether the script passes the very same data again: training on the full batch."""
         self._previous_input: torch.Tensor | None = None
         self.modes = ModeWatch(observer.models)
+        self.targets = MovingTargets()
         self._stack: list[nn.Module] = []
         self._current: ForwardPass | None = None
         self._mode: _FunctionalActivations | None = None
@@ -162,6 +164,8 @@ class ForwardWatch:
         outermost = not self._stack
         self._stack.append(module)
         if not torch.is_grad_enabled():
+            if outermost:
+                self.targets.evaluated(module)
             return
         if outermost:
             self._begin(module, args)
@@ -331,6 +335,7 @@ class ForwardWatch:
             forward.missed += 1
             if forward.missed < _REMEMBERED_BACKWARDS:
                 self.passes.append(forward)
+        self.targets.back_propagated(forward.model.root for forward in claimed)
         for forward in claimed:
             self.modes.followed(place, forward.model, forward.modes)
         return claimed

@@ -14,7 +14,7 @@ from convlint.rules.patterns.loss_series import (
     steps_observed,
 )
 from convlint.rules.patterns.places import place_to_location
-from convlint.rules.patterns.runs import has_several_optimizers, is_classification, is_warming_up
+from convlint.rules.patterns.runs import has_moving_objective, is_classification, is_warming_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,9 +48,9 @@ class BeatsNoBaseline(Rule):
         loss = F.cross_entropy(model(x), y)
 
     ## When it is fine
-    A loss that still falls, a warm-up, several optimizers, and sums of several losses are not
-    judged; a loss that stands still from the start is `stalled-loss`; a regression far above the
-    constant predictor, which has an offset to learn first, is a note.
+    A loss that still falls, a warm-up, several optimizers, moving targets, and sums of several
+    losses are not judged; a loss that stands still from the start is `stalled-loss`; a regression
+    far above the constant predictor, which has an offset to learn first, is a note.
 
     ## Measured
     Level of the last quarter at or above the constant predictor, not falling since the second
@@ -104,7 +104,7 @@ def _baseline(seen: Observations) -> float | None:
     if (
         seen.baseline is None
         or steps_observed(seen) < STEPS
-        or has_several_optimizers(seen)
+        or has_moving_objective(seen)
         or is_warming_up(seen)
     ):
         return None

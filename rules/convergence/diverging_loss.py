@@ -9,7 +9,7 @@ from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, finite, measured_evidence
 from convlint.rules.patterns.loss_series import first_and_last
 from convlint.rules.patterns.places import first_place, place_to_location
-from convlint.rules.patterns.runs import has_several_optimizers, is_classification
+from convlint.rules.patterns.runs import has_moving_objective, is_classification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +41,9 @@ class DivergingLoss(Rule):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 
     ## When it is fine
-    Losses of several optimizers that work against each other are not judged. A regression loss
-    against moving targets that rises less than tenfold is a warning, not an error.
+    Losses of several optimizers that work against each other, and losses against targets that
+    training moves (reinforcement learning, a target network), are not judged. A regression loss
+    that rises less than tenfold is a warning, not an error.
 
     ## Measured
     Kind `diverging` over at least 10 steps, or an infinite loss after a rise.
@@ -58,7 +59,7 @@ class DivergingLoss(Rule):
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run."""
         convergence, span = seen.convergence, first_and_last(seen)
-        if convergence is None or span is None or has_several_optimizers(seen):
+        if convergence is None or span is None or has_moving_objective(seen):
             return
         first, last = span
         if convergence.kind != "diverging" or convergence.steps < STEPS or last <= first:
@@ -85,7 +86,7 @@ class DivergingLoss(Rule):
         """Where the loss began and where it got to."""
         span = first_and_last(seen)
         steps = len(finite(seen.series.loss))
-        if span is None or steps < STEPS or has_several_optimizers(seen):
+        if span is None or steps < STEPS or has_moving_objective(seen):
             return None
         first, last = span
         return f"the loss went from {figure(first)} to {figure(last)} in {steps} steps"

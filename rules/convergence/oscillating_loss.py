@@ -9,7 +9,7 @@ from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, finite, measured_evidence
 from convlint.rules.patterns.places import first_place, place_to_location
-from convlint.rules.patterns.runs import has_several_optimizers, uses_line_search
+from convlint.rules.patterns.runs import has_moving_objective, uses_line_search
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ class OscillatingLoss(Rule):
 
     ## When it is fine
     A loss that swings and falls (edge of stability, two alternating batches) is a note; losses of
-    several optimizers and of a line search are not judged.
+    several optimizers, against moving targets and of a line search are not judged.
 
     ## Measured
     Kind `oscillating` over at least 30 steps; warning when less than 10 % of the first loss was
@@ -65,7 +65,7 @@ class OscillatingLoss(Rule):
             or span is None
             or convergence.kind != "oscillating"
             or convergence.steps < STEPS
-            or has_several_optimizers(seen)
+            or has_moving_objective(seen)
             or uses_line_search(seen)
         ):
             return
@@ -92,7 +92,7 @@ class OscillatingLoss(Rule):
             convergence is None
             or convergence.steps < STEPS
             or convergence.kind == "undetermined"
-            or has_several_optimizers(seen)
+            or has_moving_objective(seen)
         ):
             return None
         return f"the loss is {convergence.kind} over {convergence.steps} steps"

@@ -11,7 +11,7 @@ from convlint.rules.patterns.hessian import trusted_curvature
 from convlint.rules.patterns.loss_series import first_and_last
 from convlint.rules.patterns.places import first_place, place_to_location
 from convlint.rules.patterns.runs import (
-    has_several_optimizers,
+    has_moving_objective,
     is_warming_up,
     knows_already,
     uses_line_search,
@@ -47,7 +47,7 @@ class SlowConvergence(Rule):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 
     ## When it is fine
-    Fine-tuning, warm-up and several optimizers are not judged; without a measured stability limit
+    Fine-tuning, warm-up, moving targets and several optimizers are not judged; without a measured stability limit
     slow is a note, as a hundred steps of a long run always are.
 
     ## Measured
@@ -107,7 +107,7 @@ def _can_judge(seen: Observations) -> bool:
     return (
         seen.convergence is not None
         and seen.convergence.steps >= STEPS
-        and not has_several_optimizers(seen)
+        and not has_moving_objective(seen)
         and not uses_line_search(seen)
         and not is_warming_up(seen)
         and not knows_already(seen)

@@ -9,7 +9,7 @@ from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence
 from convlint.rules.patterns.loss_series import first_and_last, loss_place
 from convlint.rules.patterns.places import place_to_location
-from convlint.rules.patterns.runs import has_several_optimizers, is_warming_up, knows_already
+from convlint.rules.patterns.runs import has_moving_objective, is_warming_up, knows_already
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +46,8 @@ class StalledLoss(Rule):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 
     ## When it is fine
-    During warm-up, for a pre-trained model, with several optimizers, or when the loss is already
-    near zero.
+    During warm-up, for a pre-trained model, with several optimizers, against targets that training
+    moves (reinforcement learning, a target network), or when the loss is already near zero.
 
     ## Measured
     Kind `stalled` over at least 50 steps; warning when less than 5 % of the first loss was gained
@@ -111,7 +111,7 @@ def _can_judge(seen: Observations) -> bool:
     return (
         seen.convergence is not None
         and seen.convergence.steps >= STEPS
-        and not has_several_optimizers(seen)
+        and not has_moving_objective(seen)
         and not is_warming_up(seen)
         and not knows_already(seen)
     )

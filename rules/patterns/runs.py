@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLASSIFICATION",
     "closed_gates",
+    "has_moving_objective",
     "has_several_optimizers",
     "improves",
     "is_classification",
@@ -43,6 +44,12 @@ CLASSIFICATION = frozenset(
 def has_several_optimizers(seen: Observations) -> bool:
     """Whether losses of several players alternate (GAN, actor and critic): the series is mixed."""
     return "several optimizers" in seen.recognised
+
+
+def has_moving_objective(seen: Observations) -> bool:
+    """Whether the level of the loss says nothing: it is several players' loss, or measured
+    against targets that training moves (reinforcement learning, a target network)."""
+    return has_several_optimizers(seen) or "moving targets" in seen.recognised
 
 
 def uses_line_search(seen: Observations) -> bool:

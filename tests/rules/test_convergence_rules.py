@@ -6,13 +6,6 @@ import math
 from dataclasses import replace
 
 import pytest
-from convlint.gpu_probes.observations import LossFunction, Observations
-from convlint.rules.convergence.beats_no_baseline import BeatsNoBaseline
-from convlint.rules.convergence.diverging_loss import DivergingLoss
-from convlint.rules.convergence.initial_loss_off import InitialLossOff
-from convlint.rules.convergence.oscillating_loss import OscillatingLoss
-from convlint.rules.convergence.slow_convergence import SlowConvergence
-from convlint.rules.convergence.stalled_loss import StalledLoss
 from measurements import (
     LN_10,
     course,
@@ -27,6 +20,14 @@ from measurements import (
 )
 
 from convlint.findings import Severity
+from convlint.gpu_probes.observations import LossFunction, Observations
+from convlint.rules import Rule
+from convlint.rules.convergence.beats_no_baseline import BeatsNoBaseline
+from convlint.rules.convergence.diverging_loss import DivergingLoss
+from convlint.rules.convergence.initial_loss_off import InitialLossOff
+from convlint.rules.convergence.oscillating_loss import OscillatingLoss
+from convlint.rules.convergence.slow_convergence import SlowConvergence
+from convlint.rules.convergence.stalled_loss import StalledLoss
 
 INFO, WARNING, ERROR = Severity.INFO, Severity.WARNING, Severity.ERROR
 RISING = tuple(2.3 * 1.02**step for step in range(100))
@@ -249,3 +250,21 @@ def test_a_regression_still_learning_its_offset_is_a_note() -> None:
 )
 def test_losses_that_need_not_beat_the_baseline_yet(seen: Observations) -> None:
     assert found(BeatsNoBaseline(), seen) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "seen"),
+    [
+        (DivergingLoss(), healthy(**course("diverging", RISING))),
+        (OscillatingLoss(), healthy(**course("oscillating", swinging(2.3, 2.3)))),
+        (StalledLoss(), healthy(**course("stalled", flat()))),
+        (SlowConvergence(), slow()),
+        (BeatsNoBaseline(), healthy(**NOISE)),
+    ],
+    ids=lambda value: getattr(value, "slug", ""),
+)
+def test_the_level_of_a_loss_against_moving_targets_is_not_judged(
+    rule: Rule, seen: Observations
+) -> None:
+    assert found(rule, seen)
+    assert found(rule, replace(seen, recognised=("moving targets",))) == []
