@@ -428,6 +428,14 @@ SICK = {
             scaler.step(optimizer)
             scaler.update()
         """,
+    ("patience-zero", "a class of the project"): """
+        class EarlyStopper:
+            def __init__(self, patience=3):
+                self.patience = patience
+        class EarlyStopping(EarlyStopper):
+            pass
+        stopper = EarlyStopping(patience=0)
+        """,
 }
 
 HEALTHY = {
@@ -880,6 +888,9 @@ HEALTHY = {
             def forward(self, x):
                 return super().forward(x)
         Net(8, 2)(data.tensors[0])
+        """,
+    ("patience-zero", "a scheduler that lowers the rate at once"): """
+        scheduler = optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
         """,
 }
 
