@@ -186,3 +186,56 @@ def test_the_sparkline_shows_where_the_rate_dies() -> None:
     assert sparkline((1.0,) * 4 + (0.0,) * 4) == "████▁▁▁▁"
     assert sparkline((0.0, 0.0)) == ""
     assert len(sparkline(tuple(float(i) for i in range(1000)), width=20)) == 20
+
+
+def table_of(function: Any) -> Value:
+    """A function as extraction gives it: every point up to 255, then one in ten."""
+    steps = [*range(256), *range(260, 1001, 10)]
+    return Value(keys=tuple(steps), items=tuple(literal(float(function(t))) for t in steps))
+
+
+@pytest.mark.parametrize("name", ["LambdaLR", "MultiplicativeLR"])
+def test_a_tabulated_function_runs_like_the_real_scheduler(name: str) -> None:
+    def function(t: int) -> float:
+        return 1 / (1 + 0.1 * t)
+
+    build = ModelBuilder()
+    optimizer = build.optimizer(None, args={"lr": literal(LEARNING_RATE)})
+    number = build.scheduler(
+        optimizer, f"torch.optim.lr_scheduler.{name}", lr_lambda=table_of(function)
+    )
+    objects = {item.id: item for item in build.objects}
+    scheduler = getattr(torch.optim.lr_scheduler, name)
+    assert simulate(objects[number], objects, STEPS) == pytest.approx(
+        real_rates(lambda o: scheduler(o, lr_lambda=function)), rel=1e-9
+    )
+
+
+def test_a_table_with_gaps_is_read_between_its_points_and_not_beyond() -> None:
+    build = ModelBuilder()
+    optimizer = build.optimizer(None, args={"lr": literal(LEARNING_RATE)})
+    number = build.scheduler(
+        optimizer,
+        "torch.optim.lr_scheduler.LambdaLR",
+        lr_lambda=table_of(lambda t: 1 - t / 1000),
+    )
+    objects = {item.id: item for item in build.objects}
+    rates = simulate(objects[number], objects, 1001)
+    assert rates is not None
+    assert rates[777] == pytest.approx(LEARNING_RATE * 0.223)
+    assert simulate(objects[number], objects, 1002) is None
+
+
+def test_a_linear_schedule_of_transformers_rises_and_falls_to_zero() -> None:
+    build = ModelBuilder()
+    optimizer = build.optimizer(None, args={"lr": literal(LEARNING_RATE)})
+    number = build.scheduler(
+        optimizer,
+        "transformers.get_linear_schedule_with_warmup",
+        num_warmup_steps=literal(10),
+        num_training_steps=literal(30),
+    )
+    objects = {item.id: item for item in build.objects}
+    rates = simulate(objects[number], objects, 31)
+    expected = [t / 10 if t < 10 else (30 - t) / 20 for t in range(31)]
+    assert rates == pytest.approx([LEARNING_RATE * factor for factor in expected])
