@@ -211,3 +211,36 @@ def test_stored_pixels_are_raw_until_something_scales_them(images: str) -> None:
     assert slugs("DAT003", PIXELS.format(images)) == ["unnormalized-input"]
     assert slugs("DAT003", PIXELS.format(f"{images} / 255")) == []
     assert slugs("DAT003", PIXELS.format(f"nn.LayerNorm(784)({images})")) == []
+
+
+RANDOM = PLAIN.replace("[", "[T.RandomHorizontalFlip(), ")
+SEEDED = "torch.manual_seed({})\n"
+STEPPED = replicated().replace(
+    "        optimizer.step()\n", "        if y % 4 == 0:\n            optimizer.step()\n"
+)
+CLIPPED = (
+    FSDP + "model = FSDP(model)\nopt = torch.optim.SGD(model.parameters())\nfor x, y in loader:\n"
+    "    opt.zero_grad()\n    model(x).sum().backward()\n    {}\n    opt.step()\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "source", "count"),
+    [
+        ("DAT002", replicated().replace("DDP(model)", "model"), 1),
+        ("DAT016", replicated(), 1),
+        ("DAT016", replicated(loader="DataLoader(data, batch_size=8)"), 0),
+        ("DST006", replicated(before=SEEDED.format(7)).replace(PLAIN, RANDOM), 1),
+        ("DST006", replicated(before=SEEDED.format("7 + rank")).replace(PLAIN, RANDOM), 0),
+        ("DST007", replicated(), 1),
+        ("DST007", replicated(before="world = torch.distributed.get_world_size()"), 0),
+        ("DST008", STEPPED, 1),
+        ("DST008", replicated(), 0),
+        ("DST009", CLIPPED.format("nn.utils.clip_grad_norm_(model.parameters(), 1.0)"), 1),
+        ("DST009", CLIPPED.format("nn.utils.clip_grad_value_(model.parameters(), 1.0)"), 0),
+    ],
+)
+def test_replicas_are_judged_by_what_the_script_does_with_them(
+    code: str, source: str, count: int
+) -> None:
+    assert len(slugs(code, source)) == count
