@@ -128,4 +128,7 @@ def _detached_output(graph: FlowGraph, number: int | None) -> Flow | None:
     return cut
 
 
-_MAY_HAVE_GRADIENT = UNKNOWN_SOURCES | {"<parameter>", "<input>", "<join>", "autograd_grad"}
+_MAY_HAVE_GRADIENT = UNKNOWN_SOURCES | {
+    "<parameter>", "<input>", "<join>", "<constant>", "<array>", "autograd_grad",
+}  # fmt: skip
+"""A tensor made by hand may be given a gradient by hand, as a learnt temperature is."""

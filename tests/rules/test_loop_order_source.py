@@ -492,6 +492,14 @@ HEALTHY = {
             F.mse_loss(model(x), wanted).backward()
             optimizer.step()
         """,
+    ("backward-under-no-grad", "a temperature learnt beside detached outputs"): """
+        temperature = torch.zeros(1, requires_grad=True)
+        optimizer = optim.Adam([temperature])
+        for x, y in loader:
+            optimizer.zero_grad()
+            (temperature.exp() * model(x).detach()).mean().backward()
+            optimizer.step()
+        """,
     ("backward-under-no-grad", "enable_grad inside no_grad"): """
         with torch.no_grad():
             for x, y in loader:
