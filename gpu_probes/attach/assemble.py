@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 # A back-propagated loss within this share of the loss function's value is on its scale.
 _SAME_SCALE = 0.02
+# With fewer samples the entropy of the observed labels is too small: by half their number of
+# classes over that of samples (Miller 1955), here by up to 0.1 nats.
+_SAMPLES_PER_CLASS = 5
 # More backward passes per step than this on average is accumulation.
 _ACCUMULATES = 1.5
 
@@ -123,6 +126,8 @@ def _baseline(observer: Observer, losses: tuple[LossFunction, ...]) -> Measureme
     loss = losses[0]
     mean = sum(initial) / len(initial)
     if loss.initial.value is None or loss.uninformed.value is None or loss.reduction != "mean":
+        return None
+    if loss.uninformed.n < _SAMPLES_PER_CLASS * (loss.classes or 0):
         return None
     # The series sums the losses accumulated for one step.
     accumulated = max((r.accumulation or 1.0 for r in observer.optimizers.stepping), default=1.0)

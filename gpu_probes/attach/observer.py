@@ -386,8 +386,9 @@ class Observer:
             or self.backwards >= self.settings.steps + self.settings.hold
         )
         if self.steps_seen() == 0 and enough:
-            for measurement in ("update ratio", "curvature"):
-                self.measuring.skip(measurement, "no optimizer of torch stepped")
+            self.measuring.skip("update ratio", "no optimizer of torch stepped")
+            if not self.curvature.results:
+                self.measuring.skip("curvature", "no optimizer of torch stepped")
             self.probe.conclude("steps")
         if self.steps_seen() == 0:
             self._stop_at_budget()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence
-from convlint.rules.patterns.loss_series import first_and_last, loss_place
+from convlint.rules.patterns.loss_series import first_and_last, loss_place, steps_observed
 from convlint.rules.patterns.places import place_to_location
 from convlint.rules.patterns.runs import has_moving_objective, is_warming_up, knows_already
 
@@ -26,6 +26,10 @@ AT_BASELINE = 0.97
 the label frequencies and nothing from the inputs."""
 SOLVED = 0.1
 """A loss below a tenth of the constant predictor's has nowhere to go: standing still is success."""
+
+MEETINGS = 2
+"""Times a class must be met on average before what was learnt of it can show: a hundred single
+samples of a hundred classes are a hundred first meetings."""
 
 
 class StalledLoss(Rule):
@@ -51,7 +55,8 @@ class StalledLoss(Rule):
 
     ## Measured
     Kind `stalled` over at least 50 steps; warning when less than 5 % of the first loss was gained
-    or the loss rests at that of a constant prediction, else info.
+    or the loss rests at that of a constant prediction, else info. Info as well after fewer than two
+    samples per class.
 
     ## References
     - Sen, Estimates of the regression coefficient based on Kendall's tau, JASA 1968
@@ -83,13 +88,14 @@ class StalledLoss(Rule):
         if convergence.kind != "stalled" or last <= _solved(seen, first):
             return
         moved = first - last >= PROGRESS * abs(first) and not _at_baseline(seen, last)
+        noted = moved or _met_few_samples(seen)
         yield self.finding(
             place_to_location(loss_place(seen), seen),
             f"the loss stands still: {figure(first)} at first, {figure(last)} after "
             f"{convergence.steps} steps" + _beside_baseline(seen),
             help="check that gradients reach the parameters and that the learning rate is neither "
             "orders of magnitude too small nor too large",
-            severity=Severity.INFO if moved else self.severity,
+            severity=Severity.INFO if noted else self.severity,
             evidence=measured_evidence(
                 f"loss after {convergence.steps} steps, from {figure(first)}",
                 quantity="loss",
@@ -120,6 +126,17 @@ def _can_judge(seen: Observations) -> bool:
 def _at_baseline(seen: Observations, last: float) -> bool:
     baseline = seen.baseline.value if seen.baseline is not None else None
     return baseline is not None and last >= AT_BASELINE * baseline
+
+
+def _met_few_samples(seen: Observations) -> bool:
+    """Whether the run was too short for its classes to be met more than once or twice."""
+    return any(
+        loss.back_propagated
+        and loss.classes is not None
+        and loss.calls > 0
+        and loss.initial.n / loss.calls * steps_observed(seen) < MEETINGS * loss.classes
+        for loss in seen.losses
+    )
 
 
 def _solved(seen: Observations, first: float) -> float:

@@ -268,3 +268,12 @@ def test_the_level_of_a_loss_against_moving_targets_is_not_judged(
 ) -> None:
     assert found(rule, seen)
     assert found(rule, replace(seen, recognised=("moving targets",))) == []
+
+
+def test_a_class_met_once_cannot_show_what_was_learnt_of_it() -> None:
+    single = replace(cross_entropy(math.log(200), classes=200), calls=8)
+    few = replace(single, initial=number(math.log(200), n=8))
+    many = replace(single, initial=number(math.log(200), n=8 * 64))
+    run = course("stalled", flat(level=math.log(200)))
+    assert severities(StalledLoss(), healthy(losses=(few,), baseline=None, **run)) == [INFO]
+    assert severities(StalledLoss(), healthy(losses=(many,), baseline=None, **run)) == [WARNING]
