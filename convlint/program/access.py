@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import libcst as cst
@@ -173,7 +174,7 @@ class Access(Operators):
             found = value.scope.names.get(name)
             return found if found is not None else UNKNOWN
         if isinstance(value, Class):
-            return value.members.get(name, UNKNOWN)
+            return self._class_attribute(value, name)
         if isinstance(value, Parameters):
             if name in ("data", "grad"):
                 return Parameters(
@@ -198,6 +199,15 @@ class Access(Operators):
             return self._choice_attribute(value, name, site)
         if isinstance(value, (Seq, Map, Const, Iterated, LoopRange)):
             return LibraryMethod(value, name)
+        return UNKNOWN
+
+    def _class_attribute(self, klass: Class, name: str) -> Abstract:
+        for owner in self.lineage(klass):
+            member = owner.members.get(name)
+            if isinstance(member, Function) and "classmethod" in member.decorators:
+                return replace(member, bound=klass)
+            if member is not None:
+                return member
         return UNKNOWN
 
     def _choice_attribute(self, value: Choice, name: str, site: Site) -> Abstract:
@@ -299,6 +309,9 @@ class Access(Operators):
             return self.new_flow(name, (value.flow,), site=site, detached=name == "grad")
         if name == "values" and flow.op == "<array>":
             return value
+        if name in _OUTPUT_FIELDS:
+            args = {"index": Argument(Const(name))}
+            return self.new_flow("getitem", (value.flow,), args=args, site=site)
         return LibraryMethod(value, name)
 
 
@@ -355,6 +368,18 @@ _SYMBOL_METHODS = frozenset(
         "add_scalar", "write", "log", "info", "split", "chunk", "norm", "clone", "t",
     }
 )  # fmt: skip
+
+
+_OUTPUT_FIELDS = frozenset(
+    {
+        "loss", "losses", "aux_loss", "logits", "last_hidden_state", "hidden_states",
+        "pooler_output", "attentions", "past_key_values", "start_logits", "end_logits",
+        "prediction_logits", "seq_relationship_logits", "encoder_last_hidden_state",
+        "image_embeds", "text_embeds", "logits_per_image", "logits_per_text",
+    }
+)  # fmt: skip
+"""Fields of the structures library models return (transformers' ``ModelOutput`` and its kin); no
+tensor has a method of such a name."""
 
 
 _TENSOR_METHODS = _SYMBOL_METHODS | frozenset(

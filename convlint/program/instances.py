@@ -45,7 +45,7 @@ class Instances(Calls):
                     member.scope,
                     member.name,
                     klass,
-                    receiver,
+                    receiver.klass if "classmethod" in member.decorators else receiver,
                     member.decorators,
                     member.options,
                 )

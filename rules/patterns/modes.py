@@ -97,10 +97,20 @@ def trained_in(program: TrainingProgram, loop: TrainingLoop) -> list[int]:
     )
     found: list[int] = []
     for model in forwarded:
-        matches = {shares_parameters(program, (model,), o) for o in loop.optimizers}
+        matches = {
+            shares_parameters(program, (model,), o)
+            for o in loop.optimizers
+            if not _updates_bare_tensors(program, o)
+        }
         if Match.YES in matches or (Match.MAYBE in matches and len(forwarded) == 1):
             found.append(model)
     return found
+
+
+def _updates_bare_tensors(program: TrainingProgram, optimizer: int) -> bool:
+    """Whether an optimizer was given tensors that belong to no module, such as an image."""
+    owner = object_of(program, optimizer)
+    return owner is not None and owner.parameters_of == ()
 
 
 def leaves_eval(

@@ -310,3 +310,23 @@ def test_layers_of_a_sequential_kept_across_a_branch_keep_their_order() -> None:
     )
     (model,) = [m for m in program.models if m.cls.endswith("Net")]
     assert [program.flows[n].op for n in model.outputs] == ["sigmoid"]
+
+
+def test_class_method_makes_an_instance_of_its_class() -> None:
+    program = extract(
+        """
+        class Net(nn.Module):
+            def __init__(self, width):
+                super().__init__()
+                self.fc = nn.Linear(width, 2)
+
+            @classmethod
+            def small(cls):
+                return cls(4)
+
+        net = Net.small()
+        """,
+        IMPORTS,
+    )
+    (layer,) = objects(program, ObjectKind.LAYER)
+    assert layer.args["in_features"].number == 4
