@@ -14,6 +14,7 @@ import msgspec
 
 from convlint.findings import Confidence, Finding, Judgement, Related, Severity, Verdict
 from convlint.rules import Rule, all_rules, find_rule
+from convlint.rules.patterns.runs import has_moving_objective
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -344,12 +345,13 @@ def _all_clear(seen: Observations, refuted: int) -> str:
     )
     if convergence is None or convergence.first is None or convergence.last is None:
         return f"nothing was found over {seen.steps} steps{dismissed}"
-    # The loss of one of several players rises and falls with the other's; a loss at its floor is
-    # level: neither word would explain a go.
-    told = (
-        convergence.kind in ("converging", "slow") and "several optimizers" not in seen.recognised
-    )
-    kind = f" ({convergence.kind})" if told else ""
+    if has_moving_objective(seen):
+        return (
+            f"nothing was found over {seen.steps} steps{dismissed}; the loss goes from "
+            f"{convergence.first:.3g} to {convergence.last:.3g}, which says little: its goal moves"
+        )
+    # Of a loss at its floor "stalled" would be no reason to go.
+    kind = f" ({convergence.kind})" if convergence.kind in ("converging", "slow") else ""
     return (
         f"the loss goes from {convergence.first:.3g} to {convergence.last:.3g} in "
         f"{convergence.steps} steps{kind}{dismissed}"
