@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING
 from convlint.findings import Confidence, Finding, Severity
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns.figures import measured_evidence
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.ownership import name_of, object_of
 from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.places import first_place, place_to_location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
+    from convlint.gpu_probes.observations import Observations
     from convlint.program.facts import Object, TrainingProgram
+
+FEWEST_PAIRS = 3
+"""Equal pairs of batches: two may be equal by chance in a tiny data set."""
+
+_FULL_BATCH = "full batch"
 
 
 class ConstantBatches(Rule):
@@ -70,7 +78,8 @@ class ConstantBatches(Rule):
     only noted.
 
     ## Measured
-    `convlint probe` confirms it when the batches it held are all the same.
+    `convlint probe` confirms it when the batches it held are equal, all of them. Handing the very
+    same tensor to every step is training on the full batch, and not judged.
 
     ## References
     - Karpathy, "A Recipe for Training Neural Networks", 2019
@@ -80,6 +89,7 @@ class ConstantBatches(Rule):
     code = "LOP018"
     slug = "constant-batches"
     severity = Severity.ERROR
+    measurements = ("batches",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report first batches of new iterators behind a back-propagated loss."""
@@ -97,6 +107,34 @@ class ConstantBatches(Rule):
                     if loader is None or not one_per_place(places, flow.location):
                         continue
                     yield self._judge(loader, flow.location)
+
+    def measured(self, seen: Observations) -> Iterator[Finding]:
+        """Report held batches that all hold the same data."""
+        batches = seen.batches
+        if batches is None or _FULL_BATCH in seen.recognised or batches.compared < FEWEST_PAIRS:
+            return
+        if batches.identical < batches.compared:
+            return
+        yield self.finding(
+            place_to_location(first_place(use.place for use in seen.optimizers), seen),
+            f"all {batches.count} batches looked at hold the same data",
+            help="draw a new batch for every step: iterate over the loader",
+            # On its own it may be a deliberate attempt to overfit one batch.
+            severity=Severity.WARNING,
+            evidence=measured_evidence(
+                "pairs of held batches that are equal",
+                quantity="identical pairs",
+                value=batches.identical,
+                expected="0",
+            ),
+        )
+
+    def reading(self, seen: Observations) -> str | None:
+        """How many pairs of the held batches are equal."""
+        batches = seen.batches
+        if batches is None or _FULL_BATCH in seen.recognised or batches.compared < FEWEST_PAIRS:
+            return None
+        return f"{batches.identical} of {batches.compared} pairs of held batches are equal"
 
     def _judge(self, loader: Object, place: Location) -> Finding:
         name = name_of(loader, "the loader")

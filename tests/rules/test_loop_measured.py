@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from convlint.findings import Severity
 from convlint.gpu_probes.observations import (
+    Batches,
     Device,
     ModeUse,
     Observations,
@@ -14,6 +16,7 @@ from convlint.gpu_probes.observations import (
 from convlint.rules.loop.backward_missing import BackwardMissing
 from convlint.rules.loop.clip_after_step import ClipAfterStep
 from convlint.rules.loop.clip_before_backward import ClipBeforeBackward
+from convlint.rules.loop.constant_batches import ConstantBatches
 from convlint.rules.loop.eval_mode_in_training import EvalModeInTraining
 from convlint.rules.loop.zero_grad_kills_gradient import ZeroGradKillsGradient
 from convlint.rules.loop.zero_grad_missing import ZeroGradMissing
@@ -177,3 +180,15 @@ def test_script_that_ended_without_a_backward():
     seen = observed(use(("zero_grad", "step") * 4), stopped="no-training", backwards=0)
     assert judge(BackwardMissing, seen)[0]
     assert judge(BackwardMissing, observed(use()))[1]
+
+
+def test_equal_batches_are_found_and_a_full_batch_is_not():
+    same = Batches(count=8, size=32, identical=28, compared=28)
+    (found,), reading = judge(ConstantBatches, observed(batches=same))
+    assert found.severity is Severity.WARNING
+    assert reading == "28 of 28 pairs of held batches are equal"
+    assert judge(ConstantBatches, observed(batches=same, recognised=("full batch",))) == ([], None)
+    different = Batches(count=8, size=32, identical=1, compared=28)
+    assert judge(ConstantBatches, observed(batches=different))[0] == []
+    too_few = Batches(count=2, size=32, identical=1, compared=1)
+    assert judge(ConstantBatches, observed(batches=too_few)) == ([], None)
