@@ -13,6 +13,7 @@ from convlint.program.domain import (
     Const,
     Instance,
     Map,
+    ParameterGroups,
     Parameters,
     Seq,
     Site,
@@ -214,6 +215,9 @@ class ModuleCalls(Iteration):
             return first, known
         if isinstance(value, Tensor):
             return (), True
+        if isinstance(value, ParameterGroups):
+            params = value.optimizer.args.get("params")
+            return self.parameter_owners(params.value) if params is not None else ((), False)
         return (), False
 
     def record_initialisation(

@@ -118,3 +118,22 @@ def test_a_call_knows_whether_a_branch_decides_about_it() -> None:
     )
     seeds = [call.conditional for call in program.calls if call.name == "torch.manual_seed"]
     assert seeds == [False, True]
+
+
+def test_the_loss_a_library_model_returns_in_its_output_is_back_propagated() -> None:
+    program = extract(
+        """
+        from transformers import AutoModelForCausalLM
+        model = AutoModelForCausalLM.from_pretrained("gpt2")
+        for batch in loader:
+            output = model(**batch)
+            (output.loss / 8).backward()
+            output.loss.backward()
+        """,
+        HEAD,
+    )
+    losses = [e.flow for e in events(program) if e.kind is EventKind.BACKWARD]
+    assert [chain(program, loss)[:2] for loss in losses] == [
+        ["div", "getitem"],
+        ["getitem", "from_pretrained"],
+    ]

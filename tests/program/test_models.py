@@ -330,3 +330,20 @@ def test_class_method_makes_an_instance_of_its_class() -> None:
     )
     (layer,) = objects(program, ObjectKind.LAYER)
     assert layer.args["in_features"].number == 4
+
+
+def test_an_optimizer_over_the_groups_of_another_holds_the_same_parameters() -> None:
+    program = extract(
+        """
+        class Wrapped(torch.optim.Optimizer):
+            def __init__(self, params, base, **kwargs):
+                super().__init__(params, kwargs)
+                self.base = base(self.param_groups, **kwargs)
+
+        model = nn.Linear(4, 2)
+        optimizer = Wrapped(model.parameters(), torch.optim.SGD, lr=0.1)
+        """,
+        IMPORTS,
+    )
+    (layer,) = objects(program, ObjectKind.LAYER)
+    assert [o.parameters_of for o in objects(program, ObjectKind.OPTIMIZER)] == [(layer.id,)] * 2
