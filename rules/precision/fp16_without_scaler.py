@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
 
+LIBRARY_SCALERS = frozenset(
+    {
+        "timm.utils.NativeScaler",
+        "timm.utils.ApexScaler",
+        "timm.utils.cuda.NativeScaler",
+        "timm.utils.cuda.ApexScaler",
+    }
+)
+"""Callables of libraries that scale, unscale, clip and step in one."""
+
 
 class Fp16WithoutScaler(Rule):
     """A float16 autocast region trains without a gradient scaler.
@@ -89,6 +99,8 @@ class Fp16WithoutScaler(Rule):
         if program.managed or any(
             item.kind in (ObjectKind.SCALER, ObjectKind.ACCELERATOR) for item in program.objects
         ):
+            return
+        if any(call.name in LIBRARY_SCALERS for call in program.calls):
             return
         if autocast_dtypes(program) != {"torch.float16"}:
             return

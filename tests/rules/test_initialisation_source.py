@@ -50,7 +50,12 @@ APPLY = (
     "model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))\n"
 )
 
+TANH = "nn.Linear(64, 64), nn.Tanh(), "
+SIGMOID = "nn.Linear(64, 64), nn.Sigmoid(), "
+
 SICK = [
+    ("INI011", stack("nn.Tanh()", "nn.init.normal_(m.weight, std=0.01)", extra=TANH)),
+    ("INI011", stack("nn.Sigmoid()", "nn.init.xavier_uniform_(m.weight)", extra=SIGMOID)),
     ("INI004", stack("nn.LeakyReLU(0.01)", "nn.init.kaiming_uniform_(m.weight, a=1)")),
     ("INI006", stack("nn.ReLU()", "m.weight.data.uniform_(0, 0.1)")),
     ("INI007", holder("self.w = nn.Parameter(torch.Tensor(64, 8))", "return x @ self.w")),
@@ -72,6 +77,8 @@ SICK = [
 ]
 
 HEALTHY = [
+    ("INI011", stack("nn.Tanh()", "nn.init.xavier_uniform_(m.weight, gain=5 / 3)", extra=TANH)),
+    ("INI011", stack("nn.Tanh()", "nn.init.orthogonal_(m.weight)", extra=TANH)),
     ("INI004", stack("nn.LeakyReLU(0.2)", "nn.init.kaiming_normal_(m.weight, a=0)")),
     ("INI004", stack("nn.LeakyReLU(0.2)", "nn.init.kaiming_normal_(m.weight)")),
     ("INI004", stack("nn.LeakyReLU(0.2)", "nn.init.kaiming_uniform_(m.weight, a=math.sqrt(5))")),

@@ -679,6 +679,20 @@ HEALTHY = {
             loss.backward()
             optimizer.step()
         """,
+    ("fp16-without-scaler", "a library's scaler in the other branch"): """
+        from timm.utils import NativeScaler
+        def train_one_epoch(scaler=None):
+            for x, y in loader:
+                optimizer.zero_grad()
+                with torch.autocast("cuda"):
+                    loss = criterion(model(x), y)
+                if scaler is not None:
+                    scaler(loss, optimizer, parameters=model.parameters())
+                else:
+                    loss.backward()
+                    optimizer.step()
+        train_one_epoch(NativeScaler())
+        """,
     ("fp16-without-scaler", "a dtype from outside"): """
         import sys
         dtype = getattr(torch, sys.argv[1])
