@@ -56,7 +56,8 @@ class LearningRateAboveStability(Rule):
 
     code, slug, severity = "CRV001", "learning-rate-above-stability", Severity.ERROR
     measurements = ("curvature",)
-    explained_by = ("LOS", "unnormalized-input")
+    # Frozen batch statistics change the very loss whose curvature is measured.
+    explained_by = ("LOS", "unnormalized-input", "eval-mode-in-training")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding per optimizer above its limit."""
