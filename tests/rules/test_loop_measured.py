@@ -169,10 +169,12 @@ def test_two_networks_are_not_a_recreated_optimizer():
 
 
 def test_script_that_ended_without_a_step():
-    assert judge(NeverStepped, observed(stopped="finished", backwards=40))[0]
-    assert not judge(NeverStepped, observed(backwards=40))[0]
+    assert judge(NeverStepped, observed(stopped="finished", backwards=40, steps=0))[0]
+    by_hand = observed(stopped="finished", backwards=40, steps=40, recognised=("updates by hand",))
+    assert not judge(NeverStepped, by_hand)[0]
+    assert not judge(NeverStepped, observed(backwards=40, steps=0))[0]
     withheld = use(steps=0)
-    assert not judge(NeverStepped, observed(withheld, stopped="finished", backwards=40))[0]
+    assert not judge(NeverStepped, observed(withheld, stopped="finished", backwards=40, steps=0))[0]
     assert judge(NeverStepped, observed(use()))[1]
 
 
