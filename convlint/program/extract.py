@@ -22,7 +22,7 @@ from convlint.program.domain import (
 from convlint.program.drafts import EntryDraft
 from convlint.program.export import Exporter
 from convlint.program.facts import ObjectKind, TrainingProgram
-from convlint.program.index import ProjectIndex, SourceModule, parse
+from convlint.program.index import ProjectIndex, SourceModule
 from convlint.program.state import BudgetExceeded
 from convlint.program.statements import Statements
 
@@ -81,7 +81,7 @@ class Interpreter(Statements):
         self._trail.clear()
 
     def _walk_uncalled(self, scope: Scope, module: SourceModule) -> None:
-        called = _called_names(module.tree.code)
+        called = _called_names(module.source)
         functions = [
             v for v in scope.names.values() if isinstance(v, Function) and v.scope.module is module
         ]
@@ -222,10 +222,11 @@ def extract_program(
 
     Raises SourceSyntaxError when the file cannot be parsed.
     """
-    tree = parse(source, path)
+    index = index or ProjectIndex()
+    tree = index.parse(source, path)
     file = Path(path)
-    module = SourceModule(path, tree, file.resolve() if file.is_file() else None)
-    interpreter = Interpreter(index or ProjectIndex(), project_root)
+    module = SourceModule(path, tree, file.resolve() if file.is_file() else None, source)
+    interpreter = Interpreter(index, project_root)
     interpreter.run(module)
     interpreter.resolve_plain_lists()
     return Exporter(interpreter, module).program(_role(path))

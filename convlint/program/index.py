@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 
 import libcst as cst
@@ -11,6 +12,10 @@ from convlint.program.positions import Positions
 
 _LARGEST_IMPORTED_FILE = 400_000
 """Bytes; larger modules (generated tables) are not looked into."""
+
+_MOST_CHARACTERS_KEPT = 1_000_000
+"""Source text whose trees are kept in case another file imports it; a tree takes some 100 bytes
+for each of its characters."""
 
 _ROOT_MARKERS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 
@@ -29,10 +34,11 @@ class SourceSyntaxError(Exception):
 class SourceModule:
     """One parsed file of the project. ``path`` is how the user named it."""
 
-    def __init__(self, path: str, tree: cst.Module, file: Path | None) -> None:
+    def __init__(self, path: str, tree: cst.Module, file: Path | None, source: str) -> None:
         self.path = path
         self.tree = tree
         self.file = file
+        self.source = source
         self.positions = Positions(tree, path)
         self.is_package = file is not None and file.name == "__init__.py"
 
@@ -73,6 +79,23 @@ class ProjectIndex:
     def __init__(self) -> None:
         self._modules: dict[Path, SourceModule | None] = {}
         self._resolved: dict[tuple[Path, str], Path | None] = {}
+        self._trees: OrderedDict[str, cst.Module] = OrderedDict()
+        self._characters = 0
+
+    def parse(self, source: str, path: str) -> cst.Module:
+        """Parse a file, or take the tree that the same text gave a while ago.
+
+        A file is often imported by those checked before and after it. Raises SourceSyntaxError.
+        """
+        tree = self._trees.pop(source, None)
+        if tree is None:
+            tree = parse(source, path)
+            self._characters += len(source)
+        self._trees[source] = tree
+        while self._characters > _MOST_CHARACTERS_KEPT and len(self._trees) > 1:
+            dropped, _ = self._trees.popitem(last=False)
+            self._characters -= len(dropped)
+        return tree
 
     def load(self, file: Path) -> SourceModule | None:
         """The parsed module, or None when it cannot be read or parsed."""
@@ -85,7 +108,7 @@ class ProjectIndex:
             if file.stat().st_size > _LARGEST_IMPORTED_FILE:
                 return None
             source = file.read_text(encoding="utf-8")
-            return SourceModule(_display(file), parse(source, str(file)), file)
+            return SourceModule(_display(file), self.parse(source, str(file)), file, source)
         except (OSError, UnicodeDecodeError, SourceSyntaxError):
             return None
 

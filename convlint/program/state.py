@@ -286,17 +286,17 @@ class State:
     def merge_arms(self, arms: list[list[tuple[dict[Any, Any], Any, Any]]]) -> None:
         """Write the join of what the arms that fall through left behind."""
         places: dict[tuple[int, Any], tuple[dict[Any, Any], Any]] = {}
+        written: list[dict[tuple[int, Any], Any]] = []
         for arm in arms:
-            for mapping, key, _ in arm:
-                places.setdefault((id(mapping), key), (mapping, key))
+            values: dict[tuple[int, Any], Any] = {}
+            for mapping, key, value in arm:
+                place = (id(mapping), key)
+                places.setdefault(place, (mapping, key))
+                values.setdefault(place, value)
+            written.append(values)
         for place, (mapping, key) in places.items():
-            values = []
-            for arm in arms:
-                written = next(
-                    (v for m, k, v in arm if (id(m), k) == place), mapping.get(key, _MISSING)
-                )
-                values.append(written)
-            present = [v for v in values if v is not _MISSING]
+            before = mapping.get(key, _MISSING)
+            present = [v for values in written if (v := values.get(place, before)) is not _MISSING]
             if not present:
                 continue
             if isinstance(mapping, Children):

@@ -23,13 +23,6 @@ _OF_SELF = re.compile(r"\bself\s*\.\s*([A-Za-z_]\w*)")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
-def _text(module: SourceModule) -> str:
-    """The source; the file itself where there is one, since rendering the tree is slow."""
-    if module.file is not None and module.file.suffix == ".py":
-        return module.file.read_text(encoding="utf-8", errors="replace")
-    return module.tree.code
-
-
 _attributes: WeakKeyDictionary[SourceModule, frozenset[str]] = WeakKeyDictionary()
 _words: WeakKeyDictionary[SourceModule, Counter[str]] = WeakKeyDictionary()
 
@@ -40,7 +33,7 @@ def attributes_read(modules: Iterable[SourceModule]) -> frozenset[str]:
     for module in modules:
         names = _attributes.get(module)
         if names is None:
-            names = frozenset(_ATTRIBUTE_READ.findall(_text(module)))
+            names = frozenset(_ATTRIBUTE_READ.findall(module.source))
             _attributes[module] = names
         found |= names
     return frozenset(found)
@@ -74,5 +67,5 @@ def _definitions(body: Iterable[cst.CSTNode], prefix: str) -> Iterable[str]:
 def _counted(module: SourceModule) -> Counter[str]:
     counted = _words.get(module)
     if counted is None:
-        counted = _words[module] = Counter(_WORD.findall(_text(module)))
+        counted = _words[module] = Counter(_WORD.findall(module.source))
     return counted
