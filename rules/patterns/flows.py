@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convlint.rules.patterns.once import once_per_program
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -53,9 +55,9 @@ class FlowGraph:
     """The tensors of one program, walkable in both directions. Walks are safe on cycles."""
 
     def __init__(self, program: TrainingProgram) -> None:
-        """Index the flows of ``program``; costs one pass over them."""
-        self._flows = {flow.id: flow for flow in program.flows}
-        self._users: dict[int, list[Flow]] | None = None
+        """Index the flows of ``program``; the first graph of a program costs one pass over them."""
+        self._program = program
+        self._flows = _flows_by_id(program)
 
     def get(self, number: int | None) -> Flow | None:
         """The flow of this number, or None."""
@@ -63,12 +65,7 @@ class FlowGraph:
 
     def users(self, flow: Flow) -> tuple[Flow, ...]:
         """The flows computed directly from ``flow``."""
-        if self._users is None:
-            self._users = {}
-            for user in self._flows.values():
-                for number in dict.fromkeys(user.inputs):
-                    self._users.setdefault(number, []).append(user)
-        return tuple(self._users.get(flow.id, ()))
+        return _users(self._program).get(flow.id, ())
 
     def origins(
         self, number: int | None, transparent: frozenset[str] = SHAPE_OPS
@@ -153,6 +150,21 @@ class FlowGraph:
         return None
 
 
+@once_per_program
+def _flows_by_id(program: TrainingProgram) -> dict[int, Flow]:
+    return {flow.id: flow for flow in program.flows}
+
+
+@once_per_program
+def _users(program: TrainingProgram) -> dict[int, tuple[Flow, ...]]:
+    users: dict[int, list[Flow]] = {}
+    for user in program.flows:
+        for number in dict.fromkeys(user.inputs):
+            users.setdefault(number, []).append(user)
+    return {number: tuple(found) for number, found in users.items()}
+
+
+@once_per_program
 def objects_by_id(program: TrainingProgram) -> dict[int, Object]:
     """The objects of ``program`` by number."""
     return {item.id: item for item in program.objects}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from convlint.program.libraries.operations import operation
 from convlint.rules.patterns.flows import SHAPE_OPS, UNKNOWN_SOURCES, FlowGraph, objects_by_id
+from convlint.rules.patterns.once import once_per_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,11 +150,37 @@ class Stage:
     """Position of the weight layer that follows in a straight line, None for the last."""
 
 
+@once_per_program
+def _forwards(program: TrainingProgram) -> dict[int, tuple[Flow, ...]]:
+    """The flows of each model's forward, by the model's object, as they come to be asked for."""
+    return {}
+
+
+def _in_order(flows: dict[int, Flow]) -> Iterator[Flow]:
+    """Inputs before what is computed from them; ties and cycles by number."""
+    done: set[int] = set()
+    for start in sorted(flows):
+        pending = [(start, False)]
+        entered: set[int] = set()
+        while pending:
+            number, ready = pending.pop()
+            if number in done or number not in flows:
+                continue
+            if ready or number in entered:
+                done.add(number)
+                yield flows[number]
+                continue
+            entered.add(number)
+            pending.append((number, True))
+            pending.extend((child, False) for child in reversed(flows[number].inputs))
+
+
 class Architecture:
     """One model: its weight layers in the order of use, and what else is in it."""
 
     def __init__(self, program: TrainingProgram, model: Model) -> None:
         """Read ``model`` of ``program``; its forward when it is known, else its Sequential."""
+        self._program = program
         self._objects = objects_by_id(program)
         self._graph = FlowGraph(program)
         self.model = model
@@ -163,29 +190,15 @@ class Architecture:
         """The flows of the forward, in order of computation."""
         if not self.model.forward_known:
             return ()
-        found = {
-            flow.id: flow for output in self.model.outputs for flow in self._graph.ancestors(output)
-        }
-        return tuple(self._in_order(found))
-
-    @staticmethod
-    def _in_order(flows: dict[int, Flow]) -> Iterator[Flow]:
-        """Inputs before what is computed from them; ties and cycles by number."""
-        done: set[int] = set()
-        for start in sorted(flows):
-            pending = [(start, False)]
-            entered: set[int] = set()
-            while pending:
-                number, ready = pending.pop()
-                if number in done or number not in flows:
-                    continue
-                if ready or number in entered:
-                    done.add(number)
-                    yield flows[number]
-                    continue
-                entered.add(number)
-                pending.append((number, True))
-                pending.extend((child, False) for child in reversed(flows[number].inputs))
+        known = _forwards(self._program)
+        if self.model.object not in known:
+            found = {
+                flow.id: flow
+                for output in self.model.outputs
+                for flow in self._graph.ancestors(output)
+            }
+            known[self.model.object] = tuple(_in_order(found))
+        return known[self.model.object]
 
     @cached_property
     def layers(self) -> tuple[Object, ...]:

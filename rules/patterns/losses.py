@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.program.facts import EventKind
+from convlint.rules.patterns.flows import objects_by_id
 from convlint.rules.patterns.gradients import events_of_kind
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def trained_losses(program: TrainingProgram, names: frozenset[str] | None) -> It
 
     A helper inlined at several calls is met once for every different input it receives.
     """
-    objects = {item.id: item for item in program.objects}
+    objects = objects_by_id(program)
     met: set[tuple[Location, int | None]] = set()
     for loss in program.losses:
         if (names is not None and loss.name not in names) or _disabled(loss.context):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from convlint.program.facts import Arm, Branch, Event, EventKind, Loop
+from convlint.rules.patterns.once import once_per_program
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -162,6 +163,14 @@ def stepped_optimizer(event: Event) -> int | None:
     return None
 
 
+@once_per_program
+def _training_loops(program: TrainingProgram) -> tuple[TrainingLoop, ...]:
+    found: list[TrainingLoop] = []
+    for entry in program.entries:
+        _visit(entry, entry.body, (), (), found)
+    return tuple(found)
+
+
 def training_loops(program: TrainingProgram) -> list[TrainingLoop]:
     """The training loops of every entry.
 
@@ -169,10 +178,7 @@ def training_loops(program: TrainingProgram) -> list[TrainingLoop]:
     it count for that one alone. Loops that do only one of the two (micro-batches, parameters) are
     part of the loop around them.
     """
-    found: list[TrainingLoop] = []
-    for entry in program.entries:
-        _visit(entry, entry.body, (), (), found)
-    return found
+    return list(_training_loops(program))
 
 
 def _visit(
