@@ -133,7 +133,7 @@ class Calls(Expressions):
         self.block = outer
         self.merge_arms(writes)
         if any(arm.body for arm in arms):
-            self.block.append(BranchDraft(site, arms))
+            self.block.append(BranchDraft(site, arms, _either_of(options)))
         return self.join(results)
 
     def unresolved_call(self, arguments: Arguments, site: Site, name: str = "") -> Abstract:
@@ -289,6 +289,21 @@ class Calls(Expressions):
         elif annotated.name in ("torch.nn.Module", "torch.Tensor"):
             symbol.methods.add("<module>" if annotated.name.endswith("Module") else "<tensor>")
         symbol.cls = annotated.name
+
+
+def _either_of(options: list[Abstract]) -> str:
+    """The condition of a call to one of several objects, or of a method of one.
+
+    Calls of one and the same choice (``model.eval()``, later ``model.train()``) all go to the same
+    object, so they share this text. Empty when an option cannot be told from another.
+    """
+    numbers: list[str] = []
+    for option in options:
+        owner = option.receiver if isinstance(option, LibraryMethod) else option
+        if not isinstance(owner, Instance):
+            return ""
+        numbers.append(str(owner.leader.id))
+    return f"<one of {', '.join(numbers)}>"
 
 
 def _says_nothing(result: Abstract) -> bool:

@@ -87,6 +87,7 @@ class Statements(Definitions):
             isinstance(node, cst.Call)
             and isinstance(node.func, cst.Attribute)
             and isinstance(value, Tensor)
+            and not any(a.keyword is not None and a.keyword.value == "out" for a in node.args)
         ):
             self.unused.append(UnusedDraft(site, node.func.attr.value, True, None, value.flow))
 
@@ -130,6 +131,8 @@ class Statements(Definitions):
             return "continue"
         elif isinstance(statement, cst.Assert):
             self.evaluate(statement.test, scope)
+            if isinstance(statement.test, cst.Name) and statement.test.value == "False":
+                return "raise"
         elif isinstance(statement, cst.Raise):
             return "raise"
         elif isinstance(statement, (cst.Import, cst.ImportFrom)):

@@ -21,6 +21,8 @@ SCORING = frozenset({"tanh", "leaky_relu"})
 """Activations of attention scores, which a softmax turns into weights (additive attention, graph
 attention)."""
 IDEMPOTENT = frozenset({"relu", "relu6", "hardtanh"})
+_MISH_GATE = ("softplus", "tanh")
+"""Mish written out: ``x * tanh(softplus(x))``. tanh of a softplus runs from 0 to 1 as a gate does."""
 
 
 class StackedActivations(Rule):
@@ -120,6 +122,6 @@ def _clash(first: str, second: str) -> bool:
     """Whether applying ``second`` to the output of ``first`` is a fault."""
     if first not in ACTIVATION_OPS or second not in ACTIVATION_OPS:
         return False
-    if first == second and first in IDEMPOTENT:
+    if (first == second and first in IDEMPOTENT) or (first, second) == _MISH_GATE:
         return False
     return not (first in SCORING and second in SOFTMAX)

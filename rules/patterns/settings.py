@@ -57,14 +57,15 @@ def settings(optimizer: Object, *names: str) -> Iterator[Setting]:
     """Every number given under one of ``names``: those of the groups, and the common one unless
     every group has its own."""
     groups = optimizer.args.get("params")
-    own: list[Setting] = []
+    given = 0
     items = (groups.items if groups is not None else None) or ()
     for group in items:
         for key, value in zip(group.keys or (), group.items or (), strict=False):
-            if key in names and value.number is not None:
-                own.append(Setting(value.number, value, optimizer))
-    yield from own
-    if items and len(own) == len(items):
+            if key in names:
+                given += 1
+                if value.number is not None:
+                    yield Setting(value.number, value, optimizer)
+    if items and given == len(items):
         return
     for name in names:
         common = optimizer.args.get(name)
