@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 HIGH = 3e-4
 """Xiong et al. find rates from 5e-4 on to fail without warm-up; 1e-4 is safe."""
-_LAYERS = ("torch.nn.TransformerEncoderLayer", "torch.nn.TransformerDecoderLayer")
+_LAYERS = (
+    "torch.nn.Transformer",
+    "torch.nn.TransformerEncoderLayer",
+    "torch.nn.TransformerDecoderLayer",
+)
 
 
 class NoWarmupTransformer(Rule):

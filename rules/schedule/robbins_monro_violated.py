@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Object, TrainingProgram
 
 FEWEST_WORTH = 10.0
 """Initial steps' worth of movement."""
@@ -87,17 +87,17 @@ class RobbinsMonroViolated(Rule):
         """Report geometric decays in runs without an end."""
         places: set[Location] = set()
         for scheduler in program.objects:
-            if (
-                scheduler.kind is not ObjectKind.SCHEDULER
-                or scheduler_class(scheduler) != "ExponentialLR"
-            ):
+            if scheduler.kind is not ObjectKind.SCHEDULER:
                 continue
+            plateau = _steps_between_decays(scheduler)
             optimizer = object_of(program, scheduled_optimizer(program, scheduler.id))
             value = scheduler.args.get("gamma")
             gamma = value.number if value is not None else None
             if optimizer is None or optimizer.cls != "torch.optim.SGD" or gamma is None:
                 continue
-            if not FASTEST_KNOWN <= gamma < 1 or 1 / (1 - gamma) >= FEWEST_WORTH:
+            if plateau is None or not FASTEST_KNOWN <= gamma < 1:
+                continue
+            if (worth := plateau / (1 - gamma)) >= FEWEST_WORTH:
                 continue
             sites = step_sites(program, scheduler)
             if len(sites) != 1 or sites[0][2] or not sites[0][1]:
@@ -108,7 +108,17 @@ class RobbinsMonroViolated(Rule):
             if one_per_place(places, scheduler.location):
                 yield self.finding(
                     scheduler.location,
-                    f"all learning rates of this run together are worth {1 / (1 - gamma):.3g} steps at "
+                    f"all learning rates of this run together are worth {worth:.3g} steps at "
                     "the initial rate, however long it goes on",
                     help="decay like 1/t, or over a known number of steps",
                 )
+
+
+def _steps_between_decays(scheduler: Object) -> float | None:
+    """How many steps keep each rate of a geometric decay, if this is one and it is known."""
+    if scheduler_class(scheduler) == "ExponentialLR":
+        return 1.0
+    size = scheduler.args.get("step_size")
+    if scheduler_class(scheduler) == "StepLR" and size is not None:
+        return size.number
+    return None

@@ -32,6 +32,36 @@ for x, y in loader:
 """
 
 
+LOOP_HEAD = """\
+import argparse
+import copy
+import random
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import optim
+from torch.nn.utils import clip_grad_norm_
+from torch.utils.data import DataLoader, TensorDataset
+
+data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+loader = DataLoader(data, batch_size=32, shuffle=True)
+val_loader = DataLoader(data, batch_size=32)
+"""
+
+LOOP_MODEL = """
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        scaler = torch.amp.GradScaler("cuda")
+        criterion = nn.CrossEntropyLoss()
+"""
+
+
+def loop_script(text: str) -> str:
+    """The text, which is indented by eight, after a model, its optimizer, a scaler and a loss."""
+    return LOOP_MODEL + text
+
+
 def training(body: str, model: str = "nn.Linear(20, 10)") -> str:
     """A training script around the lines that compute ``loss`` from ``model``, ``x`` and ``y``."""
     lines = textwrap.indent(textwrap.dedent(body).strip("\n"), "    ")
