@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from convlint.program.index import SourceModule
 
 _ATTRIBUTE_READ = re.compile(r"\.\s*([A-Za-z_]\w*)(?!\w)(?!\s*(?:=(?!=)|:\s*[\w\[\]., ]+=(?!=)))")
+_BY_NAME = re.compile(r"\bgetattr\(\s*self\s*,\s*(?:[\"'](\w+)[\"'])?")
 _OF_SELF = re.compile(r"\bself\s*\.\s*([A-Za-z_]\w*)")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
@@ -28,12 +29,17 @@ _words: WeakKeyDictionary[SourceModule, Counter[str]] = WeakKeyDictionary()
 
 
 def attributes_read(modules: Iterable[SourceModule]) -> frozenset[str]:
-    """Every name that follows a dot in these files, assignments to it aside."""
+    """Every name that follows a dot in these files, assignments to it aside.
+
+    ``getattr(self, "name")`` reads that name, and with a name that is made at run time any:
+    that counts as ``__getattribute__``.
+    """
     found: set[str] = set()
     for module in modules:
         names = _attributes.get(module)
         if names is None:
-            names = frozenset(_ATTRIBUTE_READ.findall(module.source))
+            by_name = (name or "__getattribute__" for name in _BY_NAME.findall(module.source))
+            names = frozenset((*_ATTRIBUTE_READ.findall(module.source), *by_name))
             _attributes[module] = names
         found |= names
     return frozenset(found)

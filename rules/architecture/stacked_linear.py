@@ -82,8 +82,11 @@ class StackedLinear(Rule):
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per layer, where it is made."""
         reported: set[Location] = set()
+        slots = _around_identities(program)
         for first, second in successive(program):
-            if not _at_fault(first, second) or not one_per_place(reported, first.location):
+            if not _at_fault(first, second) or (first.id, second.id) in slots:
+                continue
+            if not one_per_place(reported, first.location):
                 continue
             yield self.finding(
                 first.location,
@@ -93,6 +96,19 @@ class StackedLinear(Rule):
                 related=(Related(second.location, "the second linear layer"),),
                 evidence=(Evidence("static", "Linear, then Linear, nothing between"),),
             )
+
+
+def _around_identities(program: TrainingProgram) -> set[tuple[int, int]]:
+    """The layers on the two sides of each Identity, the place of an activation that may be set."""
+    identities = {item.id for item in program.objects if item.cls == "torch.nn.Identity"}
+    return {
+        (before, after)
+        for model in program.models
+        for before, between, after in zip(
+            model.layers, model.layers[1:], model.layers[2:], strict=False
+        )
+        if between in identities
+    }
 
 
 def _at_fault(first: Object, second: Object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import (
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from convlint.program.facts import (
         TrainingProgram,
     )
+
+
+TO_LOOK_AT = re.compile(r"sampl|vis(?!ion)|plot|show|demo|preview|display", re.IGNORECASE)
+"""Names of loaders that draw a few random samples to look at."""
 
 
 class EvalShuffled(Rule):
@@ -83,6 +88,8 @@ class EvalShuffled(Rule):
                 or shuffle is None
                 or shuffle.constant is not True
             ):
+                continue
+            if any(TO_LOOK_AT.search(name) for name in loader.names):
                 continue
             if is_evaluating(objects, loader) and one_per_place(reported, loader.location):
                 yield self.finding(

@@ -378,4 +378,135 @@ HEALTHY = {
         inner="optimizer.step()\n                if rank == 0:\n"
         "                    torch.save(model.state_dict(), 'last.pt')"
     ),
+    ("train-not-shuffled", "time runs forward"): """
+        series = torch.randn(1000, 8)
+        train_loader = DataLoader(TimeSeriesWindows(series, length=32), batch_size=64, shuffle=False)
+    """,
+    ("eval-shuffled", "images to look at"): """
+        sample_loader = DataLoader(datasets.CIFAR10("data", train=False), batch_size=16, shuffle=True)
+        images, _ = next(iter(sample_loader))
+        torchvision.utils.save_image(images, "samples.png")
+    """,
+    ("dataset-local-rng", "a generator per index"): """
+        class Noisy(Dataset):
+            def __init__(self, data):
+                self.data = data
+
+            def __getitem__(self, i):
+                rng = np.random.default_rng(i)
+                return self.data[i] + rng.normal()
+
+            def __len__(self):
+                return len(self.data)
+
+        train_loader = DataLoader(Noisy(torch.randn(64)), num_workers=4, shuffle=True)
+    """,
+    ("weighted-sampler-noop", "fewer than there are"): """
+        weights = torch.ones(1000)
+        sampler = WeightedRandomSampler(weights, num_samples=100, replacement=False)
+        train_loader = DataLoader(train_set, batch_size=64, sampler=sampler)
+    """,
+    ("labels-shuffled-apart", "the same seed before each"): """
+        np.random.seed(0)
+        np.random.shuffle(features)
+        np.random.seed(0)
+        np.random.shuffle(labels)
+    """,
+    ("augment-on-eval", "a wrapper with a transform of its own"): """
+        class Transformed(Dataset):
+            def __init__(self, subset, transform):
+                self.subset, self.transform = subset, transform
+
+            def __getitem__(self, i):
+                x, y = self.subset[i]
+                return self.transform(x), y
+
+            def __len__(self):
+                return len(self.subset)
+
+        train_part, val_part = random_split(datasets.CIFAR10("data"), [45000, 5000])
+        train_set = Transformed(train_part, T.Compose([T.RandomCrop(32, 4), T.ToTensor()]))
+        val_set = Transformed(val_part, T.ToTensor())
+    """,
+    ("normalize-wrong-units", "values from 0 to 255"): """
+        from torchvision.transforms import v2
+        transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32), v2.Normalize((123.7, 116.3, 103.5), (58.4, 57.1, 57.4))])
+        train_set = datasets.CIFAR10("data", train=True, transform=transform)
+    """,
+    ("unnormalized-input", "words enter an embedding"): """
+        class Words(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.embed, self.out = nn.Embedding(1000, 16), nn.Linear(16, 2)
+
+            def forward(self, x):
+                return self.out(self.embed(x).mean(1))
+
+        tokens, labels = torch.from_numpy(np.load("tokens.npy")), torch.from_numpy(np.load("labels.npy"))
+        model = Words()
+        optimizer = optim.Adam(model.parameters(), lr=1e-3)
+        for x, y in DataLoader(TensorDataset(tokens, labels), batch_size=64, shuffle=True):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    """,
+    ("unnormalized-input", "a normalisation layer first"): """
+        from sklearn.datasets import load_wine
+        features, labels = load_wine(return_X_y=True)
+        x, y = torch.tensor(features).float(), torch.tensor(labels)
+        model = nn.Sequential(nn.BatchNorm1d(13), nn.Linear(13, 32), nn.ReLU(), nn.Linear(32, 3))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        for epoch in range(100):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    """,
+    ("set-epoch-missing", "prepared by accelerate"): """
+        from accelerate import Accelerator
+        accelerator = Accelerator()
+        data = datasets.CIFAR10("data", train=True, transform=T.ToTensor())
+        loader = DataLoader(data, batch_size=64, sampler=DistributedSampler(data))
+        model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+        for epoch in range(10):
+            for x, y in loader:
+                optimizer.zero_grad()
+                accelerator.backward(F.cross_entropy(model(x), y))
+                optimizer.step()
+    """,
+    ("optimizer-before-fsdp", "the original parameters kept"): """
+        model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 4))
+        optimizer = optim.AdamW(model.parameters(), lr=1e-4)
+        model = FSDP(model, use_orig_params=True)
+    """,
+    ("ddp-full-data", "split by node"): """
+        from datasets.distributed import split_dataset_by_node
+        dist.init_process_group("nccl")
+        data = split_dataset_by_node(source, rank=dist.get_rank(), world_size=dist.get_world_size())
+        train_loader = DataLoader(data, batch_size=32)
+        model = DDP(nn.Linear(20, 4))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    """,
+    ("unbounded-staleness", "a barrier every few steps"): """
+        import torch.multiprocessing as mp
+
+        def work(model, barrier):
+            optimizer = optim.SGD(model.parameters(), lr=0.01)
+            for step, (x, y) in enumerate(loader):
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+                if step % 8 == 0:
+                    barrier.wait()
+
+        model = nn.Linear(20, 4)
+        model.share_memory()
+        barrier = mp.Barrier(4)
+        workers = [mp.Process(target=work, args=(model, barrier)) for _ in range(4)]
+    """,
 }

@@ -255,4 +255,78 @@ HEALTHY = {
                 optimizer.step()
                 optimizer.zero_grad()
     """),
+    ("zero-grad-missing", "once"): script("""
+        x, y = next(iter(loader))
+        criterion(model(x), y).backward()
+        optimizer.step()
+    """),
+    ("zero-grad-missing", "managed by Lightning"): """
+        import lightning as L
+
+        class Classifier(L.LightningModule):
+            def __init__(self):
+                super().__init__()
+                self.net = nn.Linear(8, 2)
+
+            def training_step(self, batch, index):
+                x, y = batch
+                return F.cross_entropy(self.net(x), y)
+
+            def configure_optimizers(self):
+                return optim.Adam(self.parameters(), lr=1e-3)
+
+        L.Trainer(max_epochs=3).fit(Classifier(), loader)
+    """,
+    ("zero-grad-missing", "distributed autograd"): script("""
+        import torch.distributed.autograd as dist_autograd
+        from torch.distributed.optim import DistributedOptimizer
+        remote = DistributedOptimizer(optim.SGD, model.parameter_rrefs(), lr=0.05)
+        for x, y in loader:
+            with dist_autograd.context() as context_id:
+                loss = criterion(model(x), y)
+                dist_autograd.backward(context_id, [loss])
+                remote.step(context_id)
+    """),
+    ("accumulation-not-normalised", "a sum by design"): script("""
+        criterion = nn.CrossEntropyLoss(reduction="sum")
+        for i, (x, y) in enumerate(loader):
+            criterion(model(x), y).backward()
+            if i % 4 == 3:
+                optimizer.step()
+                optimizer.zero_grad()
+    """),
+    ("accumulation-not-normalised", "delayed updates of a policy"): """
+        actor, critic = nn.Linear(8, 2), nn.Linear(10, 1)
+        actor_opt = optim.Adam(actor.parameters(), lr=3e-4)
+        critic_opt = optim.Adam(critic.parameters(), lr=3e-4)
+        policy_delay = 2
+        for step in range(10000):
+            s, a, target = replay.sample(256)
+            critic_opt.zero_grad()
+            F.mse_loss(critic(torch.cat([s, a], 1)), target).backward()
+            critic_opt.step()
+            if step % policy_delay == 0:
+                actor_opt.zero_grad()
+                (-critic(torch.cat([s, actor(s)], 1)).mean()).backward()
+                actor_opt.step()
+    """,
+    ("clip-before-backward", "the last thing of an iteration"): script("""
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+    """),
+    ("clip-after-step", "the weights, not the gradients"): script("""
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+            for p in model.parameters():
+                p.data.clamp_(-1, 1)
+    """),
+    ("uncalled-method", "handed over as a function"): script("""
+        hooks = [optimizer.zero_grad, optimizer.step]
+        run(hooks)
+    """),
 }

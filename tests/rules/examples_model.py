@@ -496,4 +496,156 @@ HEALTHY = {
         "self.layers = nn.ModuleList([nn.Linear(20, 20) for _ in range(24)])\nself.out = nn.Linear(20, 4)",
         "for layer in self.layers:\n    x = x + F.relu(layer(x))\nreturn self.out(x)",
     ),
+    ("constant-weight-init", "the gates of a conditioned block"): network(
+        """
+        self.a, self.adaLN_modulation, self.out = nn.Linear(20, 20), nn.Linear(20, 40), nn.Linear(20, 4)
+        nn.init.zeros_(self.adaLN_modulation.weight)
+        """,
+        """
+        shift, scale = self.adaLN_modulation(x).chunk(2, dim=-1)
+        return self.out(F.silu(self.a(x) * (1 + scale) + shift))
+        """,
+    ),
+    ("constant-weight-init", "a head that starts at zero"): network(
+        "self.a, self.head = nn.Linear(20, 16), nn.Linear(16, 4)\nnn.init.zeros_(self.head.weight)",
+        "return self.head(F.relu(self.a(x)))",
+    ),
+    ("xavier-before-relu", "two layers over a graph"): network(
+        """
+        self.a, self.b = nn.Linear(20, 16), nn.Linear(16, 4)
+        for layer in (self.a, self.b):
+            nn.init.xavier_uniform_(layer.weight)
+        """,
+        "return self.b(F.relu(self.a(x)))",
+    ),
+    ("uniform-init-nonneg", "the logarithm of a rate"): network(
+        """
+        self.out = nn.Linear(20, 4)
+        self.log_decay = nn.Parameter(torch.empty(20))
+        nn.init.uniform_(self.log_decay, 0.0, 2.0)
+        """,
+        "return self.out(x * torch.exp(-self.log_decay))",
+    ),
+    ("uninitialised-parameter", "a base class of another library"): """
+        from library import Base
+
+        class Net(Base):
+            def __init__(self):
+                super().__init__()
+                self.w = nn.Parameter(torch.empty(20, 4))
+
+            def forward(self, x):
+                return x @ self.w
+
+        optimizer = optim.SGD(Net().parameters(), lr=0.1)
+    """,
+    ("deep-saturating-stack", "a recurrent network and its output"): network(
+        "self.rnn, self.out = nn.RNN(20, 16, num_layers=6), nn.Linear(16, 4)",
+        "return torch.tanh(self.out(self.rnn(x)[0]))",
+    ),
+    ("stacked-linear", "a slot that may hold an activation"): trained(
+        "nn.Sequential(nn.Linear(20, 64), nn.Identity(), nn.Linear(64, 4))"
+    ),
+    ("stacked-linear", "adapters of low rank"): network(
+        "self.lora_A, self.lora_B, self.out = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 4)",
+        "return self.out(F.relu(self.lora_B(self.lora_A(x))))",
+    ),
+    ("modules-in-plain-list", "set by name"): network(
+        """
+        self.blocks = [nn.Linear(20, 20) for _ in range(3)]
+        for i, block in enumerate(self.blocks):
+            setattr(self, f"block{i}", block)
+        """,
+        "for block in self.blocks:\n    x = block(x)\nreturn x",
+    ),
+    ("layer-created-in-forward", "a layer of the constructor"): network(
+        "self.make = nn.Linear\nself.out = self.make(20, 4)", "return self.out(x)"
+    ),
+    ("functional-dropout-always-on", "the prenet of a speech synthesiser"): """
+        class Prenet(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = nn.ModuleList([nn.Linear(80, 256), nn.Linear(256, 256)])
+
+            def forward(self, x):
+                for layer in self.layers:
+                    x = F.dropout(F.relu(layer(x)), p=0.5)
+                return x
+    """,
+    ("functional-dropout-always-on", "sampled on purpose"): network(
+        "self.out = nn.Linear(20, 4)",
+        "return self.out(x)",
+        "def mc_forward(self, x):\n    return self.out(F.dropout(x, 0.2))",
+    ),
+    ("sdpa-dropout-always-on", "only while training"): network(
+        "self.qkv, self.p = nn.Linear(20, 60), 0.1",
+        """
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=self.p if self.training else 0.0)
+        """,
+    ),
+    ("extreme-dropout", "a rate from a sweep"): """
+        for p in (0.1, 0.5, 0.8):
+            model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Dropout(p), nn.Linear(64, 4))
+            run(model)
+    """,
+    ("unused-layer", "read from outside"): network(
+        "self.a, self.probe = nn.Linear(20, 4), nn.Linear(20, 4)", "return self.a(x)"
+    )
+    + "def inspect(net, x):\n    return net.probe(x)\n\ninspect(Net(), torch.randn(1, 20))\n",
+    ("unused-layer", "chosen by its name"): network(
+        "self.small, self.large = nn.Linear(20, 4), nn.Linear(20, 4)",
+        "return getattr(self, CHOICE)(x)",
+    ),
+    ("rnn-batch-first-mixup", "packed with time first"): network(
+        "self.rnn, self.out = nn.GRU(20, 16), nn.Linear(16, 4)",
+        """
+        packed = nn.utils.rnn.pack_padded_sequence(x, [5] * 8, batch_first=False)
+        _, h = self.rnn(packed)
+        return self.out(h[-1])
+        """,
+    ),
+    ("init-never-applied", "exported for others"): """
+        __all__ = ["Net", "init_weights"]
+
+        def init_weights(m):
+            if isinstance(m, nn.Linear):
+                nn.init.kaiming_normal_(m.weight)
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.out = nn.Linear(20, 4)
+
+            def forward(self, x):
+                return self.out(x)
+    """,
+    ("kl-reduction-mean", "multiplied by the classes"): trained(
+        "nn.Linear(20, 4)",
+        "F.kl_div(F.log_softmax(model(x), 1), F.softmax(x[:, :4], 1), reduction='mean') * x.size(1)",
+    ),
+    ("graph-cut-in-forward", "a codebook with its straight-through estimator"): network(
+        "self.a, self.codes, self.out = nn.Linear(20, 8), nn.Embedding(32, 8), nn.Linear(8, 4)",
+        """
+        z = self.a(x)
+        q = self.codes(torch.cdist(z.detach(), self.codes.weight.detach()).argmin(-1))
+        return self.out(z + (q - z).detach())
+        """,
+    ),
+    ("graph-cut-in-forward", "a target network"): network(
+        "self.online, self.target = nn.Linear(20, 4), nn.Linear(20, 4)",
+        "return self.online(x) - self.target(x).detach()",
+    ),
+    ("mse-on-softmax", "the Brier score"): trained(
+        "nn.Linear(20, 4)", "brier_score(F.softmax(model(x), 1), F.one_hot(y, 4).float())"
+    ),
+    ("detached-loss", "a copy for the log"): trained("nn.Linear(20, 4)").replace(
+        "        loss.backward()", "        loss.backward()\n        print(loss.detach())"
+    ),
+    ("deep-plain-network", "normalised"): trained(
+        "nn.Sequential("
+        + "nn.Linear(20, 20), nn.LayerNorm(20), nn.ReLU(), " * 12
+        + "nn.Linear(20, 20), nn.BatchNorm1d(20), nn.ReLU(), " * 12
+        + "nn.Linear(20, 4))"
+    ),
 }

@@ -319,4 +319,79 @@ HEALTHY = {
             optimizer.step()
             running = running + loss.item()
     """),
+    ("missing-clipping", "by the default of a trainer"): """
+        from transformers import Trainer, TrainingArguments
+        class Tagger(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.rnn, self.out = nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 2)
+
+            def forward(self, x):
+                return self.out(self.rnn(x)[0])
+
+        Trainer(Tagger(), TrainingArguments("out"), train_dataset=data).train()
+    """,
+    ("eval-mode-in-training", "a backbone frozen by name"): """
+        class Detector(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+                self.head = nn.Linear(8, 2)
+
+            def freeze_backbone(self):
+                self.backbone.train(False)
+
+            def forward(self, x):
+                return self.head(self.backbone(x).mean((2, 3)))
+
+        model = Detector()
+        optimizer = optim.SGD(model.parameters(), lr=0.01)
+        for epoch in range(10):
+            model.train()
+            model.freeze_backbone()
+            for x, y in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+    """,
+    ("eval-missing", "a copy that is in eval mode already"): script("""
+        def evaluate(net):
+            with torch.no_grad():
+                return sum(criterion(net(x), y).item() for x, y in val_loader)
+
+        for epoch in range(10):
+            for x, y in loader:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            print(evaluate(copy.deepcopy(model).eval()))
+    """),
+    ("constant-batches", "one batch on purpose"): script("""
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--overfit-one-batch", action="store_true")
+        args = parser.parse_args()
+        fixed = next(iter(loader)) if args.overfit_one_batch else None
+        for step in range(1000):
+            x, y = fixed or next(batches)
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+    """),
+    ("constant-batches", "an endless iterator"): script("""
+        from itertools import cycle
+        batches = cycle(loader)
+        for step in range(1000):
+            x, y = next(batches)
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+    """),
+    ("hidden-state-not-detached", "carried without gradients"): """
+        model = nn.LSTM(8, 16)
+        state = None
+        with torch.no_grad():
+            for x, _ in sequences:
+                out, state = model(x, state)
+                print(out.mean())
+    """,
 }

@@ -354,4 +354,47 @@ HEALTHY = {
             [{"params": encoder.parameters(), "lr": 1e-4}, {"params": decoder.parameters()}], lr=1e-3
         )
     """,
+    ("adaptive-lr-high", "a rate that is searched for"): """
+        from torch_lr_finder import LRFinder
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        optimizer = optim.Adam(model.parameters(), lr=1e-7)
+        LRFinder(model, optimizer, nn.CrossEntropyLoss()).range_test(loader, end_lr=10)
+    """,
+    ("finetune-lr-high", "T5 with Adafactor"): """
+        from transformers import Adafactor, T5ForConditionalGeneration
+        model = T5ForConditionalGeneration.from_pretrained("t5-small")
+        optimizer = Adafactor(model.parameters(), lr=1e-3, relative_step=False)
+    """,
+    ("finetune-lr-high", "only the tokens of a prompt"): """
+        from transformers import AutoModelForCausalLM
+        model = AutoModelForCausalLM.from_pretrained("gpt2")
+        for p in model.parameters():
+            p.requires_grad_(False)
+        prompt = nn.Parameter(torch.randn(20, 768) * 0.02)
+        optimizer = optim.AdamW([prompt], lr=3e-3)
+    """,
+    ("wrong-model-params", "a shared body"): """
+        body, G, D = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+        opt_D = optim.Adam([*body.parameters(), *D.parameters()], lr=2e-4)
+        opt_G = optim.Adam([*body.parameters(), *G.parameters()], lr=2e-4)
+    """,
+    ("optimizer-recreated", "test-time adaptation of one sample"): """
+        for sample in samples:
+            adapted = copy.deepcopy(model)
+            optimizer = optim.SGD(adapted.parameters(), lr=1e-3)
+            for step in range(10):
+                optimizer.zero_grad()
+                adapted(sample).pow(2).mean().backward()
+                optimizer.step()
+    """,
+    ("lr-negligible", "a scheduler that owns it"): """
+        model = nn.Linear(8, 2)
+        optimizer = optim.SGD(model.parameters(), lr=0.0)
+        scheduler = WarmupSchedule(optimizer, peak=0.1)
+        for x, y in loader:
+            scheduler.step()
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    """,
 }
