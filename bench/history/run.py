@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COMMITS = Path(__file__).with_name("commits.toml")
+FAILED = 2
+"""Exit code of a check that could not read a file, or in which a rule failed."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,17 @@ def count_findings(tree: Path, paths: tuple[str, ...], rules: tuple[str, ...]) -
     if not there:
         return 0
     ran = subprocess.run(
-        [sys.executable, "-m", "convlint", "check", "--exit-zero", "--quiet"]
-        + ["--output-format", "json", "--select", ",".join(rules), "--", *there],
+        [
+            *(sys.executable, "-m", "convlint", "check", "--quiet", "--output-format", "json"),
+            *("--select", ",".join(rules), "--", *there),
+        ],
         cwd=tree,
         capture_output=True,
         text=True,
         check=False,
     )
+    if ran.returncode == FAILED:
+        print(f"       {ran.stderr.strip() or ran.stdout.strip()[:400]}")
     try:
         report = json.loads(ran.stdout)
     except json.JSONDecodeError:

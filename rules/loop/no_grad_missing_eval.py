@@ -9,13 +9,15 @@ from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns.datasets import is_evaluating
 from convlint.rules.patterns.flows import objects_by_id, one_per_place
-from convlint.rules.patterns.paths import all_loops, occurrences
+from convlint.rules.patterns.modes import MODE_EVENTS, sets_mode
+from convlint.rules.patterns.paths import all_loops, occurrences, paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules.patterns.paths import Occurrence, Path
 
 
 class NoGradMissingEval(Rule):
@@ -23,7 +25,8 @@ class NoGradMissingEval(Rule):
 
     ## What it does
     Reports a loop over a validation or test loader that runs a model outside of `no_grad` and
-    back-propagates nothing.
+    back-propagates nothing, and a model that was trained, is put in eval mode and then runs
+    outside of `no_grad` with no backward after it.
 
     ## Why it hurts
     Every activation is kept until the output is released: evaluation needs several times the
@@ -86,22 +89,66 @@ class NoGradMissingEval(Rule):
     default = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
-        """Report the first forward of each such loop."""
-        objects = objects_by_id(program)
+        """Report the first forward of each such evaluation."""
         places: set[Location] = set()
-        for _, nest in all_loops(program):
-            loader = objects.get(-1 if nest[-1].over.object is None else nest[-1].over.object)
-            if loader is None or not is_evaluating(objects, loader):
-                continue
-            inside = list(occurrences(nest[-1].body))
-            if any(o.kind in (EventKind.BACKWARD, EventKind.GRAD_WRITE) for o in inside):
-                continue
-            forward = next((o for o in inside if o.kind is EventKind.FORWARD), None)
-            if forward is None or "no_grad" in forward.event.context:
-                continue
+        for forward in (*_in_eval_loops(program), *_in_eval_mode(program)):
             if one_per_place(places, forward.event.location):
                 yield self.finding(
                     forward.event.location,
                     "this evaluation builds a graph for every batch and never uses it",
                     help="evaluate under `torch.no_grad()` or `torch.inference_mode()`",
                 )
+
+
+def _in_eval_loops(program: TrainingProgram) -> Iterator[Occurrence]:
+    """The first forward of each loop over a loader for evaluation, when it records a graph."""
+    objects = objects_by_id(program)
+    for _, nest in all_loops(program):
+        loader = objects.get(-1 if nest[-1].over.object is None else nest[-1].over.object)
+        if loader is None or not is_evaluating(objects, loader):
+            continue
+        inside = list(occurrences(nest[-1].body))
+        if any(o.kind in (EventKind.BACKWARD, EventKind.GRAD_WRITE) for o in inside):
+            continue
+        forward = next((o for o in inside if o.kind is EventKind.FORWARD), None)
+        if forward is not None and "no_grad" not in forward.event.context:
+            yield forward
+
+
+def _in_eval_mode(program: TrainingProgram) -> Iterator[Occurrence]:
+    """Forwards with a graph in eval mode, after training, that nothing is back-propagated from.
+
+    Code that asks for gradients by name may want those of an evaluation (attacks, saliency).
+    """
+    if any(call.name == "torch.autograd.grad" for call in program.calls):
+        return
+    for entry in program.entries:
+        for path in paths(entry.body, MODE_EVENTS) or ():
+            forward = _evaluated_with_graph(program, path)
+            if forward is not None:
+                yield forward
+
+
+def _evaluated_with_graph(program: TrainingProgram, path: Path) -> Occurrence | None:
+    """The first such forward on a path that sets train mode and back-propagates before it."""
+    events = path.occurrences
+    last = max((i for i, o in enumerate(events) if o.kind is EventKind.BACKWARD), default=None)
+    if last is None:
+        return None
+    for position in range(last + 1, len(events)):
+        forward = events[position]
+        model = forward.event.target
+        if forward.kind is not EventKind.FORWARD or model is None:
+            continue
+        modes = [o for o in events[:position] if o.kind in _MODES and sets_mode(program, o, model)]
+        if (
+            "no_grad" not in forward.event.context
+            and modes
+            and modes[-1].kind is EventKind.EVAL_MODE
+            and any(o.kind is EventKind.TRAIN_MODE for o in modes)
+        ):
+            return forward
+    return None
+
+
+_MODES = (EventKind.TRAIN_MODE, EventKind.EVAL_MODE)

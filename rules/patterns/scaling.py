@@ -10,7 +10,7 @@ from convlint.rules.patterns.ownership import object_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import TrainingProgram, Value
     from convlint.rules.patterns.paths import Occurrence
 
 _TORCH_SCALERS = frozenset(
@@ -28,6 +28,8 @@ _AUTOCASTS = ("torch.autocast", "torch.amp.autocast", "torch.cuda.amp.autocast")
 def is_torch_scaler(program: TrainingProgram, scaler: int | None) -> bool:
     """Whether this is PyTorch's own gradient scaler, not switched off by a constant.
 
+    An option of the command line that is off by default is there to be switched on.
+
     Other scalers (sharded, home-made) may unscale by themselves. One passed in as an argument is
     taken for PyTorch's.
     """
@@ -37,9 +39,13 @@ def is_torch_scaler(program: TrainingProgram, scaler: int | None) -> bool:
     if found.kind is ObjectKind.SYMBOL:
         return True
     enabled = found.args.get("enabled")
-    if enabled is not None and False in enabled.candidates:
+    if enabled is not None and False in enabled.candidates and not _is_option(enabled):
         return False
     return found.kind is ObjectKind.SCALER and found.cls in _TORCH_SCALERS
+
+
+def _is_option(value: Value) -> bool:
+    return value.origin is not None and value.origin.kind == "argparse default"
 
 
 def computes_in_bfloat16(program: TrainingProgram) -> bool:

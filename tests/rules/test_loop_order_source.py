@@ -37,6 +37,38 @@ def found(slug: str, body: str) -> list[Severity]:
 
 
 SICK = {
+    ("no-grad-missing-eval", "all data at once, in a function"): """
+        x, y = data.tensors
+
+        def train():
+            model.train()
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+
+        def test():
+            model.eval()
+            return (model(x).argmax(1) == y).float().mean()
+
+        for epoch in range(100):
+            train()
+            print(test())
+        """,
+    ("clip-without-unscale", "a scaler that an option switches on"): """
+        import argparse
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--amp", action="store_true")
+        args = parser.parse_args()
+        scaler = torch.amp.GradScaler("cuda", enabled=args.amp)
+        for x, y in loader:
+            optimizer.zero_grad()
+            with torch.autocast("cuda", dtype=torch.float16, enabled=args.amp):
+                loss = criterion(model(x), y)
+            scaler.scale(loss).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+        """,
     ("zero-grad-missing", "a function nobody calls gets its optimizer as an argument"): """
         def fit(net, batches, algorithm):
             for x, y in batches:
@@ -439,6 +471,52 @@ SICK = {
 }
 
 HEALTHY = {
+    ("no-grad-missing-eval", "all data at once under no_grad"): """
+        x, y = data.tensors
+
+        def train():
+            model.train()
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+
+        @torch.no_grad()
+        def test():
+            model.eval()
+            return (model(x).argmax(1) == y).float().mean()
+
+        for epoch in range(100):
+            train()
+            print(test())
+        """,
+    ("no-grad-missing-eval", "gradients of an evaluation"): """
+        for epoch in range(100):
+            model.train()
+            for x, y in loader:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            model.eval()
+            x = data.tensors[0].clone().requires_grad_()
+            scores = model(x)
+            saliency, = torch.autograd.grad(scores.sum(), x)
+        """,
+    ("clip-without-unscale", "an optional scaler that unscales"): """
+        import argparse
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--amp", action="store_true")
+        args = parser.parse_args()
+        scaler = torch.amp.GradScaler("cuda", enabled=args.amp)
+        for x, y in loader:
+            optimizer.zero_grad()
+            with torch.autocast("cuda", dtype=torch.float16, enabled=args.amp):
+                loss = criterion(model(x), y)
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+        """,
     ("zero-grad-missing", "a helper that gets the optimizer, outside of any loop"): """
         def update(loss, opt):
             loss.backward()
