@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -74,7 +76,7 @@ class Expressions(Access):
 
     def _string(self, node: cst.SimpleString, scope: Scope) -> Abstract:
         plain = _plain_string(node.value)
-        value = plain if plain is not None else node.evaluated_value
+        value = plain if plain is not None else _literal(node.value)
         return Const(value, LITERAL) if isinstance(value, str) else UNKNOWN
 
     def _joined_string(self, node: cst.ConcatenatedString, scope: Scope) -> Abstract:
@@ -241,6 +243,14 @@ _HANDLERS: dict[type[cst.CSTNode], Callable[[Any, Any, Scope], Abstract]] = {
     cst.Subscript: Expressions._subscript,
     cst.Call: lambda self, node, scope: self.call(node, scope),
 }
+
+
+@functools.lru_cache(maxsize=4096)
+def _literal(text: str) -> str | bytes:
+    """The value of a string literal of any form; functions are walked, docstrings and all, as
+    often as they are called."""
+    value: str | bytes = ast.literal_eval(text)
+    return value
 
 
 def _plain_string(text: str) -> str | None:

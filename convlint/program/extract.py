@@ -223,6 +223,7 @@ def extract_program(
     Raises SourceSyntaxError when the file cannot be parsed.
     """
     index = index or ProjectIndex()
+    index.forget_old()
     tree = index.parse(source, path)
     file = Path(path)
     module = SourceModule(path, tree, file.resolve() if file.is_file() else None, source)

@@ -13,9 +13,9 @@ from convlint.program.positions import Positions
 _LARGEST_IMPORTED_FILE = 400_000
 """Bytes; larger modules (generated tables) are not looked into."""
 
-_MOST_CHARACTERS_KEPT = 1_000_000
-"""Source text whose trees are kept in case another file imports it; a tree takes some 100 bytes
-for each of its characters."""
+_MOST_CHARACTERS_KEPT = 250_000
+"""Source text whose trees are kept in case another file imports it; a tree and the places of its
+nodes take some 450 bytes for each character."""
 
 _ROOT_MARKERS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 
@@ -77,7 +77,7 @@ class ProjectIndex:
     """Finds and parses the project's modules; a parse is shared by all files of a run."""
 
     def __init__(self) -> None:
-        self._modules: dict[Path, SourceModule | None] = {}
+        self._modules: OrderedDict[Path, SourceModule | None] = OrderedDict()
         self._resolved: dict[tuple[Path, str], Path | None] = {}
         self._trees: OrderedDict[str, cst.Module] = OrderedDict()
         self._characters = 0
@@ -101,7 +101,19 @@ class ProjectIndex:
         """The parsed module, or None when it cannot be read or parsed."""
         if file not in self._modules:
             self._modules[file] = self._read(file)
+        self._modules.move_to_end(file)
         return self._modules[file]
+
+    def forget_old(self) -> None:
+        """Let go of the modules that were not imported for the longest time, when they are many.
+
+        To be called between programs: while one is followed, a module stays the same object.
+        """
+        characters = 0
+        for file, module in reversed(list(self._modules.items())):
+            characters += len(module.source) if module is not None else 0
+            if characters > _MOST_CHARACTERS_KEPT:
+                del self._modules[file]
 
     def _read(self, file: Path) -> SourceModule | None:
         try:

@@ -107,6 +107,7 @@ class Positions:
                 break
             starts.append(position)
         self._line_starts = starts
+        state.tokens.clear()
         self._state = state
         return state
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from convlint.rules.patterns.flows import objects_by_id
 from convlint.rules.patterns.layers import Architecture
+from convlint.rules.patterns.once import once_per_program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from convlint.program.facts import Initialisation, Object, TrainingProgram, Value
 
 __all__ = [
@@ -41,16 +40,22 @@ def is_default(value: Value | None) -> bool:
     return value is None or (value.origin is not None and value.origin.kind == "library default")
 
 
-def final_initialisations(program: TrainingProgram) -> Iterator[Initialised]:
+def final_initialisations(program: TrainingProgram) -> tuple[Initialised, ...]:
     """Every initialisation of weights that no later one undoes, per model it reaches.
 
     A call known only by the classes it guards (``isinstance(m, nn.Linear)``) reaches the layers of
     these classes in every model of the program.
     """
+    return _final_initialisations(program)
+
+
+@once_per_program
+def _final_initialisations(program: TrainingProgram) -> tuple[Initialised, ...]:
     objects = objects_by_id(program)
     architectures = [Architecture(program, model) for model in program.models]
     targets: list[tuple[Initialisation, frozenset[int]]] = []
     last: dict[int, int] = {}
+    found: list[Initialised] = []
     for call in sorted(program.initialisations, key=lambda call: call.order):
         if not call.parameter.startswith("weight"):
             continue
@@ -64,14 +69,15 @@ def final_initialisations(program: TrainingProgram) -> Iterator[Initialised]:
         last.update(dict.fromkeys(numbers, len(targets) - 1))
     for position, (call, numbers) in enumerate(targets):
         decided = {number for number in numbers if last[number] == position}
-        for architecture in architectures:
+        for architecture in architectures if decided else ():
             layers = tuple(
                 objects[number]
                 for number in architecture.model.layers
                 if number in decided and number in objects
             )
             if layers:
-                yield Initialised(call, architecture, layers)
+                found.append(Initialised(call, architecture, layers))
+    return tuple(found)
 
 
 def untouched(program: TrainingProgram, architecture: Architecture) -> bool:
