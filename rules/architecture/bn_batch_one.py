@@ -142,8 +142,10 @@ def _single(objects: Mapping[int, Object], loader: Object) -> bool:
 
 
 def _uses_batch(layer: Object) -> bool:
+    if not is_batch_norm(layer) or "eval" in layer.methods:
+        return False
     tracks = layer.args.get("track_running_stats")
-    return is_batch_norm(layer) and (tracks is None or tracks.constant is True)
+    return tracks is None or tracks.constant is True
 
 
 def _given(value: Value | None) -> bool:

@@ -509,4 +509,70 @@ HEALTHY = {
         barrier = mp.Barrier(4)
         workers = [mp.Process(target=work, args=(model, barrier)) for _ in range(4)]
     """,
+    ("train-not-shuffled", "transitions sampled from a buffer"): """
+        class Replay(Dataset):
+            def __init__(self, buffer):
+                self.buffer = buffer
+
+            def __getitem__(self, i):
+                return random.choice(self.buffer)
+
+            def __len__(self):
+                return 1000
+
+        train_loader = DataLoader(Replay(buffer), batch_size=64)
+        model = nn.Linear(20, 4)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    """,
+    ("eval-drop-last", "the whole of it"): """
+        test_set = datasets.CIFAR10("data", train=False, transform=T.ToTensor())
+        test_loader = DataLoader(test_set, batch_size=64, drop_last=False)
+    """,
+    ("accumulate-without-no-sync", "accelerate's own switch"): """
+        from accelerate import Accelerator
+        accelerator = Accelerator(gradient_accumulation_steps=4)
+        model, optimizer, batches = accelerator.prepare(model, optimizer, loader)
+        for x, y in batches:
+            with accelerator.accumulate(model):
+                accelerator.backward(F.cross_entropy(model(x), y))
+                optimizer.step()
+                optimizer.zero_grad()
+    """,
+    ("unbounded-staleness", "a queue of bounded length"): """
+        import torch.multiprocessing as mp
+
+        def work(model, queue):
+            optimizer = optim.SGD(model.parameters(), lr=0.01)
+            for x, y in loader:
+                queue.get()
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+
+        model = nn.Linear(20, 4)
+        model.share_memory()
+        queue = mp.Queue(maxsize=4)
+        workers = [mp.Process(target=work, args=(model, queue)) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+    """,
+    ("ddp-mutated", "moved before it is wrapped"): replicas(
+        wrap="model = model.to(rank); model = DDP(model, device_ids=[rank])"
+    ),
+    ("ddp-full-data", "shards of a web dataset"): """
+        import webdataset as wds
+        dist.init_process_group("nccl")
+        data = wds.WebDataset("train-{000..127}.tar", nodesplitter=wds.split_by_node)
+        train_loader = DataLoader(data, batch_size=32)
+        model = DDP(nn.Linear(20, 4))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    """,
 }

@@ -329,4 +329,29 @@ HEALTHY = {
         hooks = [optimizer.zero_grad, optimizer.step]
         run(hooks)
     """),
+    ("backward-missing", "accelerate's backward"): """
+        from accelerate import Accelerator
+        accelerator = Accelerator()
+        model = nn.Linear(8, 2)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        model, optimizer, batches = accelerator.prepare(model, optimizer, loader)
+        for x, y in batches:
+            optimizer.zero_grad()
+            accelerator.backward(F.cross_entropy(model(x), y))
+            optimizer.step()
+    """,
+    ("backward-missing", "a scaler of one's own does it all"): script("""
+        from timm.utils import NativeScaler
+        loss_scaler = NativeScaler()
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss_scaler(criterion(model(x), y), optimizer, clip_grad=1.0, parameters=model.parameters())
+    """),
+    ("zero-grad-inside-accumulation", "both under the same condition"): script("""
+        for i, (x, y) in enumerate(loader):
+            (criterion(model(x), y) / 4).backward()
+            if i % 4 == 3:
+                optimizer.step()
+                optimizer.zero_grad()
+    """),
 }

@@ -648,4 +648,56 @@ HEALTHY = {
         + "nn.Linear(20, 20), nn.BatchNorm1d(20), nn.ReLU(), " * 12
         + "nn.Linear(20, 4))"
     ),
+    ("bn-batch-one", "statistics frozen"): """
+        norm = nn.BatchNorm1d(64)
+        model = nn.Sequential(nn.Linear(20, 64), norm, nn.ReLU(), nn.Linear(64, 4))
+        data = TensorDataset(torch.randn(256, 20), torch.randint(0, 4, (256,)))
+        train_loader = DataLoader(data, batch_size=1, shuffle=True)
+        optimizer = optim.Adam(model.parameters(), lr=1e-4)
+        model.train()
+        norm.eval()
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    """,
+    ("bn-momentum-convention", "Keras' number turned round"): trained(
+        "nn.Sequential(nn.Linear(20, 8), nn.BatchNorm1d(8, momentum=1 - 0.99), nn.ReLU(), nn.Linear(8, 4))"
+    ),
+    ("unused-layer", "kept in a dictionary of modules"): network(
+        "self.heads = nn.ModuleDict({'a': nn.Linear(20, 4), 'b': nn.Linear(20, 4)})",
+        "return self.heads[TASK](x)",
+    ),
+    ("sum-reduction", "divided by the batch"): trained(
+        "nn.Linear(20, 4)", "F.cross_entropy(model(x), y, reduction='sum') / len(x)"
+    ),
+    ("padding-in-loss", "an index that is ignored"): """
+        class Tagger(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.embed, self.out = nn.Embedding(100, 16, padding_idx=0), nn.Linear(16, 5)
+
+            def forward(self, x):
+                return self.out(self.embed(x))
+
+        def collate(batch):
+            words, tags = zip(*batch)
+            pad = nn.utils.rnn.pad_sequence
+            return pad(words, batch_first=True), pad(tags, batch_first=True)
+
+        model = Tagger()
+        criterion = nn.CrossEntropyLoss(ignore_index=0)
+        optimizer = optim.Adam(model.parameters(), lr=1e-3)
+        for x, y in DataLoader(sentences, batch_size=8, shuffle=True, collate_fn=collate):
+            optimizer.zero_grad()
+            criterion(model(x).flatten(0, 1), y.flatten()).backward()
+            optimizer.step()
+    """,
+    ("nondifferentiable-in-loss", "the probability of what was drawn"): trained(
+        "nn.Linear(20, 4)",
+        "-(torch.distributions.Categorical(logits=model(x)).log_prob(model(x).argmax(1)) * reward).mean()",
+    ),
+    ("swapped-loss-args", "prediction first"): trained(
+        "nn.Linear(20, 4)", "criterion(input=model(x), target=y)"
+    ),
 }

@@ -394,4 +394,24 @@ HEALTHY = {
                 out, state = model(x, state)
                 print(out.mean())
     """,
+    ("loss-graph-accumulated", "read as a number"): script("""
+        for epoch in range(10):
+            running = 0.0
+            for x, y in loader:
+                optimizer.zero_grad()
+                loss = criterion(model(x), y)
+                loss.backward()
+                optimizer.step()
+                running += float(loss)
+    """),
+    ("eval-before-training", "and back"): script("""
+        model.eval()
+        with torch.no_grad():
+            print(model(torch.zeros(1, 8)))
+        model.train()
+        for x, y in loader:
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+    """),
 }

@@ -101,4 +101,37 @@ HEALTHY = {
                 if waited > 5:
                     break
     """),
+    ("last-weights-kept", "an object that restores the best"): script("""
+        class EarlyStopping:
+            def __init__(self, patience):
+                self.patience, self.best, self.waited, self.state = patience, float("inf"), 0, None
+
+            def __call__(self, loss, net):
+                if loss < self.best:
+                    self.best, self.waited, self.state = loss, 0, copy.deepcopy(net.state_dict())
+                else:
+                    self.waited += 1
+                return self.waited >= self.patience
+
+        stopping = EarlyStopping(5)
+        for epoch in range(100):
+            for x, y in loader:
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            if stopping(validate(model), model):
+                break
+        model.load_state_dict(stopping.state)
+    """),
+    ("absolute-tolerance-on-minibatch-loss", "relative to the loss"): script("""
+        previous = float("inf")
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = criterion(model(x), y)
+            loss.backward()
+            optimizer.step()
+            if abs(previous - loss.item()) < 1e-4 * abs(previous):
+                break
+            previous = loss.item()
+    """),
 }

@@ -397,4 +397,26 @@ HEALTHY = {
             F.cross_entropy(model(x), y).backward()
             optimizer.step()
     """,
+    ("adaptive-lr-high", "another kind of optimizer"): """
+        from muon import Muon
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        optimizer = Muon(model.parameters(), lr=0.02, weight_decay=0.1)
+    """,
+    ("sgd-no-momentum", "a script that teaches"): """
+        model = nn.Linear(1, 1)
+        optimizer = optim.SGD(model.parameters(), lr=0.01)
+        for epoch in range(100):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), 2 * x + 1).backward()
+            optimizer.step()
+    """,
+    ("exhausted-params", "asked for twice"): """
+        model = nn.Linear(8, 2)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+    """,
 }

@@ -425,4 +425,21 @@ HEALTHY = {
             scaler.step(optimizer)
             scaler.update()
     """,
+    ("scheduler-before-optimizer", "counted in updates"): """
+        from timm.scheduler import CosineLRScheduler
+        model = nn.Linear(8, 2)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        scheduler = CosineLRScheduler(optimizer, t_initial=4000, t_in_epochs=False)
+        updates = 0
+        for epoch in range(40):
+            for x, y in loader:
+                scheduler.step_update(num_updates=updates)
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+                updates += 1
+    """,
+    ("scheduler-in-loop", "before the epochs"): epochs(
+        "scheduler = lr_scheduler.StepLR(optimizer, 10)"
+    ),
 }
