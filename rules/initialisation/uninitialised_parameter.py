@@ -9,11 +9,13 @@ from convlint.findings import (
     Finding,
     Severity,
 )
+from convlint.program.facts import UNKNOWN
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import (
     FlowGraph,
     one_per_place,
 )
+from convlint.rules.patterns.ownership import object_of, submodules
 from convlint.rules.patterns.parameters import bare_parameters
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import (
+        Flow,
         Object,
         TrainingProgram,
     )
@@ -73,7 +76,9 @@ class UninitialisedParameter(Rule):
 
     ## When it is fine
     Parameters set in `reset_parameters` or by an initialisation over `self.parameters()`; modules
-    whose weights are loaded; the meta device; base classes of a library.
+    whose weights are loaded; frozen parameters, which wait for pretrained values; a file
+    that only defines the class, which other code builds and may initialise; the meta device; base
+    classes of a library.
 
     ## Measured
     `convlint probe` finds values that are not finite.
@@ -89,13 +94,18 @@ class UninitialisedParameter(Rule):
         """One finding per parameter."""
         graph = FlowGraph(program)
         reported: set[Location] = set()
+        unbuilt = _unbuilt(program)
         for owner, name, parameter, made in bare_parameters(program, graph):
             place = parameter.location
             if place is None:
                 continue
             if made.name not in UNFILLED or "device" in made.args or parameter.written:
                 continue
-            if not _settled(program, owner) or not one_per_place(reported, place):
+            if owner.id in unbuilt or _is_frozen(program, parameter):
+                continue
+            if not _settled(program, owner):
+                continue
+            if not one_per_place(reported, place):
                 continue
             yield self.finding(
                 place,
@@ -103,6 +113,29 @@ class UninitialisedParameter(Rule):
                 help="initialise it (nn.init.*), or create it with torch.zeros or a scaled torch.randn",
                 evidence=(Evidence("static", f"{made.name} → nn.Parameter, never written"),),
             )
+
+
+def _unbuilt(program: TrainingProgram) -> set[int]:
+    """The modules known from their class alone: the file that builds them may initialise them."""
+    alone: set[int] = set()
+    for model in program.models:
+        built = object_of(program, model.object)
+        if built is None or built.location.line != model.location.line:
+            continue
+        if built.location.path == model.location.path:
+            alone |= submodules(program, (model.object,))
+    return alone
+
+
+def _is_frozen(program: TrainingProgram, parameter: Flow) -> bool:
+    """Whether it is not to be trained: then its values are to be loaded, as under an adapter."""
+    return any(
+        call.name == "torch.Tensor.requires_grad_"
+        and "input" in call.args
+        and call.args["input"].flow == parameter.id
+        and call.args.get("requires_grad", UNKNOWN).constant is False
+        for call in program.calls
+    )
 
 
 def _settled(program: TrainingProgram, owner: Object) -> bool:

@@ -8,13 +8,15 @@ from convlint.findings import Evidence, Finding, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
+from convlint.rules.patterns.handed import is_handed_on
+from convlint.rules.patterns.paths import occurrences, stepped_optimizer
 from convlint.rules.patterns.rates import learning_rates, rate_is_set_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Object, TrainingProgram
 
 NEGLIGIBLE = 1e-7
 """A weight of size 0.1 in float32 has neighbours 7e-9 apart: steps of this size are mostly lost
@@ -97,6 +99,8 @@ class LrNegligible(Rule):
                 continue
             if rate_is_set_elsewhere(program, optimizer):
                 continue
+            if not any(rate.number for rate in rates) and _goes_elsewhere(program, optimizer):
+                continue  # a zero says that what it is handed to sets the rate
             rate = rates[0]
             if not one_per_place(places, rate.location):
                 continue
@@ -115,3 +119,14 @@ class LrNegligible(Rule):
                     ),
                 ),
             )
+
+
+def _goes_elsewhere(program: TrainingProgram, optimizer: Object) -> bool:
+    """Whether other code steps it: what it was handed to, or the caller of the function here."""
+    if not optimizer.within:
+        return is_handed_on(program, optimizer)
+    return not any(
+        stepped_optimizer(o.event) == optimizer.id
+        for entry in program.entries
+        for o in occurrences(entry.body)
+    )

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.gpu_probes.observations import Observations
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Object, TrainingProgram
     from convlint.rules.patterns.paths import Occurrence
 
 MANY_BACKWARDS = 8
 """Backward passes without a step that are too many to be one accumulation still under way in a
 script that ended."""
+_MODULE = "<module>"
+"""The entry that runs a file from top to bottom."""
 
 
 class NeverStepped(Rule):
@@ -96,7 +98,12 @@ class NeverStepped(Rule):
             # a test builds an optimizer to save, register or inspect it
             return
         everything = [o for entry in program.entries for o in occurrences(entry.body)]
-        if not any(o.kind is EventKind.BACKWARD and o.loops for o in everything):
+        training = [
+            entry.name
+            for entry in program.entries
+            if any(o.kind is EventKind.BACKWARD and o.loops for o in occurrences(entry.body))
+        ]
+        if not training:
             return
         if any(_may_step_any(o) for o in everything):
             return
@@ -116,6 +123,8 @@ class NeverStepped(Rule):
             if optimizer.location in stepped_places:
                 continue  # the same line of a class, seen once more on its own
             if not optimizer.cls.startswith("torch.optim.") or is_handed_on(program, optimizer):
+                continue
+            if not _made_for(optimizer, training):
                 continue
             if not one_per_place(places, optimizer.location):
                 continue
@@ -160,6 +169,18 @@ class NeverStepped(Rule):
             "in the first steps"
             for use in seen.optimizers
         )
+
+
+def _made_for(optimizer: Object, training: list[str]) -> bool:
+    """Whether it was made by code that leads to a loop that back-propagates.
+
+    A function nobody here calls, such as a factory, returns its optimizer to code elsewhere.
+    """
+    if not optimizer.within or _MODULE in training:
+        return True
+    function = optimizer.within[0]
+    owner = function.rpartition(".")[0]
+    return any(name == function or (owner and name.startswith(f"{owner}.")) for name in training)
 
 
 def _may_step_any(occurrence: Occurrence) -> bool:

@@ -102,6 +102,8 @@ class ResumeWithoutScheduler(Rule):
             last = scheduler.args.get("last_epoch")
             if len(sites) != 1 or sites[0][0].args or not sites[0][1]:
                 continue
+            if "last_epoch" in scheduler.attributes:
+                continue  # set by hand to where the run stopped
             if "load_state_dict" in scheduler.methods or (last is not None and last.number != -1):
                 continue
             if is_handed_on(program, scheduler) or is_handed_on(program, optimizer):

@@ -101,8 +101,104 @@ def test_every_group_takes_the_rate_of_zero() -> None:
         body, head = nn.Linear(8, 16), nn.Linear(16, 2)
         groups = [dict(params=body.parameters()), dict(params=head.parameters())]
         optimizer = optim.SGD(groups, 0, momentum=0.9)
+        for x in range(10):
+            nn.functional.mse_loss(head(body(x)), x).backward()
+            optimizer.step()
         """
     assert found("lr-negligible", source) == 1
+
+
+def test_a_rate_of_zero_waits_for_the_wrapper_that_sets_it() -> None:
+    source = """
+        import torch
+        class Noam:
+            def __init__(self, size, optimizer):
+                self.size, self.optimizer = size, optimizer
+
+        def build(parameters):
+            return Noam(512, torch.optim.Adam(parameters, lr=0.0))
+        """
+    assert found("lr-negligible", source) == 0
+
+
+BESIDE_A_LOOP = """
+    import torch
+    from torch import nn
+
+    def build(model):
+        return torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def profile(model, batches):
+        {optimizer}
+        for x in batches:
+            model(x).sum().backward()
+    """
+
+
+def test_a_factory_returns_its_optimizer_to_code_elsewhere() -> None:
+    beside = textwrap.dedent(BESIDE_A_LOOP)
+    assert found("never-stepped", beside.format(optimizer="pass")) == 0
+    assert found("never-stepped", beside.format(optimizer="optimizer = build(model)")) == 1
+
+
+RESUMED = """
+    import torch
+    from torch import nn
+    model = nn.Linear(8, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50)
+    checkpoint = torch.load("last.pt")
+    model.load_state_dict(checkpoint["model"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    {restored}
+    for epoch in range(checkpoint["epoch"], 50):
+        optimizer.zero_grad()
+        model(torch.randn(4, 8)).square().mean().backward()
+        optimizer.step()
+        scheduler.step()
+    """
+
+
+@pytest.mark.parametrize(
+    ("restored", "faults"),
+    [("scheduler.last_epoch = checkpoint['epoch'] - 1", 0), ("print(checkpoint['epoch'])", 1)],
+)
+def test_the_epoch_of_a_schedule_is_set_by_hand(restored: str, faults: int) -> None:
+    source = textwrap.dedent(RESUMED).format(restored=restored)
+    assert found("resume-without-scheduler", source) == faults
+
+
+ADAPTER = """
+    import torch
+    from torch import nn
+
+    class Adapted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(4, 8))
+            {frozen}
+            self.scale = nn.Parameter(torch.zeros(4))
+
+        def forward(self, x):
+            return nn.functional.linear(x, self.weight) * self.scale
+
+    {built}
+    """
+
+
+@pytest.mark.parametrize(
+    ("frozen", "built", "faults"),
+    [
+        ("self.weight.requires_grad = False", "model = Adapted()", 0),
+        ("", "print('built and initialised in another file')", 0),
+        ("", "model = Adapted()", 1),
+    ],
+)
+def test_frozen_and_unbuilt_parameters_wait_for_their_values(
+    frozen: str, built: str, faults: int
+) -> None:
+    source = textwrap.dedent(ADAPTER).format(frozen=frozen, built=built)
+    assert found("uninitialised-parameter", source) == faults
 
 
 NEVER_STEPPED = """
