@@ -241,7 +241,7 @@ class ControlFlow(Assignment, Monitoring):
     def _for(self, statement: cst.For, scope: Scope) -> str | None:
         iterable = self.evaluate(statement.iter, scope)
         site = Site(scope.module, statement)
-        items = self._unrolled(iterable)
+        items = self._unrolled(statement, iterable)
         if items is not None:
             return self._run_unrolled(statement, items, scope)
         self._widen(statement, scope)
@@ -267,13 +267,13 @@ class ControlFlow(Assignment, Monitoring):
             return UNKNOWN
         return self.element_of(iterable, site)
 
-    def _unrolled(self, iterable: Abstract) -> list[Abstract] | None:
+    def _unrolled(self, statement: cst.For, iterable: Abstract) -> list[Abstract] | None:
         """Loops over known modules and, while a model is built or applied, known ranges, are
         walked item by item; training loops are walked once."""
         items = self.known_items(iterable)
         if items is None or len(items) > _LONGEST_UNROLLED_LOOP:
             return None
-        if self.forward_depth > 0:
+        if self.forward_depth > 0 or _collects_parts(statement):
             return items
         if isinstance(iterable, (LoopRange, Map)):
             return None
@@ -427,6 +427,45 @@ class ControlFlow(Assignment, Monitoring):
         return "dist_autograd" if name == "torch.distributed.autograd.context" else ""
 
     importing: bool = False
+
+
+_collecting: dict[int, tuple[cst.For, bool]] = {}
+
+
+def _collects_parts(statement: cst.For) -> bool:
+    """Whether a loop only gathers constructed things in a list, as functions that build a model
+    layer by layer do: ``layers += [nn.Linear(a, b), nn.ReLU()]``."""
+    known = _collecting.get(id(statement))
+    if known is None or known[0] is not statement:
+        known = _collecting[id(statement)] = (statement, _only_collects(statement.body))
+    return known[1]
+
+
+def _only_collects(body: cst.BaseSuite) -> bool:
+    gathers = False
+    for line in body.body:
+        if isinstance(line, cst.If):
+            gathers = gathers or _only_collects(line.body)
+            continue
+        if not isinstance(line, cst.SimpleStatementLine):
+            return False
+        for small in line.body:
+            if isinstance(small, cst.AugAssign) and isinstance(small.value, cst.List):
+                gathers = gathers or any(
+                    isinstance(element.value, cst.Call) for element in small.value.elements
+                )
+            elif isinstance(small, cst.Expr):
+                call = small.value
+                if not (
+                    isinstance(call, cst.Call)
+                    and isinstance(call.func, cst.Attribute)
+                    and call.func.attr.value in ("append", "extend", "add_module")
+                ):
+                    return False
+                gathers = gathers or any(isinstance(arg.value, cst.Call) for arg in call.args)
+            elif not isinstance(small, cst.Assign):
+                return False
+    return gathers
 
 
 def _compares_with_zero(test: cst.BaseExpression) -> bool:

@@ -347,3 +347,39 @@ def test_an_optimizer_over_the_groups_of_another_holds_the_same_parameters() -> 
     )
     (layer,) = objects(program, ObjectKind.LAYER)
     assert [o.parameters_of for o in objects(program, ObjectKind.OPTIMIZER)] == [(layer.id,)] * 2
+
+
+def test_layers_gathered_by_a_function_are_all_there() -> None:
+    program = extract(
+        """
+        def mlp(sizes):
+            layers = []
+            for a, b in zip(sizes, sizes[1:]):
+                layers += [nn.Linear(a, b), nn.Tanh()]
+            return nn.Sequential(*layers[:-1])
+
+        parts = []
+        for _ in range(3):
+            parts.append(nn.Linear(8, 8))
+        model = nn.Sequential(mlp([4, 8, 8, 8]), *parts)
+        """,
+        IMPORTS,
+    )
+    model = next(m for m in program.models if len(m.layers) > 3)
+    names = [program.objects[i].cls.rpartition(".")[2] for i in model.layers]
+    assert names == ["Linear", "Tanh", "Linear", "Tanh", "Linear", "Linear", "Linear", "Linear"]
+
+
+def test_loop_that_gathers_losses_is_not_unrolled() -> None:
+    program = extract(
+        """
+        model = nn.Linear(2, 2)
+        history = []
+        for epoch in range(5):
+            loss = model(torch.ones(1, 2)).sum()
+            loss.backward()
+            history.append(loss.item())
+        """,
+        IMPORTS,
+    )
+    assert [entry.body[0].kind for entry in program.entries] == ["for"]  # type: ignore[union-attr]
