@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from convlint.findings import Severity
 from convlint.gpu_probes.observations import (
     Activation,
     Convergence,
@@ -24,14 +25,11 @@ from convlint.gpu_probes.observations import (
     UpdateRatio,
 )
 
-from convlint.findings import Severity
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from convlint.rules import Rule
-
     from convlint.findings import Finding
+    from convlint.rules import Rule
 
 SCRIPT = "/project/train.py"
 LN_10 = math.log(10)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from convlint.gpu_probes.observations import Observations
-from convlint.rules.curvature.ill_conditioned import IllConditioned
-from convlint.rules.curvature.learning_rate_above_stability import LearningRateAboveStability
-from convlint.rules.curvature.saddle_point import SaddlePoint
 from measurements import (
     course,
     cross_entropy,
@@ -21,6 +17,10 @@ from measurements import (
 )
 
 from convlint.findings import Severity
+from convlint.gpu_probes.observations import Observations
+from convlint.rules.curvature.ill_conditioned import IllConditioned
+from convlint.rules.curvature.learning_rate_above_stability import LearningRateAboveStability
+from convlint.rules.curvature.saddle_point import SaddlePoint
 
 INFO, WARNING, ERROR = Severity.INFO, Severity.WARNING, Severity.ERROR
 RISING = tuple(2.3 * 1.03**step for step in range(100))

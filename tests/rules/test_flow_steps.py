@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from convlint.gpu_probes.observations import Observations, ParameterGroup, UpdateRatio
-from convlint.rules.flow.gradient_spikes import GradientSpikes
-from convlint.rules.flow.update_ratio_too_large import UpdateRatioTooLarge
-from convlint.rules.flow.update_ratio_too_small import UpdateRatioTooSmall
 from measurements import (
     course,
     cross_entropy,
@@ -23,6 +19,10 @@ from measurements import (
 )
 
 from convlint.findings import Severity
+from convlint.gpu_probes.observations import Observations, ParameterGroup, UpdateRatio
+from convlint.rules.flow.gradient_spikes import GradientSpikes
+from convlint.rules.flow.update_ratio_too_large import UpdateRatioTooLarge
+from convlint.rules.flow.update_ratio_too_small import UpdateRatioTooSmall
 
 INFO, WARNING, ERROR = Severity.INFO, Severity.WARNING, Severity.ERROR
 
