@@ -7,7 +7,7 @@ import sys
 import libcst as cst
 
 from convlint.program.command_line import decorator_option
-from convlint.program.control_flow import ControlFlow
+from convlint.program.contexts import Contexts
 from convlint.program.domain import (
     UNKNOWN,
     Abstract,
@@ -32,7 +32,7 @@ _MOST_MODULES = 60
 """Imported project modules followed from one file."""
 
 
-class Definitions(ControlFlow):
+class Definitions(Contexts):
     """Statements that bring names into being."""
 
     def _function(self, statement: cst.FunctionDef, scope: Scope) -> str | None:
