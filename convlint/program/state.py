@@ -318,12 +318,19 @@ class State:
         if len(options) == 1:
             return options[0]
         if len(options) > MOST_OPTIONS:
-            return UNKNOWN
+            return self._lose_track(options)
         tensors = [o for o in options if isinstance(o, Tensor)]
         if len(tensors) == len(options):
             return self.new_flow("<join>", tuple(t.flow for t in tensors))
         self.alias(options)
         return Choice(tuple(options))
+
+    def _lose_track(self, options: list[Abstract]) -> Abstract:
+        """Too many possibilities: what happens to any of the objects can no longer be told."""
+        for option in options:
+            for instance in self.training_objects(option):
+                instance.escaped = instance.leader.escaped = True
+        return UNKNOWN
 
     def alias(self, options: list[Abstract]) -> None:
         """Objects of one kind made in different arms are the same thing to what follows."""

@@ -353,3 +353,33 @@ def test_a_handler_with_statements_of_several_lines_is_walked() -> None:
         HEAD,
     )
     assert EventKind.BACKWARD in kinds(program)
+
+
+def test_optimizers_of_a_long_factory_are_lost_track_of_not_forgotten() -> None:
+    program = extract(
+        """
+        from elsewhere import Nadam, Lion, Lamb, Novograd
+        def create(name):
+            if name == "sgd":
+                opt = torch.optim.SGD(model.parameters(), lr=0.1)
+            elif name == "adam":
+                opt = torch.optim.Adam(model.parameters())
+            elif name == "nadam":
+                opt = Nadam(model.parameters())
+            elif name == "lion":
+                opt = Lion(model.parameters())
+            elif name == "lamb":
+                opt = Lamb(model.parameters())
+            elif name == "novograd":
+                opt = Novograd(model.parameters())
+            else:
+                opt = torch.optim.RMSprop(model.parameters())
+            return opt
+        """,
+        HEAD,
+    )
+    made = [o for o in objects(program, ObjectKind.OPTIMIZER) if o.names == ("opt",)]
+    assert [o.cls.rpartition(".")[2] for o in made] == ["SGD", "Adam", "RMSprop"]
+    # Each either stands for the others or counts as out of sight: none is on its own.
+    first, *others = made
+    assert all(o.escaped or o.same_as == first.id for o in others)
