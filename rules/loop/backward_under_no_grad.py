@@ -66,7 +66,8 @@ class BackwardUnderNoGrad(Rule):
 
     ## When it is fine
     A teacher's outputs under `no_grad` beside a student's with gradient, `enable_grad` inside
-    `no_grad`, hand-made gradients: none is reported.
+    `no_grad`, hand-made gradients, a function shared with evaluation that goes back only
+    `if loss.requires_grad`: none is reported.
 
     ## Measured
     Not measured on its own: the run stops with PyTorch's error, or `parameter-without-gradient`
@@ -88,6 +89,8 @@ class BackwardUnderNoGrad(Rule):
         for loop in training_loops(program):
             for backward in loop.of_kind(EventKind.BACKWARD):
                 graph = graph or FlowGraph(program)
+                if any(w in c.text.lower() for c in backward.conditions for w in _ASKS_FIRST):
+                    continue
                 cut = _detached_output(graph, backward.event.flow)
                 if cut is None or not one_per_place(places, backward.event.location):
                     continue
@@ -127,6 +130,9 @@ def _detached_output(graph: FlowGraph, number: int | None) -> Flow | None:
             pending.extend(flow.inputs)
     return cut
 
+
+_ASKS_FIRST = ("requires_grad", "grad_enabled", "train")
+"""A function shared by training and evaluation goes back only after asking which of them it is."""
 
 _MAY_HAVE_GRADIENT = UNKNOWN_SOURCES | {
     "<parameter>", "<input>", "<join>", "<constant>", "<array>", "autograd_grad",

@@ -258,3 +258,33 @@ def test_mish_is_one_activation(gate: str, faults: int) -> None:
                 return x.mul({gate})
         """
     assert found("stacked-activations", source) == faults
+
+
+SHARED_STEP = """
+    import torch
+    from torch import nn
+
+    def run(model, optimizer, batches):
+        for x, y in batches:
+            loss = nn.functional.cross_entropy(model(x), y)
+            if {guard}:
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    model = nn.Sequential(nn.Linear(8, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    train = torch.utils.data.DataLoader(read("train"), shuffle=True)
+    held_out = torch.utils.data.DataLoader(read("held-out"))
+    for epoch in range(5):
+        run(model, optimizer, train)
+        with torch.no_grad():
+            run(model, optimizer, held_out)
+    """
+
+
+def test_a_step_shared_with_evaluation_asks_for_gradients_first() -> None:
+    asks = textwrap.dedent(SHARED_STEP).format(guard="loss.requires_grad")
+    goes_back = textwrap.dedent(SHARED_STEP).format(guard="len(batches) > 1")
+    assert found("backward-under-no-grad", asks) == 0
+    assert found("backward-under-no-grad", goes_back) == 1
