@@ -1,0 +1,174 @@
+"""What one run over source found, and which of it a reader should see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from convlint import rules as catalogue
+from convlint import sources
+from convlint.errors import UserError
+from convlint.findings import Finding, Location, Severity, Verdict
+from convlint.suppressions import (
+    Suppression,
+    find_suppressions,
+    unused_suppressions,
+    without_suppressed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from convlint.config import Settings, SettingsFinder
+    from convlint.program.facts import TrainingProgram
+    from convlint.rules import Rule
+
+UNUSED_SUPPRESSION = "unused-suppression"
+"""The rule whose findings only the engine can make: it alone knows what comments silenced."""
+
+
+class SourceTexts(dict[str, str]):
+    """The text of source files by their shown path, read when somebody first asks for it."""
+
+    def __missing__(self, shown: str) -> str:
+        try:
+            text = sources.decode(sources.read_file(Path(shown)), shown)
+        except UserError:
+            text = ""
+        self[shown] = text
+        return text
+
+    def get(self, shown: str, default: object = None) -> str:
+        """The text; empty when the file cannot be read."""
+        return self[shown]
+
+
+@dataclass
+class Outcome:
+    """What one run over source found.
+
+    ``findings`` are those a reader should see, ``hidden`` counts the info findings kept back,
+    ``failing`` those at or above ``fail-on`` that no measurement refutes. ``problems`` are files
+    that could not be read or parsed, ``files`` counts the others, ``faults`` what convlint itself
+    failed at (``failed_rules``: the measured checks among it). ``sources`` has the text of files.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    problems: list[UserError] = field(default_factory=list)
+    faults: list[UserError] = field(default_factory=list)
+    programs: list[TrainingProgram] = field(default_factory=list)
+    sources: SourceTexts = field(default_factory=SourceTexts)
+    failed_rules: set[str] = field(default_factory=set)
+    files: int = 0
+    hidden: int = 0
+    failing: int = 0
+
+
+def keep_wanted(
+    findings: Iterable[Finding],
+    finder: SettingsFinder,
+    outcome: Outcome,
+    *,
+    shown_by_source: Iterable[Finding] = (),
+    judged: Mapping[str, Collection[str]] = MappingProxyType({}),
+    suppressions: Mapping[str, tuple[Suppression, ...]] = MappingProxyType({}),
+) -> None:
+    """Add to ``outcome`` the findings of any files that settings and comments let through.
+
+    A measurement that refutes a finding lowers it to info; it stays visible when the source alone
+    would have shown it: ``shown_by_source`` has the findings as they were. ``judged`` has, for the
+    files whose comments are to be judged themselves, the slugs of the rules that saw the whole
+    file. ``suppressions`` has the comments of files where they are known; the text of the others
+    is read for them.
+    """
+    severities = {(f.slug, f.location): f.severity for f in shown_by_source}
+    by_file: dict[str, list[Finding]] = {path: [] for path in judged}
+    for finding in map(_with_display_path, findings):
+        by_file.setdefault(finding.location.path, []).append(finding)
+    for shown, group in by_file.items():
+        comments = suppressions.get(shown)
+        if comments is None:
+            comments = find_suppressions(outcome.sources[shown])
+        if not group and not comments:
+            continue
+        settings = finder.for_file(Path(shown))
+        rules = settings.selection
+        if shown in judged:
+            group += unused_comments(comments, group, shown, rules.rules, judged[shown])
+        kept = [
+            finding
+            for finding in without_suppressed(group, comments)
+            if finding.slug in rules and finding.confidence.rank >= settings.min_confidence.rank
+        ]
+        _take(kept, Path(shown), settings, outcome, severities)
+    outcome.findings.sort(key=lambda finding: finding.sort_key)
+
+
+def unused_comments(
+    suppressions: tuple[Suppression, ...],
+    findings: list[Finding],
+    path: str,
+    rules: Iterable[Rule],
+    judged: Collection[str],
+) -> list[Finding]:
+    """Findings about comments that silence nothing, when the rule for them is among ``rules``."""
+    if not suppressions:
+        return []
+    unused = next((rule for rule in rules if rule.slug == UNUSED_SUPPRESSION), None)
+    if unused is None:
+        return []
+    return list(
+        unused_suppressions(
+            suppressions,
+            findings,
+            path=path,
+            unused=unused,
+            catalogue=catalogue.all_rules(),
+            judged=judged,
+        )
+    )
+
+
+def _with_display_path(finding: Finding) -> Finding:
+    """``finding`` with paths as ``check`` shows them; measured places are absolute."""
+
+    def shown(location: Location) -> Location:
+        path = sources.display_path(Path(location.path))
+        return location if path == location.path else msgspec.structs.replace(location, path=path)
+
+    return msgspec.structs.replace(
+        finding,
+        location=shown(finding.location),
+        related=tuple(
+            msgspec.structs.replace(related, location=shown(related.location))
+            for related in finding.related
+        ),
+    )
+
+
+def _take(
+    findings: list[Finding],
+    file: Path,
+    settings: Settings,
+    outcome: Outcome,
+    severities: Mapping[tuple[str, Location], Severity] = MappingProxyType({}),
+) -> None:
+    if not findings:
+        return
+    silenced = settings.ignored_in(file)
+    for finding in findings:
+        if finding.slug in silenced:
+            continue
+        severity = severities.get((finding.slug, finding.location), finding.severity)
+        visible = max(severity, finding.severity, key=lambda s: s.rank)
+        if not settings.shows(finding.slug, visible):
+            outcome.hidden += 1
+            continue
+        outcome.findings.append(finding)
+        judged = finding.judgement
+        refuted = judged is not None and judged.verdict is Verdict.REFUTED
+        outcome.failing += not refuted and settings.fails(finding.severity)
