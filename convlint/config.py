@@ -1,35 +1,24 @@
-"""Settings: ``[tool.convlint]`` of the nearest ``pyproject.toml``, or the nearest
-``convlint.toml``, under what the command line says.
-"""
+"""Settings: what holds for a file, from its nearest configuration and the command line."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from convlint.errors import UserError, did_you_mean
+from convlint.configuration import COMMAND_LINE, Configuration, Layer, find_layers, read_layers
+from convlint.discovery import DEFAULT_EXCLUDE
+from convlint.errors import UserError
 from convlint.findings import Confidence, Severity
+from convlint.patterns import Patterns
 from convlint.selection import RuleChoice, Selection, resolve_selection, rules_matching
 
-CONFIGURATION_FILES = ("convlint.toml", "pyproject.toml")
-"""Looked for in this order in each directory, from the checked file upwards."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
-
-class Configuration(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
-    """The keys a configuration file may hold."""
-
-    select: tuple[str, ...] | None = None
-    extend_select: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    """Patterns, as in ``.gitignore``, of files and directories a walk leaves out."""
-    per_file_ignores: dict[str, tuple[str, ...]] = {}
-    """Pattern of files to the rules that stay silent in them."""
-    fail_on: Severity = Severity.WARNING
-    min_confidence: Confidence = Confidence.MEDIUM
+Value = TypeVar("Value")
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,50 +28,77 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
     fail_on: Severity | None = None
     min_confidence: Confidence | None = None
     show_info: bool = False
+    more: Configuration = Configuration()
+    """Any other key, as a configuration file would give it."""
+    inline: tuple[Configuration, ...] = ()
+    """``--config 'key = value'``: stronger than a file, weaker than an option of its own."""
+    file: Path | None = None
+    """Read this configuration file instead of the nearest one."""
+    isolated: bool = False
+    """Read no configuration file."""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One value that holds, and where it was said: a file, the command line, or ``default``."""
+
+    value: Any
+    origin: str
 
 
 class Settings:
-    """What holds for the files under one configuration file."""
+    """What holds for the files under one configuration file.
 
-    def __init__(
-        self, configuration: Configuration, overrides: Overrides, root: Path, source: str
-    ) -> None:
-        self.root = root
-        """Directory of the configuration file; its patterns are relative to it."""
-        configured = RuleChoice(
-            select=configuration.select,
-            extend_select=configuration.extend_select,
-            ignore=configuration.ignore,
-            said_in=source,
+    ``layers`` are the configurations that bear on it, weakest first. Patterns are relative to the
+    root of the layer that gives them.
+    """
+
+    def __init__(self, layers: tuple[Layer, ...], overrides: Overrides) -> None:
+        here = Path.cwd()
+        inline = tuple(Layer(said, here, "") for said in overrides.inline)
+        self._layers = (*layers, *inline, Layer(overrides.more, here, ""))
+        self._overrides = overrides
+        choices = [_choice(layer) for layer in self._layers]
+        self.selection: Selection = _with_options(
+            resolve_selection((*choices, overrides.rules)), self._layers
         )
-        self.selection: Selection = resolve_selection((configured, overrides.rules))
-        self.fail_on = overrides.fail_on or configuration.fail_on
-        self.min_confidence = overrides.min_confidence or configuration.min_confidence
-        self.show_info = overrides.show_info or self.fail_on is Severity.INFO
-        self._exclude = _Patterns(configuration.exclude, root)
-        self._per_file = tuple(
-            (
-                _Patterns((pattern,), root),
-                frozenset(
-                    rule.slug
-                    for name in names
-                    for rule in rules_matching(name, said_in=f"{source}, per-file-ignores")
-                ),
-            )
-            for pattern, names in configuration.per_file_ignores.items()
+        self.fail_on = overrides.fail_on or self._last("fail_on") or Severity.WARNING
+        self.min_confidence = (
+            overrides.min_confidence or self._last("min_confidence") or Confidence.MEDIUM
         )
+        shows = overrides.show_info or bool(self._last("show_info"))
+        self.show_info = shows or self.fail_on is Severity.INFO
+        respected = self._last("respect_gitignore")
+        self.respect_gitignore: bool = True if respected is None else respected
+        self.force_exclude: bool = bool(self._last("force_exclude"))
+        self._excluding = tuple(self._exclusions())
+        self._per_file = tuple(self._silences())
+        self._severities = tuple(self._severity_overrides())
 
     def excludes(self, path: Path) -> bool:
-        """Whether ``exclude`` rules out this file or directory."""
-        return self._exclude.match(path)
+        """Whether ``exclude`` rules out this file or directory, or one it lies in."""
+        return any(patterns.match(path) for patterns in self._excluding)
+
+    def excludes_entry(self, path: str, name: str, *, directory: bool) -> bool:
+        """Whether ``exclude`` rules out the file or directory ``name`` itself, met at ``path``."""
+        return any(
+            patterns.match_entry(path, name, directory=directory) for patterns in self._excluding
+        )
 
     def ignored_in(self, path: Path) -> frozenset[str]:
         """Slugs that ``per-file-ignores`` silences in this file."""
         silenced: frozenset[str] = frozenset()
-        for patterns, slugs in self._per_file:
-            if patterns.match(path):
+        for matches, slugs in self._per_file:
+            if matches(path):
                 silenced |= slugs
         return silenced
+
+    def severity_in(self, path: Path, slug: str) -> Severity | None:
+        """The severity the configuration gives findings of this rule in this file, if any."""
+        given = None
+        for patterns, severities in self._severities:
+            if slug in severities and (patterns is None or patterns.match(path, directory=False)):
+                given = severities[slug]
+        return given
 
     def shows(self, slug: str, severity: Severity) -> bool:
         """Whether a reader sees such a finding: info is shown when asked for or when its rule
@@ -92,6 +108,90 @@ class Settings:
     def fails(self, severity: Severity) -> bool:
         """Whether a finding this severe makes the command exit with 1."""
         return severity.rank >= self.fail_on.rank
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The configuration files that were read, the nearest last."""
+        return tuple(layer.source for layer in self._layers if layer.source)
+
+    def fingerprint(self) -> bytes:
+        """Equal for settings under which the same source gives the same findings."""
+        said = [
+            (layer.configuration, str(layer.root) if layer.source else "") for layer in self._layers
+        ]
+        o = self._overrides
+        return msgspec.json.encode((said, o.rules, o.fail_on, o.min_confidence, o.show_info))
+
+    def held(self) -> dict[str, Setting]:
+        """Every key of a configuration file with the value that holds and where it was said."""
+        defaults = {
+            "exclude": DEFAULT_EXCLUDE,
+            "respect-gitignore": True,
+            "force-exclude": False,
+            "fail-on": Severity.WARNING,
+            "min-confidence": Confidence.MEDIUM,
+            "show-info": False,
+        }
+        held: dict[str, Setting] = {}
+        overrides = msgspec.structs.replace(
+            self._overrides.more,
+            select=self._overrides.rules.select,
+            extend_select=self._overrides.rules.extend_select,
+            ignore=self._overrides.rules.ignore,
+            fail_on=self._overrides.fail_on,
+            min_confidence=self._overrides.min_confidence,
+            show_info=self._overrides.show_info or None,
+        )
+        layers = (*self._layers[:-1], Layer(overrides, Path.cwd(), ""))
+        for field in msgspec.structs.fields(Configuration):
+            key = field.encode_name
+            held[key] = Setting(defaults.get(key, field.default), "default")
+            for layer in layers:
+                value = getattr(layer.configuration, field.name)
+                if value is None or value == field.default:
+                    continue
+                held[key] = Setting(_merged(held[key], value), layer.source or COMMAND_LINE)
+        return held
+
+    def _last(self, name: str) -> Any:
+        """The value of the strongest layer that says one."""
+        said = [getattr(layer.configuration, name) for layer in self._layers]
+        return next((value for value in reversed(said) if value is not None), None)
+
+    def _exclusions(self) -> Iterable[Patterns]:
+        saying = [layer for layer in self._layers if layer.configuration.exclude is not None]
+        if saying:
+            yield Patterns(saying[-1].configuration.exclude or (), saying[-1].root)
+        else:
+            yield Patterns(DEFAULT_EXCLUDE, self._layers[0].root)
+        for layer in self._layers:
+            if layer.configuration.extend_exclude:
+                yield Patterns(layer.configuration.extend_exclude, layer.root)
+
+    def _silences(self) -> Iterable[tuple[Callable[[Path], bool], frozenset[str]]]:
+        saying = [
+            layer for layer in self._layers if layer.configuration.per_file_ignores is not None
+        ]
+        for layer in self._layers:
+            said = layer.configuration
+            tables = (
+                ("per-file-ignores", said.per_file_ignores if layer in saying[-1:] else None),
+                ("extend-per-file-ignores", said.extend_per_file_ignores),
+            )
+            for key, table in tables:
+                for pattern, names in (table or {}).items():
+                    where = _said_in(layer, key)
+                    yield _matcher(pattern, layer.root), _slugs(names, where)
+
+    def _severity_overrides(self) -> Iterable[tuple[Patterns | None, dict[str, Severity]]]:
+        for layer in self._layers:
+            where = _said_in(layer, "severity")
+            if layer.configuration.severity:
+                yield None, _by_slug(layer.configuration.severity, where)
+        for layer in self._layers:
+            where = _said_in(layer, "per-file-severity")
+            for pattern, severities in layer.configuration.per_file_severity.items():
+                yield Patterns((pattern,), layer.root), _by_slug(severities, where)
 
 
 class SettingsFinder:
@@ -124,73 +224,92 @@ class SettingsFinder:
         return known
 
     def _look(self, directory: Path) -> Settings:
-        for name in CONFIGURATION_FILES:
-            file = directory / name
-            configuration = _read_configuration(file)
-            if configuration is not None:
-                return Settings(configuration, self._overrides, directory, str(file))
-        if directory.parent != directory:
-            return self.for_directory(directory.parent)
+        if not self._overrides.isolated and self._overrides.file is None:
+            layers = find_layers(directory)
+            if layers is not None:
+                return Settings(layers, self._overrides)
+            if directory.parent != directory:
+                return self.for_directory(directory.parent)
         if self._default is None:
-            self._default = Settings(Configuration(), self._overrides, Path.cwd(), "")
+            self._default = Settings(self._without_search(), self._overrides)
         return self._default
 
-
-def _read_configuration(file: Path) -> Configuration | None:
-    """What ``file`` says about convlint; None when it does not exist or does not speak of it."""
-    try:
-        data = file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, PermissionError, IsADirectoryError):
-        return None
-    own = file.name == "convlint.toml"
-    if not own and b"convlint" not in data:
-        return None
-    import tomllib
-
-    shown = str(file)
-    try:
-        table: Any = tomllib.loads(data.decode())
-    except UnicodeDecodeError:
-        raise UserError("not valid TOML: not UTF-8", path=shown) from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", path=shown) from None
-    if not own:
-        table = table.get("tool", {}).get("convlint")
-        if table is None:
-            return None
-    if not isinstance(table, dict):
-        raise UserError("tool.convlint must be a table", path=shown)
-    known = [field.encode_name for field in msgspec.structs.fields(Configuration)]
-    for key in table:
-        if key not in known:
-            raise UserError(f"unknown key {key!r}{did_you_mean(key, known)}", path=shown)
-    try:
-        return msgspec.convert(table, Configuration)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
-        key = where.rstrip("`")
-        message = f"{key}: {_lower_first(what)}" if key else _lower_first(what)
-        raise UserError(message, path=shown) from None
+    def _without_search(self) -> tuple[Layer, ...]:
+        """What holds where no file is looked for, or none is found."""
+        file = self._overrides.file
+        if file is None or self._overrides.isolated:
+            return ()
+        layers = read_layers(file, root=Path.cwd())
+        if layers is None:
+            what = "holds no [tool.convlint]" if file.is_file() else "no such configuration file"
+            raise UserError(what, path=str(file))
+        return layers
 
 
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _choice(layer: Layer) -> RuleChoice:
+    said = layer.configuration
+    return RuleChoice(
+        select=said.select,
+        extend_select=said.extend_select,
+        ignore=(*said.ignore, *said.extend_ignore),
+        said_in=layer.source,
+    )
 
 
-class _Patterns:
-    """Patterns in the manner of ``.gitignore``, relative to ``root``."""
+def _with_options(selection: Selection, layers: tuple[Layer, ...]) -> Selection:
+    """The selected rules, those with options given as copies that hold them."""
+    tables: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        for name, table in layer.configuration.rule_options.items():
+            where = _said_in(layer, "rule-options")
+            matching = rules_matching(name, said_in=where)
+            if len(matching) != 1:
+                raise UserError(f"{name!r} stands for {len(matching)} rules; name one", path=where)
+            rule = matching[0]
+            rule.configured(table, said_in=f"{where}.{rule.slug}")
+            tables.setdefault(rule.slug, {}).update(table)
+    if not tables:
+        return selection
+    return Selection(
+        tuple(
+            rule.configured(tables[rule.slug]) if rule.slug in tables else rule
+            for rule in selection.rules
+        ),
+        selection.asked_for,
+    )
 
-    def __init__(self, patterns: tuple[str, ...], root: Path) -> None:
-        self._root = root
-        self._patterns = patterns
 
-    def match(self, path: Path) -> bool:
-        if not self._patterns:
-            return False
-        from pathspec import GitIgnoreSpec
+def _said_in(layer: Layer, key: str) -> str:
+    return f"{layer.source}, {key}" if layer.source else key
 
-        spec = GitIgnoreSpec.from_lines(self._patterns)
-        relative = os.path.relpath(os.path.abspath(path), self._root)  # noqa: PTH100
-        if relative.startswith(os.pardir):
-            return False
-        return spec.match_file(relative.replace(os.sep, "/") + ("/" if path.is_dir() else ""))
+
+def _slugs(names: Iterable[str], said_in: str) -> frozenset[str]:
+    return frozenset(rule.slug for name in names for rule in rules_matching(name, said_in=said_in))
+
+
+def _by_slug(severities: dict[str, Severity], said_in: str) -> dict[str, Severity]:
+    """For each rule spoken of, the severity its most exact name gives."""
+    matching = [
+        (len(rules_matching(name, said_in=said_in)), name, severity)
+        for name, severity in severities.items()
+    ]
+    by_slug: dict[str, Severity] = {}
+    for _, name, severity in sorted(matching, key=lambda entry: -entry[0]):
+        by_slug |= {rule.slug: severity for rule in rules_matching(name)}
+    return by_slug
+
+
+def _matcher(pattern: str, root: Path) -> Callable[[Path], bool]:
+    """Whether a file matches; ``!pattern`` means every file that does not."""
+    if pattern.startswith("!"):
+        others = Patterns((pattern[1:],), root)
+        return lambda path: not others.match(path, directory=False)
+    patterns = Patterns((pattern,), root)
+    return lambda path: patterns.match(path, directory=False)
+
+
+def _merged(below: Setting, value: Any) -> Any:
+    """Tables and lists of ``extend-`` add to those below; other values replace them."""
+    if isinstance(value, dict) and isinstance(below.value, dict):
+        return {**below.value, **value}
+    return value

@@ -17,6 +17,7 @@ import msgspec
 from convlint import rules as catalogue
 from convlint import sources
 from convlint.config import Overrides, SettingsFinder
+from convlint.discovery import find_files
 from convlint.errors import UserError
 from convlint.findings import Confidence, Finding, Location
 from convlint.judging import extract_facts, judge_file, own_fault, run_measured_rules, run_rules
@@ -72,10 +73,11 @@ def check_paths(
         with contextlib.suppress(UserError):
             outcome.sources[shown] = sources.decode(stdin or b"", shown)
         run.check(stdin or b"", Path(stdin_name), shown)
-    files = sources.find_files(
+    files = find_files(
         (name for name in named if name != STDIN),
-        excluded=lambda path: finder.for_file(path).excludes(path),
+        exclusion_of=finder.for_directory,
         on_problem=outcome.problems.append,
+        on_nothing=outcome.empty.append,
     )
     with _collecting_between_files() as collect:
         for file in files:

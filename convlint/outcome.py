@@ -60,6 +60,8 @@ class Outcome:
     findings: list[Finding] = field(default_factory=list)
     problems: list[UserError] = field(default_factory=list)
     faults: list[UserError] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    """Directories named that hold no Python file."""
     programs: list[TrainingProgram] = field(default_factory=list)
     sources: SourceTexts = field(default_factory=SourceTexts)
     failed_rules: set[str] = field(default_factory=set)
@@ -164,6 +166,11 @@ def _take(
         if finding.slug in silenced:
             continue
         severity = severities.get((finding.slug, finding.location), finding.severity)
+        given = settings.severity_in(file, finding.slug)
+        if given is not None:
+            severity = given
+            if finding.judgement is None or finding.judgement.verdict is not Verdict.REFUTED:
+                finding = msgspec.structs.replace(finding, severity=given)
         visible = max(severity, finding.severity, key=lambda s: s.rank)
         if not settings.shows(finding.slug, visible):
             outcome.hidden += 1

@@ -1,4 +1,4 @@
-"""Which rules run: slugs, codes and code prefixes turned into rules.
+"""Which rules run: slugs, codes, code prefixes and categories turned into rules.
 
 ``select`` replaces the default rules, ``extend-select`` adds to them, ``ignore`` takes away. A
 later layer (the command line) has the last word over an earlier one (the configuration), and
@@ -72,7 +72,7 @@ def resolve_selection(
 def rules_matching(
     name: str, *, said_in: str = "", catalogue: tuple[Rule, ...] | None = None
 ) -> tuple[Rule, ...]:
-    """The rules a slug, a code, a code prefix or ``ALL`` stands for.
+    """The rules a slug, a code, a code prefix, a category or ``ALL`` stands for.
 
     Raises:
         UserError: it stands for none; the message has the nearest name.
@@ -83,9 +83,12 @@ def rules_matching(
         return rules
     matching = tuple(rule for rule in rules if wanted == rule.slug)
     if not matching and wanted:
+        matching = tuple(rule for rule in rules if rule.category() == wanted)
+    if not matching and wanted:
         matching = tuple(rule for rule in rules if rule.code.lower().startswith(wanted))
     if not matching:
         known = [rule.slug for rule in rules] + [rule.code.lower() for rule in rules]
+        known += sorted({rule.category() for rule in rules})
         raise UserError(
             f"unknown rule {name!r}{_did_you_mean_rule(wanted, known)}"
             " (`convlint rules` lists them)",
@@ -102,7 +105,8 @@ def _did_you_mean_rule(wanted: str, known: list[str]) -> str:
 
 
 def _exactness(names: tuple[str, ...], said_in: str, catalogue: tuple[Rule, ...]) -> dict[str, int]:
-    """For each rule spoken of, how exactly: 0 for ``ALL``, the length of a prefix, 100 in full."""
+    """For each rule spoken of, how exactly: 0 for ``ALL``, 1 for a category, the length of a
+    prefix, 100 in full."""
     exactness: dict[str, int] = {}
     for name in names:
         wanted = name.strip().lower()
@@ -111,6 +115,8 @@ def _exactness(names: tuple[str, ...], said_in: str, catalogue: tuple[Rule, ...]
                 degree = 0
             elif wanted in (rule.slug, rule.code.lower()):
                 degree = 100
+            elif wanted == rule.category():
+                degree = 1
             else:
                 degree = len(wanted)
             exactness[rule.slug] = max(degree, exactness.get(rule.slug, -1))

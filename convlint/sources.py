@@ -1,9 +1,4 @@
-"""Which files to check, and their text.
-
-A file named on the command line is always taken. A directory is walked: names that never hold
-the user's own code are skipped, and so is whatever ``.gitignore`` (or ``exclude`` of the
-configuration) rules out.
-"""
+"""The text of source files: reading, decoding, and what never reaches the parser."""
 
 from __future__ import annotations
 
@@ -17,19 +12,6 @@ from convlint.errors import UserError
 
 if TYPE_CHECKING:
     import ast
-    from collections.abc import Callable, Iterable, Iterator
-
-    from pathspec import GitIgnoreSpec
-
-SKIPPED_DIRECTORIES = frozenset(
-    {
-        ".bzr", ".direnv", ".eggs", ".git", ".hg", ".ipynb_checkpoints", ".mypy_cache", ".nox",
-        ".pytest_cache", ".pytype", ".ruff_cache", ".svn", ".tox", ".venv", ".vscode",
-        "__pycache__", "__pypackages__", "_build", "build", "dist", "node_modules",
-        "site-packages", "venv",
-    }
-)  # fmt: skip
-"""Directories a walk never enters. A directory that holds a ``pyvenv.cfg`` is skipped as well."""
 
 _ML_LIBRARY = re.compile(
     rb"torch|lightning|sklearn|tensorflow|keras|transformers|accelerate|deepspeed|fastai"
@@ -65,43 +47,6 @@ def display_path(path: Path) -> str:
 def without_working_directory(sentence: str) -> str:
     """``sentence`` with absolute paths below the working directory made relative."""
     return sentence.replace(os.getcwd() + os.sep, "")  # noqa: PTH109
-
-
-def find_files(
-    paths: Iterable[str | Path],
-    *,
-    excluded: Callable[[Path], bool] = lambda path: False,
-    on_problem: Callable[[UserError], None],
-) -> Iterator[Path]:
-    """The Python files ``paths`` stand for, each once, in a stable order.
-
-    ``excluded`` is asked about every file and directory met on a walk (not about ``paths``
-    themselves). Paths that cannot be read go to ``on_problem`` and the rest goes on.
-    """
-    seen: set[str] = set()
-    for name in paths:
-        if not str(name):
-            on_problem(UserError("a path is empty"))
-            continue
-        path = Path(name)
-        found: Iterable[Path]
-        if path.is_dir():
-            found = _walk(path, excluded, on_problem)
-        elif not path.exists():
-            what = (
-                "a symbolic link that leads nowhere"
-                if path.is_symlink()
-                else "no such file or directory"
-            )
-            on_problem(UserError(what, path=str(path)))
-            continue
-        else:
-            found = (path,)
-        for file in found:
-            key = os.path.realpath(file)
-            if key not in seen:
-                seen.add(key)
-                yield file
 
 
 def read_file(path: Path) -> bytes:
@@ -261,88 +206,3 @@ def _encoding(data: bytes, path: str) -> tuple[str, int | None]:
         if not _BLANK_OR_COMMENT.match(line):
             break
     return "utf-8", None
-
-
-def _walk(
-    top: Path, excluded: Callable[[Path], bool], on_problem: Callable[[UserError], None]
-) -> Iterator[Path]:
-    yield from _walk_below(top, excluded, on_problem, _ignore_files_above(top))
-
-
-def _walk_below(
-    directory: Path,
-    excluded: Callable[[Path], bool],
-    on_problem: Callable[[UserError], None],
-    ignores: tuple[tuple[Path, GitIgnoreSpec], ...],
-) -> Iterator[Path]:
-    try:
-        with os.scandir(directory) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        on_problem(
-            UserError(f"cannot read: {error.strerror or error}", path=display_path(directory))
-        )
-        return
-    own = _ignore_file(directory)
-    if own is not None:
-        ignores = (*ignores, own)
-    for entry in entries:
-        path = directory / entry.name
-        if entry.is_dir(follow_symlinks=False):
-            if (
-                entry.name in SKIPPED_DIRECTORIES
-                or entry.name.endswith(".egg-info")
-                or (path / "pyvenv.cfg").exists()
-                or _ignored(path, ignores, directory=True)
-                or excluded(path)
-            ):
-                continue
-            yield from _walk_below(path, excluded, on_problem, ignores)
-        elif (
-            entry.name.endswith(".py")
-            and os.path.isfile(path)  # noqa: PTH113 - unlike Path.is_file, False for a link loop
-            and not _ignored(path, ignores)
-            and not excluded(path)
-        ):
-            yield path
-
-
-def _ignored(
-    path: Path, ignores: tuple[tuple[Path, GitIgnoreSpec], ...], *, directory: bool = False
-) -> bool:
-    """Whether Git would ignore ``path``: the nearest file that speaks of it decides."""
-    absolute = os.path.abspath(path)  # noqa: PTH100
-    for root, spec in reversed(ignores):
-        relative = os.path.relpath(absolute, root).replace(os.sep, "/")
-        verdict = spec.check_file(relative + "/" if directory else relative).include
-        if verdict is not None:
-            return verdict
-    return False
-
-
-def _ignore_file(directory: Path) -> tuple[Path, GitIgnoreSpec] | None:
-    try:
-        text = (directory / ".gitignore").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    from pathspec import GitIgnoreSpec
-
-    return Path(os.path.abspath(directory)), GitIgnoreSpec.from_lines(text.splitlines())  # noqa: PTH100
-
-
-def _ignore_files_above(top: Path) -> tuple[tuple[Path, GitIgnoreSpec], ...]:
-    """The ignore files of the directories around ``top``, outermost first, up to the repository.
-
-    One that rules out ``top`` itself is left aside: who names a directory wants it checked.
-    """
-    absolute = Path(os.path.abspath(top))  # noqa: PTH100
-    if (absolute / ".git").exists():
-        return ()
-    around: list[tuple[Path, GitIgnoreSpec]] = []
-    for parent in absolute.parents:
-        own = _ignore_file(parent)
-        if own is not None and not _ignored(absolute, (own,), directory=True):
-            around.append(own)
-        if (parent / ".git").exists():
-            return tuple(reversed(around))
-    return ()

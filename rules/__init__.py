@@ -6,14 +6,16 @@ Rules judge facts: they never parse source and never import torch or libcst.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from convlint.findings import Confidence, Evidence, Finding, Fix, Location, Related, Severity
+from convlint.rule_options import Option, converted, options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from convlint.gpu_probes.observations import Observations
     from convlint.program.facts import TrainingProgram
@@ -76,6 +78,27 @@ class Rule:
     def has_measured(cls) -> bool:
         """Whether the rule judges the probe's observations."""
         return cls.measured is not Rule.measured
+
+    @classmethod
+    def category(cls) -> str:
+        """The name of the folder the rule's file lies in, such as ``optimizer``."""
+        module = cls.__module__.split(".")
+        return module[-2] if len(module) > 1 else module[0]
+
+    @classmethod
+    def options(cls) -> dict[str, Option[Any]]:
+        """What a user may set in ``rule-options``, by name."""
+        return options_of(cls)
+
+    def configured(self, given: Mapping[str, Any], *, said_in: str = "") -> Self:
+        """This rule with other values of its options.
+
+        Raises:
+            UserError: an option is unknown, or its value is of another type or out of bounds.
+        """
+        rule = copy.copy(self)
+        vars(rule).update(converted(self.options(), given, said_in))
+        return rule
 
     def finding(
         self,

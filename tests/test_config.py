@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from convlint.config import Overrides, SettingsFinder
+from convlint.config import Overrides, Setting, SettingsFinder
+from convlint.configuration import read_inline
 from convlint.errors import UserError
 from convlint.findings import Confidence, Severity
 from convlint.selection import RuleChoice
@@ -76,6 +79,10 @@ def test_patterns_are_relative_to_the_file(tmp_path):
         ("ignore = [1]", "ignore[0]: expected `str`, got `int`"),
         ('fail-on = "fatal"', "fail-on: invalid enum value 'fatal'"),
         ("select = [", "not valid TOML: "),
+        ('severity.od-loop = "info"', "severity: unknown rule 'od-loop'; did you mean 'odd-loop'?"),
+        ('severity.LPX = "fatal"', "severity[...]: invalid enum value 'fatal'"),
+        ("rule-options.odd-loop.limit = 1", "rule-options.odd-loop: unknown option 'limit'; this"),
+        ("rule-options.LPX.limit = 1", "rule-options: 'LPX' stands for 2 rules; name one"),
         ('[per-file-ignores]\n"a.py" = ["od-loop"]', "per-file-ignores: unknown rule 'od-loop'"),
     ],
 )
@@ -86,6 +93,107 @@ def test_mistake_in_the_file_is_one_clear_line(tmp_path, text, message):
     assert str(caught.value).startswith(str(tmp_path / "convlint.toml"))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_extended_file_holds_where_the_nearer_one_says_nothing(tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "convlint.toml").write_text(
+        'select = ["LPX", "LSX"]\nignore = ["odd-loop"]\nfail-on = "error"\n'
+        'exclude = ["vendored"]\nextend-exclude = ["old/"]\n'
+        '[per-file-ignores]\n"a.py" = ["LSX"]\n'
+    )
+    (tmp_path / "convlint.toml").write_text(
+        'extend = "base/convlint.toml"\nextend-select = ["optional-loss"]\n'
+        'ignore = ["doubtful-loss"]\nmin-confidence = "high"\nextend-exclude = ["new/"]\n'
+        '[extend-per-file-ignores]\n"a.py" = ["LPX"]\n'
+    )
+    settings = SettingsFinder().for_directory(tmp_path)
+    assert slugs(settings) == {"broken-loop", "notable-loss", "optional-loss"}
+    assert (settings.fail_on, settings.min_confidence) == (Severity.ERROR, Confidence.HIGH)
+    assert settings.excludes_entry(str(tmp_path / "vendored"), "vendored", directory=True)
+    assert settings.excludes(tmp_path / "new" / "a.py")
+    assert settings.excludes(tmp_path / "base" / "old" / "a.py")
+    assert not settings.excludes(tmp_path / "build")
+    assert settings.ignored_in(tmp_path / "a.py") == {"broken-loop", "odd-loop"}
+    assert [Path(file).parent.name for file in settings.files] == ["base", tmp_path.name]
+    assert settings.ignored_in(tmp_path / "base" / "a.py") >= {"notable-loss"}
+
+
+def test_configuration_that_extends_itself_or_nothing_is_one_line(tmp_path):
+    (tmp_path / "a.toml").write_text('extend = "convlint.toml"\n')
+    (tmp_path / "convlint.toml").write_text('extend = "a.toml"\n')
+    with pytest.raises(UserError, match="extend goes in a circle"):
+        SettingsFinder().for_directory(tmp_path)
+    (tmp_path / "a.toml").write_text('extend = "gone.toml"\n')
+    with pytest.raises(UserError, match=r"a\.toml: extend: .*gone\.toml: no such file"):
+        SettingsFinder().for_directory(tmp_path)
+
+
+def test_hidden_file_wins_over_the_plain_one_and_both_over_the_project_file(tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[tool.convlint]\nfail-on = "info"\n')
+    (tmp_path / "convlint.toml").write_text('fail-on = "error"\n')
+    assert SettingsFinder().for_directory(tmp_path).fail_on is Severity.ERROR
+    (tmp_path / ".convlint.toml").write_text('fail-on = "warning"\n')
+    assert SettingsFinder().for_directory(tmp_path).fail_on is Severity.WARNING
+
+
+def test_severities_are_overridden_by_rule_and_by_path(tmp_path):
+    (tmp_path / "convlint.toml").write_text(
+        '[severity]\nLPX = "info"\nbroken-loop = "warning"\n'
+        '[per-file-severity]\n"examples/*" = { LPX001 = "info", ALL = "error" }\n'
+    )
+    settings = SettingsFinder().for_directory(tmp_path)
+    assert settings.severity_in(tmp_path / "a.py", "odd-loop") is Severity.INFO
+    assert settings.severity_in(tmp_path / "a.py", "broken-loop") is Severity.WARNING
+    assert settings.severity_in(tmp_path / "a.py", "notable-loss") is None
+    example = tmp_path / "examples" / "a.py"
+    assert settings.severity_in(example, "broken-loop") is Severity.INFO
+    assert settings.severity_in(example, "notable-loss") is Severity.ERROR
+
+
+def test_named_file_and_isolation_leave_the_nearest_file_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "convlint.toml").write_text('fail-on = "error"\n')
+    (tmp_path / "other.toml").write_text('fail-on = "info"\nextend-exclude = ["old/"]\n')
+    named = SettingsFinder(Overrides(file=tmp_path / "other.toml")).for_directory(tmp_path)
+    assert named.fail_on is Severity.INFO
+    assert named.excludes(tmp_path / "old" / "a.py")
+    isolated = SettingsFinder(Overrides(isolated=True)).for_directory(tmp_path)
+    assert (isolated.fail_on, isolated.files) == (Severity.WARNING, ())
+    with pytest.raises(UserError, match=r"gone\.toml: no such configuration file"):
+        SettingsFinder(Overrides(file=Path("gone.toml"))).for_directory(tmp_path)
+
+
+def test_inline_keys_win_over_the_file_and_options_over_inline_keys(tmp_path):
+    (tmp_path / "convlint.toml").write_text('fail-on = "error"\nselect = ["LPX"]\n')
+    inline = (read_inline('fail-on = "info"'), read_inline('select = ["LSX"]'))
+    settings = SettingsFinder(Overrides(inline=inline)).for_directory(tmp_path)
+    assert settings.fail_on is Severity.INFO
+    assert slugs(settings) == {"notable-loss", "doubtful-loss", "optional-loss"}
+    stronger = Overrides(inline=inline, fail_on=Severity.WARNING)
+    assert SettingsFinder(stronger).for_directory(tmp_path).fail_on is Severity.WARNING
+
+
+def test_where_each_value_was_said_is_told(tmp_path):
+    (tmp_path / "convlint.toml").write_text('fail-on = "error"\n[severity]\nLPX = "info"\n')
+    overrides = Overrides(inline=(read_inline('severity.LSX = "error"'),), show_info=True)
+    held = SettingsFinder(overrides).for_directory(tmp_path).held()
+    assert held["fail-on"] == Setting(Severity.ERROR, str(tmp_path / "convlint.toml"))
+    assert held["severity"].value == {"LPX": Severity.INFO, "LSX": Severity.ERROR}
+    assert held["show-info"] == Setting(True, "the command line")
+    assert held["min-confidence"] == Setting(Confidence.MEDIUM, "default")
+
+
+def test_equal_settings_have_equal_fingerprints_and_others_do_not(tmp_path):
+    def fingerprint(text: str, **said) -> bytes:
+        (tmp_path / "convlint.toml").write_text(text)
+        return SettingsFinder(Overrides(**said)).for_directory(tmp_path).fingerprint()
+
+    texts = ("", 'select = ["LPX"]', 'severity.LPX = "info"', 'exclude = ["a"]')
+    prints = [fingerprint(text) for text in texts]
+    assert len(set(prints)) == len(texts)
+    assert fingerprint("") == prints[0]
+    assert fingerprint("", show_info=True) != prints[0]
 
 
 def test_project_file_that_is_broken_elsewhere_is_none_of_our_business(tmp_path):

@@ -11,74 +11,10 @@ from convlint.errors import UserError
 from convlint.sources import (
     decode,
     display_path,
-    find_files,
     mentions_ml_library,
     read_file,
     refuse_unreadable,
 )
-
-
-def names(*paths: Path, **options) -> list[str]:
-    problems: list[UserError] = []
-    found = [file.name for file in find_files(paths, on_problem=problems.append, **options)]
-    assert problems == []
-    return found
-
-
-def write(root: Path, *files: str) -> None:
-    for file in files:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).write_text("import torch\n")
-
-
-def test_walk_takes_python_files_in_order_and_leaves_other_peoples_code(tmp_path):
-    write(tmp_path, "b.py", "a.py", "pkg/c.py", "notes.txt", ".venv/x.py", "build/y.py")
-    write(tmp_path, "node_modules/z.py", "__pycache__/p.py", "env/lib/q.py", "x.egg-info/r.py")
-    (tmp_path / "env" / "pyvenv.cfg").write_text("home = /usr\n")
-    assert names(tmp_path) == ["a.py", "b.py", "c.py"]
-
-
-def test_gitignore_of_every_level_holds_and_the_nearest_decides(tmp_path):
-    (tmp_path / ".git").mkdir()
-    write(tmp_path, "a.py", "old_a.py", "runs/b.py", "pkg/old_c.py", "pkg/d.py", "pkg/gen/e.py")
-    (tmp_path / ".gitignore").write_text("old_*.py\n/runs/\n")
-    (tmp_path / "pkg" / ".gitignore").write_text("!old_c.py\ngen/\n")
-    assert names(tmp_path) == ["a.py", "d.py", "old_c.py"]
-
-
-def test_gitignore_above_the_named_directory_holds(tmp_path):
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".gitignore").write_text("scratch_*.py\n")
-    write(tmp_path, "src/a.py", "src/scratch_b.py")
-    assert names(tmp_path / "src") == ["a.py"]
-
-
-def test_named_paths_are_taken_even_when_ignored(tmp_path):
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".gitignore").write_text("generated/\n")
-    write(tmp_path, "generated/a.py", "build/b.py")
-    assert names(tmp_path / "generated") == ["a.py"]
-    assert names(tmp_path / "build" / "b.py") == ["b.py"]
-
-
-def test_each_file_is_taken_once(tmp_path):
-    write(tmp_path, "a.py")
-    (tmp_path / "link.py").symlink_to(tmp_path / "a.py")
-    assert names(tmp_path, tmp_path / "a.py") == ["a.py"]
-
-
-def test_excluded_directories_are_not_entered(tmp_path):
-    write(tmp_path, "a.py", "vendored/b.py")
-    assert names(tmp_path, excluded=lambda path: path.name == "vendored") == ["a.py"]
-
-
-def test_missing_path_is_a_problem_and_the_rest_goes_on(tmp_path):
-    write(tmp_path, "a.py")
-    problems: list[UserError] = []
-    missing = tmp_path / "missing.py"
-    found = list(find_files([missing, tmp_path / "a.py"], on_problem=problems.append))
-    assert [file.name for file in found] == ["a.py"]
-    assert [str(problem) for problem in problems] == [f"{missing}: no such file or directory"]
 
 
 def test_unreadable_file_and_notebook_say_so_in_one_line(tmp_path):
@@ -154,14 +90,6 @@ def test_brackets_python_would_refuse_never_reach_the_parser():
     assert str(caught.value) == "a.py:2:205: cannot parse: too many nested parentheses"
 
 
-def test_empty_path_is_not_the_working_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write(tmp_path, "a.py")
-    problems: list[UserError] = []
-    assert list(find_files([""], on_problem=problems.append)) == []
-    assert [str(problem) for problem in problems] == ["a path is empty"]
-
-
 @given(st.binary(max_size=200))
 def test_no_bytes_make_decoding_fail_otherwise(data):
     try:
@@ -209,14 +137,3 @@ def test_utf_16_is_named():
         assert mentions_ml_library(data)
         with pytest.raises(UserError, match="UTF-16"):
             decode(data, "a.py")
-
-
-def test_links_that_lead_nowhere_are_passed_over_on_a_walk_and_named_otherwise(tmp_path):
-    (tmp_path / "a.py").write_text("")
-    (tmp_path / "loop.py").symlink_to("loop.py")
-    (tmp_path / "broken.py").symlink_to("gone.py")
-    problems: list[UserError] = []
-    assert [f.name for f in find_files([tmp_path], on_problem=problems.append)] == ["a.py"]
-    assert problems == []
-    assert list(find_files([tmp_path / "loop.py"], on_problem=problems.append)) == []
-    assert problems[0].message == "a symbolic link that leads nowhere"

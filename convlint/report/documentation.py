@@ -61,7 +61,8 @@ def index(rules: Sequence[Rule]) -> str:
         f"Written from the classes by `{COMMAND}`.",
     ]
     by_category = groupby(
-        sorted(rules, key=lambda rule: (_category(rule), rule.code)), key=_category
+        sorted(rules, key=lambda rule: (rule.category(), rule.code)),
+        key=lambda rule: rule.category(),
     )
     sections = [(category, list(members)) for category, members in by_category]
     for category, members in sorted(sections, key=lambda section: section[1][0].code):
@@ -111,11 +112,6 @@ def _fix(rule: Rule, text: str) -> str:
             safe = finding.fix.applicability is Applicability.SAFE
             return f"{'safe' if safe else 'unsafe'}: {_cell(finding.fix.message)}"
     return "–"
-
-
-def _category(rule: Rule) -> str:
-    """The folder the rule's file lies in."""
-    return type(rule).__module__.rsplit(".", 2)[-2]
 
 
 def _introduction(rule: Rule) -> Iterator[str]:
