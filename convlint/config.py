@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from convlint import rules
 from convlint.configuration import COMMAND_LINE, Configuration, Layer, find_layers, read_layers
 from convlint.discovery import DEFAULT_EXCLUDE
 from convlint.errors import UserError
@@ -17,6 +18,8 @@ from convlint.selection import RuleChoice, Selection, resolve_selection, rules_m
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from convlint.rules import Rule
 
 Value = TypeVar("Value")
 
@@ -57,10 +60,10 @@ class Settings:
         inline = tuple(Layer(said, here, "") for said in overrides.inline)
         self._layers = (*layers, *inline, Layer(overrides.more, here, ""))
         self._overrides = overrides
+        self.catalogue = _with_options(_catalogue(self._layers), self._layers)
+        """Every rule that can be selected here, with its options set."""
         choices = [_choice(layer) for layer in self._layers]
-        self.selection: Selection = _with_options(
-            resolve_selection((*choices, overrides.rules)), self._layers
-        )
+        self.selection: Selection = resolve_selection((*choices, overrides.rules), self.catalogue)
         self.fail_on = overrides.fail_on or self._last("fail_on") or Severity.WARNING
         self.min_confidence = (
             overrides.min_confidence or self._last("min_confidence") or Confidence.MEDIUM
@@ -120,7 +123,22 @@ class Settings:
             (layer.configuration, str(layer.root) if layer.source else "") for layer in self._layers
         ]
         o = self._overrides
-        return msgspec.json.encode((said, o.rules, o.fail_on, o.min_confidence, o.show_info))
+        return msgspec.json.encode(
+            (said, o.rules, o.fail_on, o.min_confidence, o.show_info, self._fingerprint_of_rules())
+        )
+
+    def _fingerprint_of_rules(self) -> list[str]:
+        """Changes with the code of rules that are not our own."""
+        from convlint.custom_rules import fingerprint
+
+        return [
+            fingerprint(),
+            *(
+                fingerprint(layer.configuration.rules, layer.root)
+                for layer in self._layers
+                if layer.configuration.rules
+            ),
+        ]
 
     def held(self) -> dict[str, Setting]:
         """Every key of a configuration file with the value that holds and where it was said."""
@@ -181,17 +199,33 @@ class Settings:
             for key, table in tables:
                 for pattern, names in (table or {}).items():
                     where = _said_in(layer, key)
-                    yield _matcher(pattern, layer.root), _slugs(names, where)
+                    yield _matcher(pattern, layer.root), self._slugs(names, where)
 
     def _severity_overrides(self) -> Iterable[tuple[Patterns | None, dict[str, Severity]]]:
         for layer in self._layers:
             where = _said_in(layer, "severity")
             if layer.configuration.severity:
-                yield None, _by_slug(layer.configuration.severity, where)
+                yield None, self._by_slug(layer.configuration.severity, where)
         for layer in self._layers:
             where = _said_in(layer, "per-file-severity")
             for pattern, severities in layer.configuration.per_file_severity.items():
-                yield Patterns((pattern,), layer.root), _by_slug(severities, where)
+                yield Patterns((pattern,), layer.root), self._by_slug(severities, where)
+
+    def _slugs(self, names: Iterable[str], said_in: str) -> frozenset[str]:
+        return frozenset(rule.slug for name in names for rule in self._matching(name, said_in))
+
+    def _by_slug(self, severities: dict[str, Severity], said_in: str) -> dict[str, Severity]:
+        """For each rule spoken of, the severity its most exact name gives."""
+        matching = [
+            (self._matching(name, said_in), severity) for name, severity in severities.items()
+        ]
+        by_slug: dict[str, Severity] = {}
+        for matched, severity in sorted(matching, key=lambda entry: -len(entry[0])):
+            by_slug |= {rule.slug: severity for rule in matched}
+        return by_slug
+
+    def _matching(self, name: str, said_in: str) -> tuple[Rule, ...]:
+        return rules_matching(name, said_in=said_in, catalogue=self.catalogue)
 
 
 class SettingsFinder:
@@ -256,47 +290,37 @@ def _choice(layer: Layer) -> RuleChoice:
     )
 
 
-def _with_options(selection: Selection, layers: tuple[Layer, ...]) -> Selection:
-    """The selected rules, those with options given as copies that hold them."""
+def _catalogue(layers: tuple[Layer, ...]) -> tuple[Rule, ...]:
+    """Every rule there is, and those the configurations name by path."""
+    catalogue = rules.all_rules()
+    for layer in layers:
+        paths = layer.configuration.rules
+        if paths:
+            from convlint.custom_rules import joined, rules_in_files
+
+            catalogue = joined(catalogue, rules_in_files(paths, layer.root, layer.source))
+    return catalogue
+
+
+def _with_options(catalogue: tuple[Rule, ...], layers: tuple[Layer, ...]) -> tuple[Rule, ...]:
+    """The rules, those with options given as copies that hold them."""
     tables: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for name, table in layer.configuration.rule_options.items():
             where = _said_in(layer, "rule-options")
-            matching = rules_matching(name, said_in=where)
+            matching = rules_matching(name, said_in=where, catalogue=catalogue)
             if len(matching) != 1:
                 raise UserError(f"{name!r} stands for {len(matching)} rules; name one", path=where)
             rule = matching[0]
             rule.configured(table, said_in=f"{where}.{rule.slug}")
             tables.setdefault(rule.slug, {}).update(table)
-    if not tables:
-        return selection
-    return Selection(
-        tuple(
-            rule.configured(tables[rule.slug]) if rule.slug in tables else rule
-            for rule in selection.rules
-        ),
-        selection.asked_for,
+    return tuple(
+        rule.configured(tables[rule.slug]) if rule.slug in tables else rule for rule in catalogue
     )
 
 
 def _said_in(layer: Layer, key: str) -> str:
     return f"{layer.source}, {key}" if layer.source else key
-
-
-def _slugs(names: Iterable[str], said_in: str) -> frozenset[str]:
-    return frozenset(rule.slug for name in names for rule in rules_matching(name, said_in=said_in))
-
-
-def _by_slug(severities: dict[str, Severity], said_in: str) -> dict[str, Severity]:
-    """For each rule spoken of, the severity its most exact name gives."""
-    matching = [
-        (len(rules_matching(name, said_in=said_in)), name, severity)
-        for name, severity in severities.items()
-    ]
-    by_slug: dict[str, Severity] = {}
-    for _, name, severity in sorted(matching, key=lambda entry: -entry[0]):
-        by_slug |= {rule.slug: severity for rule in rules_matching(name)}
-    return by_slug
 
 
 def _matcher(pattern: str, root: Path) -> Callable[[Path], bool]:

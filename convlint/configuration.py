@@ -40,6 +40,9 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """Pattern of files to the rules that stay silent in them."""
     extend_per_file_ignores: dict[str, tuple[str, ...]] = {}
     """More of the same, beside those of an extended file."""
+    rules: tuple[str, ...] = ()
+    """Files and folders with rules of the project's own, relative to this file. Their code is
+    run."""
     rule_options: dict[str, dict[str, Any]] = {}
     """Slug to the options of that rule; ``convlint rule SLUG`` lists them."""
     exclude: tuple[str, ...] | None = None

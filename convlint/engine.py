@@ -123,7 +123,9 @@ def check_source(
     rules = tuple(rules)
     findings = run_rules(rules, program)
     suppressions = find_suppressions(source)
-    unused = unused_comments(suppressions, findings, path, rules, {rule.slug for rule in rules})
+    slugs = {rule.slug for rule in rules}
+    known = {rule.slug: rule for rule in (*catalogue.all_rules(), *rules)}.values()
+    unused = unused_comments(suppressions, findings, path, rules, slugs, known)
     kept = without_suppressed([*findings, *unused], suppressions)
     kept = [finding for finding in kept if finding.confidence.rank >= min_confidence.rank]
     return sorted(kept, key=lambda finding: finding.sort_key)
@@ -181,7 +183,7 @@ class _Run:
                     shown,
                     project_root=_project_root(file),
                     index=self._shared_index(),
-                    rules=catalogue.all_rules(),
+                    rules=self._finder.for_file(file).catalogue,
                 ),
                 file,
                 shown,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from convlint import sources
+from convlint.custom_rules import OURS, origin
 from convlint.errors import UserError
 from convlint.findings import Confidence, Finding, Severity
 from convlint.suppressions import Suppression, find_suppressions
@@ -81,7 +82,7 @@ def judge_file(
     faults: list[Complaint] = []
 
     def fail(rule: Rule, error: Exception) -> None:
-        faults.append(Complaint(own_fault(f"rule {rule.slug}", error), rule=rule.slug))
+        faults.append(Complaint(rule_fault(rule, error), rule=rule.slug))
 
     return FileReport(
         findings=tuple(run_rules(rules, program, on_failure=fail)),
@@ -162,10 +163,16 @@ def run_measured_rules(
             findings += measure(seen, (rule,))
         except Exception as error:
             outcome.failed_rules.add(rule.slug)
-            outcome.faults.append(
-                UserError(own_fault(f"rule {rule.slug}", error), path=seen.script)
-            )
+            outcome.faults.append(UserError(rule_fault(rule, error), path=seen.script))
     return sorted(findings, key=lambda finding: finding.sort_key)
+
+
+def rule_fault(rule: Rule, error: Exception) -> str:
+    """The line for a rule that failed, with its file when it is not our own."""
+    where = origin(rule)
+    if where == OURS:
+        return own_fault(f"rule {rule.slug}", error)
+    return f"rule {rule.slug} ({where}) failed with {type(error).__name__}: {error}"
 
 
 def own_fault(what: str, error: Exception) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from convlint import rules as catalogue
 from convlint import sources
 from convlint.errors import UserError
 from convlint.findings import Finding, Location, Severity, Verdict
@@ -100,7 +99,9 @@ def keep_wanted(
         settings = finder.for_file(Path(shown))
         rules = settings.selection
         if shown in judged:
-            group += unused_comments(comments, group, shown, rules.rules, judged[shown])
+            group += unused_comments(
+                comments, group, shown, rules.rules, judged[shown], settings.catalogue
+            )
         kept = [
             finding
             for finding in without_suppressed(group, comments)
@@ -116,8 +117,12 @@ def unused_comments(
     path: str,
     rules: Iterable[Rule],
     judged: Collection[str],
+    catalogue: Iterable[Rule],
 ) -> list[Finding]:
-    """Findings about comments that silence nothing, when the rule for them is among ``rules``."""
+    """Findings about comments that silence nothing, when the rule for them is among ``rules``.
+
+    ``catalogue`` has every rule a comment may name.
+    """
     if not suppressions:
         return []
     unused = next((rule for rule in rules if rule.slug == UNUSED_SUPPRESSION), None)
@@ -129,7 +134,7 @@ def unused_comments(
             findings,
             path=path,
             unused=unused,
-            catalogue=catalogue.all_rules(),
+            catalogue=catalogue,
             judged=judged,
         )
     )

@@ -90,16 +90,16 @@ def rules_matching(
         known = [rule.slug for rule in rules] + [rule.code.lower() for rule in rules]
         known += sorted({rule.category() for rule in rules})
         raise UserError(
-            f"unknown rule {name!r}{_did_you_mean_rule(wanted, known)}"
+            f"unknown rule {name!r}{_did_you_mean_rule(wanted, known, rules)}"
             " (`convlint rules` lists them)",
             path=said_in,
         )
     return matching
 
 
-def _did_you_mean_rule(wanted: str, known: list[str]) -> str:
+def _did_you_mean_rule(wanted: str, known: list[str], rules: tuple[Rule, ...]) -> str:
     suggestion = did_you_mean(wanted, known)
-    for rule in all_rules():
+    for rule in rules:
         suggestion = suggestion.replace(f"'{rule.code.lower()}'", f"'{rule.code}'")
     return suggestion
 

@@ -1,7 +1,8 @@
 """The catalogue of rules, and the base class every rule derives from.
 
 A rule is one class in one file. The registry walks this package; no rule is listed by hand.
-Rules judge facts: they never parse source and never import torch or libcst.
+Installed packages may add rules (``convlint.custom_rules``). Rules judge facts: they never parse
+source and never import torch or libcst.
 """
 
 from __future__ import annotations
@@ -131,20 +132,40 @@ _registry: tuple[Rule, ...] | None = None
 
 
 def all_rules() -> tuple[Rule, ...]:
-    """Every rule, one instance each, in order of code."""
+    """Every rule of this package and of installed ones, one instance each, in order of code.
+
+    Raises:
+        UserError: the rules of an installed package cannot be loaded.
+    """
     global _registry
     if _registry is None:
-        for module in pkgutil.walk_packages(__path__, f"{__name__}."):
-            importlib.import_module(module.name)
-        rules = [cls() for cls in Rule.__subclasses__() if "code" in vars(cls)]
-        _registry = tuple(sorted(rules, key=lambda rule: rule.code))
+        from convlint.custom_rules import installed_rules, joined
+
+        _registry = joined(own_rules(), installed_rules())
     return _registry
 
 
+def own_rules() -> tuple[Rule, ...]:
+    """The rules of this package."""
+    for module in pkgutil.walk_packages(__path__, f"{__name__}."):
+        importlib.import_module(module.name)
+    ours = [
+        cls()
+        for cls in Rule.__subclasses__()
+        if "code" in vars(cls) and cls.__module__.startswith(f"{__name__}.")
+    ]
+    return tuple(sorted(ours, key=lambda rule: rule.code))
+
+
 def find_rule(name: str) -> Rule | None:
-    """The rule with this slug or code (case-insensitive), or None."""
+    """The rule with this slug or code (case-insensitive), or None.
+
+    Those a configuration names by path are known once its settings have been read.
+    """
+    from convlint.custom_rules import rules_of_projects
+
     wanted = name.strip().lower()
-    for rule in all_rules():
+    for rule in (*all_rules(), *rules_of_projects()):
         if wanted in (rule.slug, rule.code.lower()):
             return rule
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -19,6 +20,7 @@ def command(name: str) -> int:
     """
     from convlint.cli import EXIT_CLEAN
     from convlint.cli.streams import until_closed, write_bytes
+    from convlint.config import SettingsFinder
     from convlint.report.rules import explanation
     from convlint.report.text import shows_colour
     from convlint.rules import find_rule
@@ -26,7 +28,11 @@ def command(name: str) -> int:
 
     rule = find_rule(name)
     if rule is None:
-        matching = rules_matching(name)
+        # Only now look at rules of the project: reading them runs their code.
+        catalogue = SettingsFinder().for_directory(Path.cwd()).catalogue
+        rule = find_rule(name)
+    if rule is None:
+        matching = rules_matching(name, catalogue=catalogue)
         names = ", ".join(match.slug for match in matching)
         raise click.UsageError(f"{name} stands for {len(matching)} rules: {names}")
     if shows_colour(sys.stdout):

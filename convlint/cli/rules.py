@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 
@@ -13,15 +15,17 @@ def command(output_format: str) -> int:
     """List every rule: code, slug, severity, how it sees (static: from source by `check`;
     measured: from a short run by `probe`; `audit` joins them) and what it reports.
 
-    Rules marked with a circle are off until selected.
+    Rules marked with a circle are off until selected. Rules the configuration of the current
+    directory adds (`rules = [...]`) are among them.
     """
     from convlint.cli import EXIT_CLEAN
     from convlint.cli.streams import write_bytes, write_report
+    from convlint.config import SettingsFinder
     from convlint.report.rules import catalogue_json, catalogue_lines
-    from convlint.rules import all_rules
 
+    catalogue = SettingsFinder().for_directory(Path.cwd()).catalogue
     if output_format == "json":
-        write_bytes(catalogue_json(all_rules()))
+        write_bytes(catalogue_json(catalogue))
     else:
-        write_report(catalogue_lines(all_rules()))
+        write_report(catalogue_lines(catalogue))
     return EXIT_CLEAN

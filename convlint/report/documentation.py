@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from convlint.engine import check_source
 from convlint.findings import Applicability, Confidence
 from convlint.report.rules import checks, documentation, summary
-from convlint.rules import all_rules
+from convlint.rules import own_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -143,4 +143,4 @@ if __name__ == "__main__":
 
     if len(sys.argv) != 2:
         sys.exit(f"usage: {COMMAND}")
-    write_pages(Path(sys.argv[1]), pages(all_rules()))
+    write_pages(Path(sys.argv[1]), pages(own_rules()))
