@@ -10,6 +10,7 @@ import contextlib
 import gc
 import os
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,7 +27,7 @@ from convlint.selection import RuleChoice, resolve_selection
 from convlint.suppressions import Suppression, find_suppressions, without_suppressed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from convlint.judging import FileReport
     from convlint.program import ProjectIndex
@@ -54,25 +55,30 @@ def check_paths(
     stdin: bytes | None = None,
     stdin_name: str = STDIN_NAME,
     facts_only: bool = False,
+    replaced: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Outcome:
     """Check files and directories; ``-`` stands for ``stdin``, shown as ``stdin_name``.
 
-    With ``facts_only`` no rule runs and ``programs`` holds what was extracted.
+    With ``facts_only`` no rule runs and ``programs`` holds what was extracted. ``replaced`` has
+    bytes that stand for those on the disk, by shown path: files as they would be once fixed.
 
     Raises:
         UserError: the configuration or the choice of rules has a mistake.
     """
     finder = SettingsFinder(overrides)
-    run = _Run(finder, facts_only)
+    run = _Run(finder, facts_only, replaced)
     outcome = run.outcome
+    for shown, data in replaced.items():
+        outcome.sources[shown] = sources.decode(data, shown)
     named = [os.fspath(path) for path in paths]
     for name in filter(None, named):
         finder.for_directory(Path(name) if Path(name).is_dir() else Path(name).parent)
     if STDIN in named:
         shown = sources.display_path(Path(stdin_name))
+        data = replaced.get(shown, stdin or b"")
         with contextlib.suppress(UserError):
-            outcome.sources[shown] = sources.decode(stdin or b"", shown)
-        run.check(stdin or b"", Path(stdin_name), shown)
+            outcome.sources[shown] = sources.decode(data, shown)
+        run.check(data, Path(stdin_name), shown)
     files = find_files(
         (name for name in named if name != STDIN),
         exclusion_of=finder.for_directory,
@@ -81,12 +87,13 @@ def check_paths(
     )
     with _collecting_between_files() as collect:
         for file in files:
+            shown = sources.display_path(file)
             try:
-                data = sources.read_file(file)
+                data = replaced[shown] if shown in replaced else sources.read_file(file)
             except UserError as problem:
                 outcome.problems.append(problem)
                 continue
-            run.check(data, file, sources.display_path(file))
+            run.check(data, file, shown)
             collect()
     in_walk = any(name != STDIN and Path(name).is_dir() for name in named)
     run.settle(whole_project=in_walk)
@@ -159,10 +166,13 @@ def _collecting_between_files() -> Iterator[Callable[[], None]]:
 class _Run:
     """One walk over files: what was found so far, and what the files share."""
 
-    def __init__(self, finder: SettingsFinder, facts_only: bool) -> None:
+    def __init__(
+        self, finder: SettingsFinder, facts_only: bool, replaced: Mapping[str, bytes]
+    ) -> None:
         self.outcome = Outcome()
         self._finder = finder
         self._facts_only = facts_only
+        self._replaced = replaced
         self._index: ProjectIndex | None = None
         self._found: dict[tuple[str, Location, str], Finding] = {}
         self._judged: dict[str, Collection[str]] = {}
@@ -177,17 +187,17 @@ class _Run:
         elif not sources.mentions_ml_library(data):
             self.outcome.files += 1
         else:
-            self.take(
-                judge_file(
-                    data,
-                    shown,
-                    project_root=_project_root(file),
-                    index=self._shared_index(),
-                    rules=self._finder.for_file(file).catalogue,
-                ),
-                file,
+            report = judge_file(
+                data,
                 shown,
+                project_root=_project_root(file),
+                index=self._shared_index(),
+                rules=self._finder.for_file(file).catalogue,
             )
+            if any(finding.fix is not None for finding in report.findings):
+                # Fixes speak of this text, not of what the file may hold by the time they are made.
+                self.outcome.sources[shown] = sources.decode(data, shown)
+            self.take(report, file, shown)
 
     def take(self, report: FileReport, file: Path, shown: str) -> None:
         """Count in what the rules have to say of one file."""
@@ -203,6 +213,7 @@ class _Run:
         if "" in failed:
             return
         outcome.files += 1
+        outcome.checked.add(shown)
         for finding in report.findings:
             if finding.slug in settings.selection:
                 self._keep(finding)
@@ -251,7 +262,9 @@ class _Run:
         if self._index is None:
             from convlint.program import ProjectIndex
 
-            self._index = ProjectIndex()
+            self._index = ProjectIndex(
+                {Path(os.path.realpath(path)): data for path, data in self._replaced.items()}
+            )
         return self._index
 
     def _keep(self, finding: Finding) -> None:

@@ -53,7 +53,8 @@ class Outcome:
     ``findings`` are those a reader should see, ``hidden`` counts the info findings kept back,
     ``failing`` those at or above ``fail-on`` that no measurement refutes. ``problems`` are files
     that could not be read or parsed, ``files`` counts the others, ``faults`` what convlint itself
-    failed at (``failed_rules``: the measured checks among it). ``sources`` has the text of files.
+    failed at (``failed_rules``: the measured checks among it). ``sources`` has the text of files;
+    ``checked`` are the paths of those that were judged.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -63,6 +64,7 @@ class Outcome:
     """Directories named that hold no Python file."""
     programs: list[TrainingProgram] = field(default_factory=list)
     sources: SourceTexts = field(default_factory=SourceTexts)
+    checked: set[str] = field(default_factory=set)
     failed_rules: set[str] = field(default_factory=set)
     files: int = 0
     hidden: int = 0
@@ -153,6 +155,15 @@ def _with_display_path(finding: Finding) -> Finding:
         related=tuple(
             msgspec.structs.replace(related, location=shown(related.location))
             for related in finding.related
+        ),
+        fix=None
+        if finding.fix is None
+        else msgspec.structs.replace(
+            finding.fix,
+            edits=tuple(
+                msgspec.structs.replace(edit, location=shown(edit.location))
+                for edit in finding.fix.edits
+            ),
         ),
     )
 

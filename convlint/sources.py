@@ -89,7 +89,7 @@ def decode(data: bytes, path: str) -> str:
     """
     if data.startswith(_UTF_16_MARKS):
         raise UserError("cannot decode: it is UTF-16, which Python does not read", path=path)
-    encoding, declared_on = _encoding(data, path)
+    encoding, declared_on = declared_encoding(data, path)
     if data.startswith(codecs.BOM_UTF8):
         data = data[len(codecs.BOM_UTF8) :]
     try:
@@ -181,8 +181,12 @@ def _height(tree: ast.AST) -> int:
     return tallest
 
 
-def _encoding(data: bytes, path: str) -> tuple[str, int | None]:
-    """The encoding and the line that declares it (None when none does)."""
+def declared_encoding(data: bytes, path: str) -> tuple[str, int | None]:
+    """The encoding and the line that declares it (None when none does).
+
+    Raises:
+        UserError: the declared encoding does not exist or contradicts the byte-order mark.
+    """
     has_mark = data.startswith(codecs.BOM_UTF8)
     body = data[len(codecs.BOM_UTF8) :] if has_mark else data
     for number, line in enumerate(body.split(b"\n", 2)[:2], start=1):

@@ -8,7 +8,16 @@ import pytest
 
 import convlint.rules
 import convlint.selection
-from convlint.findings import Confidence, Evidence, Location, Related, Severity
+from convlint.findings import (
+    Applicability,
+    Confidence,
+    Edit,
+    Evidence,
+    Fix,
+    Location,
+    Related,
+    Severity,
+)
 from convlint.program.facts import Call, TrainingProgram
 from convlint.rules import Rule, all_rules
 
@@ -116,6 +125,46 @@ def _stub_rules() -> tuple[Rule, ...]:
         OptionalLoss(),
         FailingRule(),
     )
+
+
+def _fixing_rules() -> tuple[Rule, ...]:
+    all_rules()
+
+    class FixingRule(Rule):
+        replacements: ClassVar[dict[str, str]]
+        applicability: ClassVar[Applicability]
+
+        def static(self, program: TrainingProgram) -> Iterator[Finding]:
+            for call in program.calls:
+                if call.name in self.replacements:
+                    edit = Edit(call.location, self.replacements[call.name])
+                    fix = Fix("put something else here", (edit,), self.applicability)
+                    yield self.finding(call.location, f"found {call.name}", fix=fix)
+
+    class RepairableLoop(FixingRule):
+        """The loop can be repaired."""
+
+        code, slug, severity = "LPX011", "repairable-loop", Severity.WARNING
+        replacements: ClassVar = {"safe": "good = 1", "chain": "safe()", "breaking": "(("}
+        applicability = Applicability.SAFE
+
+    class RiskyLoop(FixingRule):
+        """The loop can be repaired if you look."""
+
+        code, slug, severity = "LPX012", "risky-loop", Severity.WARNING
+        replacements: ClassVar = {"risky": "good = 2"}
+        applicability = Applicability.UNSAFE
+
+    return (RepairableLoop(), RiskyLoop())
+
+
+@pytest.fixture
+def fixing_rules(stub_rules: tuple[Rule, ...], monkeypatch: pytest.MonkeyPatch) -> tuple[Rule, ...]:
+    """The small catalogue with rules that offer fixes."""
+    rules = (*stub_rules, *_fixing_rules())
+    monkeypatch.setattr(convlint.selection, "all_rules", lambda: rules)
+    monkeypatch.setattr(convlint.rules, "all_rules", lambda: rules)
+    return rules
 
 
 @pytest.fixture

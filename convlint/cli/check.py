@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from convlint.cli.fixing import Fixing, fix_options, summary_of_fixes
 from convlint.cli.options import output_format_option, selection_options, take_overrides
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from convlint.engine import Outcome
 
 
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
 @selection_options
 @output_format_option
+@fix_options
 @click.option(
     "--stdin-filename",
     metavar="PATH",
@@ -52,6 +57,10 @@ def command(
       convlint check train.py models/ --ignore adaptive-lr-high
       convlint check --select LOP --output-format concise src/
       git show HEAD:train.py | convlint check - --stdin-filename train.py
+      convlint check --fix --unsafe-fixes train.py
+
+    A fix is safe when it removes the fault and changes nothing else, unsafe otherwise. Files are
+    written at the end, each as a whole; none is left half changed.
 
     Settings come from [tool.convlint] of the nearest pyproject.toml, or convlint.toml: select,
     extend-select, ignore, exclude, per-file-ignores, fail-on, min-confidence.
@@ -63,28 +72,52 @@ def command(
     \b
     Exit codes:
       0  nothing found at or above --fail-on
-      1  something found
+      1  something found; with --diff: something would be changed
       2  a file could not be read or parsed, or a rule failed (the rest is still checked);
          the options or the configuration have a mistake
     """
     from convlint.cli import EXIT_CANNOT, EXIT_CLEAN, EXIT_FINDINGS
     from convlint.cli.streams import complain, failing_in_json, write_bytes, write_report
     from convlint.engine import STDIN, STDIN_NAME, check_paths
+    from convlint.sources import display_path
 
     if statistics and output_format == "json":
         raise click.UsageError("--statistics goes with --output-format text or concise")
     if stdin_filename is not None and STDIN not in paths:
         raise click.UsageError("--stdin-filename goes with the path -")
-    with failing_in_json(output_format):
-        outcome = check_paths(
+    fixing = Fixing.taken_from(selection)
+    if fixing.asked_for and show_facts:
+        raise click.UsageError("--show-facts runs no rule, so there is nothing to fix")
+    if fixing.interactive and STDIN in paths:
+        raise click.UsageError("--interactive asks on standard input, so - cannot be checked")
+    overrides = take_overrides(selection)
+    stdin = sys.stdin.buffer.read() if STDIN in paths else None
+
+    def check(replaced: Mapping[str, bytes]) -> Outcome:
+        return check_paths(
             paths or (".",),
-            take_overrides(selection),
-            stdin=sys.stdin.buffer.read() if STDIN in paths else None,
+            overrides,
+            stdin=stdin,
             stdin_name=stdin_filename or STDIN_NAME,
             facts_only=show_facts,
+            replaced=replaced,
         )
-    for problem in (*outcome.problems, *outcome.faults):
+
+    with failing_in_json(output_format):
+        if fixing.asked_for:
+            shown = display_path(Path(stdin_filename or STDIN_NAME))
+            outcome = fixing.run(check, None if stdin is None else shown, stdin or b"")
+        else:
+            outcome = check({})
+    problems = (*outcome.problems, *outcome.faults, *fixing.failures)
+    for problem in (*problems, *fixing.notes):
         complain(str(problem))
+    if fixing.silent_about_rest:
+        if not quiet:
+            print(summary_of_fixes(fixing, outcome.findings), file=sys.stderr)  # noqa: T201
+        changed = fixing.changed and (fixing.diff or fixing.exit_non_zero)
+        return EXIT_CANNOT if problems else EXIT_FINDINGS if changed else EXIT_CLEAN
+    source_on_stdout = fixing.asked_for and STDIN in paths
     if show_facts:
         import msgspec
 
@@ -93,28 +126,38 @@ def command(
     elif output_format == "json":
         from convlint.report.json import to_json
 
-        write_bytes(to_json(outcome.findings, problems=(*outcome.problems, *outcome.faults)))
+        report = to_json(outcome.findings, problems=problems)
+        write_bytes(report, to_stderr=source_on_stdout)
     else:
-        write_report(_lines(outcome, output_format, statistics, quiet))
-    if outcome.problems or outcome.faults:
+        lines = _lines(outcome, fixing, output_format, statistics, quiet)
+        write_report(lines, to_stderr=source_on_stdout)
+    if problems:
         return EXIT_CANNOT
+    if fixing.changed and fixing.exit_non_zero:
+        return EXIT_FINDINGS
     return EXIT_FINDINGS if outcome.failing and not exit_zero else EXIT_CLEAN
 
 
-def _lines(outcome: Outcome, output_format: str, statistics: bool, quiet: bool) -> Any:
+def _lines(
+    outcome: Outcome, fixing: Fixing, output_format: str, statistics: bool, quiet: bool
+) -> Any:
     from convlint.report import text
 
     findings = outcome.findings
     if statistics:
         yield from text.statistics(findings)
     elif output_format == "concise":
-        yield from text.concise(findings)
+        yield from text.concise(findings, unsafe_fixes=fixing.unsafe)
     else:
-        yield from text.full(findings, outcome.sources)
+        yield from text.full(findings, outcome.sources, unsafe_fixes=fixing.unsafe)
     if not quiet:
         yield from text.summary(
             findings,
             files=outcome.files,
             unread=len(outcome.problems),
             hidden=outcome.hidden,
+            fixed=len(fixing.fixed),
         )
+        fixable = summary_of_fixes(fixing, findings)
+        if fixable is not None:
+            yield ((fixable, ""),)

@@ -22,15 +22,24 @@ def complain(message: str, *, own_line: bool = False) -> None:
     print(f"{start}convlint: {message}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def write_report(lines: Iterable[Line]) -> None:
-    """Write styled lines to standard output, coloured where it shows colour."""
+def write_report(lines: Iterable[Line], *, to_stderr: bool = False) -> None:
+    """Write styled lines to standard output, coloured where it shows colour.
+
+    ``to_stderr`` says that standard output carries something else.
+    """
     from convlint.report.text import write_lines
 
-    until_closed(lambda: write_lines(lines, sys.stdout))
+    if to_stderr:
+        write_lines(lines, sys.stderr)
+    else:
+        until_closed(lambda: write_lines(lines, sys.stdout))
 
 
-def write_bytes(data: bytes) -> None:
-    """Write ``data`` (UTF-8 text) to standard output as it is."""
+def write_bytes(data: bytes, *, to_stderr: bool = False) -> None:
+    """Write ``data`` to standard output as it is, or to standard error."""
+    if to_stderr:
+        sys.stderr.buffer.write(data)
+        return
 
     def write() -> None:
         sys.stdout.flush()

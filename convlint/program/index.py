@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from convlint.program.libraries.kinds import ML_ROOTS
 from convlint.program.positions import Positions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _LARGEST_IMPORTED_FILE = 400_000
 """Bytes; larger modules (generated tables) are not looked into."""
@@ -76,7 +81,9 @@ def _first_error(source: str, error: cst.ParserSyntaxError) -> tuple[int, int, s
 class ProjectIndex:
     """Finds and parses the project's modules; a parse is shared by all files of a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, replaced: Mapping[Path, bytes] = MappingProxyType({})) -> None:
+        """``replaced`` has bytes that stand for those of files on the disk."""
+        self._replaced = replaced
         self._modules: OrderedDict[Path, SourceModule | None] = OrderedDict()
         self._resolved: dict[tuple[Path, str], Path | None] = {}
         self._trees: OrderedDict[str, cst.Module] = OrderedDict()
@@ -119,7 +126,9 @@ class ProjectIndex:
         try:
             if file.stat().st_size > _LARGEST_IMPORTED_FILE:
                 return None
-            source = file.read_text(encoding="utf-8")
+            replaced = self._replaced.get(file.resolve()) if self._replaced else None
+            data = file.read_bytes() if replaced is None else replaced
+            source = data.decode("utf-8")
             return SourceModule(_display(file), self.parse(source, str(file)), file, source)
         except (OSError, UnicodeDecodeError, SourceSyntaxError):
             return None

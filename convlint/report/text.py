@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from convlint.errors import UserError
 from convlint.findings import Evidence, Finding, Judgement, Location, Severity, Verdict
+from convlint.fixes import is_fixable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -101,14 +102,17 @@ def wrapped(line: Line, width: int) -> Iterator[Line]:
     yield tuple(row)
 
 
-def full(findings: Sequence[Finding], texts: Mapping[str, str]) -> Iterator[Line]:
+def full(
+    findings: Sequence[Finding], texts: Mapping[str, str], *, unsafe_fixes: bool = False
+) -> Iterator[Line]:
     """Each finding as a block, an empty line after it.
 
-    ``texts`` has the source of checked files by path; other files are read from disk.
+    ``texts`` has the source of checked files by path; other files are read from disk. ``[*]``
+    marks what ``--fix`` would fix, unsafe fixes among it where they are allowed.
     """
     excerpts = Excerpts(texts)
     for finding in findings:
-        yield _headline(finding)
+        yield _headline(finding, unsafe_fixes)
         yield (("  ", ""), (one_line(finding.message), STRONG))
         width = len(str(finding.location.line))
         yield from excerpts.lines(finding.location, width, SEVERITY_STYLE[finding.severity])
@@ -126,15 +130,23 @@ def full(findings: Sequence[Finding], texts: Mapping[str, str]) -> Iterator[Line
             )
         if finding.help:
             yield _note(width, "what to do", "bold green", finding.help)
+        if finding.fix is not None:
+            options = "--fix" if finding.fix.applicability == "safe" else "--fix --unsafe-fixes"
+            label = f"{finding.fix.applicability.value} fix"
+            yield _note(width, label, "bold green", f"{finding.fix.message} ({options})")
         yield ()
 
 
-def concise(findings: Sequence[Finding]) -> Iterator[Line]:
+def concise(findings: Sequence[Finding], *, unsafe_fixes: bool = False) -> Iterator[Line]:
     """Each finding on one line."""
     for finding in findings:
         judged = finding.judgement
         tail = f" [{judged.verdict.value}]" if judged is not None else ""
-        yield (*_headline(finding), (f" {one_line(finding.message)}", ""), (tail, FAINT))
+        yield (
+            *_headline(finding, unsafe_fixes),
+            (f" {one_line(finding.message)}", ""),
+            (tail, FAINT),
+        )
 
 
 def statistics(findings: Sequence[Finding]) -> Iterator[Line]:
@@ -148,12 +160,17 @@ def statistics(findings: Sequence[Finding]) -> Iterator[Line]:
 
 
 def summary(
-    findings: Sequence[Finding], *, files: int | None, unread: int = 0, hidden: int = 0
+    findings: Sequence[Finding],
+    *,
+    files: int | None,
+    unread: int = 0,
+    hidden: int = 0,
+    fixed: int = 0,
 ) -> Iterator[Line]:
     """The last line: how much was found where.
 
     ``files`` is how many were checked, None when a script was run; ``unread`` counts those that
-    could not be, ``hidden`` the info findings held back.
+    could not be, ``hidden`` the info findings held back, ``fixed`` the findings that are gone.
     """
     kept_back = (
         f" ({count(hidden, 'info finding')} not shown; --show-info shows them)" if hidden else ""
@@ -162,6 +179,11 @@ def summary(
     failed = f" {count(unread, 'path')} could not be checked." if unread else ""
     if files == 0 and not findings:
         yield ((failed.strip() or "No Python files found.", "bold red"),)
+        return
+    if fixed:
+        found = f"Found {count(len(findings) + fixed, 'problem')}"
+        rest = f" ({fixed} fixed, {len(findings)} remaining){scope}."
+        yield ((found + rest, STRONG), (failed, "bold red"), (kept_back, FAINT))
         return
     if not findings:
         style = STRONG if unread else "bold green"
@@ -265,12 +287,13 @@ def _visible(text: str) -> str:
     return "".join(c if c == "\t" or c.isprintable() else "�" for c in text)
 
 
-def _headline(finding: Finding) -> Line:
+def _headline(finding: Finding, unsafe_fixes: bool) -> Line:
     place = finding.location
+    mark = " [*]" if is_fixable(finding, unsafe=unsafe_fixes) else ""
     return (
         (f"{_visible(place.path)}:{place.line}:{place.column}: ", STRONG),
         (finding.severity.value, SEVERITY_STYLE[finding.severity]),
-        (f" {finding.slug} ({finding.code})", ""),
+        (f" {finding.slug} ({finding.code}){mark}", ""),
     )
 
 
