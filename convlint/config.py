@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from convlint import rules
+from convlint.catalogue import RuleCard, cards_of, rule_cards
 from convlint.configuration import COMMAND_LINE, Configuration, Layer, find_layers, read_layers
 from convlint.discovery import DEFAULT_EXCLUDE
 from convlint.errors import UserError
@@ -60,8 +62,10 @@ class Settings:
         inline = tuple(Layer(said, here, "") for said in overrides.inline)
         self._layers = (*layers, *inline, Layer(overrides.more, here, ""))
         self._overrides = overrides
-        self.catalogue = _with_options(_catalogue(self._layers), self._layers)
-        """Every rule that can be selected here, with its options set."""
+        self.catalogue = _catalogue(self._layers)
+        """The card of every rule that can be selected here."""
+        self.rule_options = _rule_options(self.catalogue, self._layers)
+        """What ``rule-options`` says, by slug."""
         choices = [_choice(layer) for layer in self._layers]
         self.selection: Selection = resolve_selection((*choices, overrides.rules), self.catalogue)
         self.fail_on = overrides.fail_on or self._last("fail_on") or Severity.WARNING
@@ -76,6 +80,20 @@ class Settings:
         self._excluding = tuple(self._exclusions())
         self._per_file = tuple(self._silences())
         self._severities = tuple(self._severity_overrides())
+
+    @cached_property
+    def every_rule(self) -> tuple[Rule, ...]:
+        """All that can be selected here, with their options set."""
+        given = self.rule_options
+        return tuple(
+            rule.configured(given[rule.slug]) if rule.slug in given else rule
+            for rule in _rules(self._layers)
+        )
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Those selected, with their options set."""
+        return tuple(rule for rule in self.every_rule if rule.slug in self.selection)
 
     def excludes(self, path: Path) -> bool:
         """Whether ``exclude`` rules out this file or directory, or one it lies in."""
@@ -224,7 +242,7 @@ class Settings:
             by_slug |= {rule.slug: severity for rule in matched}
         return by_slug
 
-    def _matching(self, name: str, said_in: str) -> tuple[Rule, ...]:
+    def _matching(self, name: str, said_in: str) -> tuple[RuleCard, ...]:
         return rules_matching(name, said_in=said_in, catalogue=self.catalogue)
 
 
@@ -290,7 +308,14 @@ def _choice(layer: Layer) -> RuleChoice:
     )
 
 
-def _catalogue(layers: tuple[Layer, ...]) -> tuple[Rule, ...]:
+def _catalogue(layers: tuple[Layer, ...]) -> tuple[RuleCard, ...]:
+    """The cards of every rule there is, and of those the configurations name by path."""
+    if any(layer.configuration.rules for layer in layers):
+        return cards_of(_rules(layers))
+    return rule_cards()
+
+
+def _rules(layers: tuple[Layer, ...]) -> tuple[Rule, ...]:
     """Every rule there is, and those the configurations name by path."""
     catalogue = rules.all_rules()
     for layer in layers:
@@ -302,8 +327,14 @@ def _catalogue(layers: tuple[Layer, ...]) -> tuple[Rule, ...]:
     return catalogue
 
 
-def _with_options(catalogue: tuple[Rule, ...], layers: tuple[Layer, ...]) -> tuple[Rule, ...]:
-    """The rules, those with options given as copies that hold them."""
+def _rule_options(
+    catalogue: tuple[RuleCard, ...], layers: tuple[Layer, ...]
+) -> dict[str, dict[str, Any]]:
+    """What ``rule-options`` says, by slug.
+
+    Raises:
+        UserError: a rule or an option is unknown, or a value does not fit.
+    """
     tables: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for name, table in layer.configuration.rule_options.items():
@@ -311,12 +342,10 @@ def _with_options(catalogue: tuple[Rule, ...], layers: tuple[Layer, ...]) -> tup
             matching = rules_matching(name, said_in=where, catalogue=catalogue)
             if len(matching) != 1:
                 raise UserError(f"{name!r} stands for {len(matching)} rules; name one", path=where)
-            rule = matching[0]
+            rule = matching[0].load()
             rule.configured(table, said_in=f"{where}.{rule.slug}")
             tables.setdefault(rule.slug, {}).update(table)
-    return tuple(
-        rule.configured(tables[rule.slug]) if rule.slug in tables else rule for rule in catalogue
-    )
+    return tables
 
 
 def _said_in(layer: Layer, key: str) -> str:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from convlint import rules as catalogue
 from convlint import sources
+from convlint.catalogue import cards_of, rule_cards
 from convlint.config import Overrides, SettingsFinder
 from convlint.discovery import find_files
 from convlint.errors import UserError
@@ -120,19 +120,21 @@ def check_source(
         convlint.program.SourceSyntaxError: ``source`` does not parse.
     """
     from convlint.program import extract_program
+    from convlint.rules import all_rules
 
     if rules is None:
         choice = RuleChoice(select=None if select is None else tuple(select), ignore=tuple(ignore))
-        rules = resolve_selection((choice,)).rules
+        selection = resolve_selection((choice,))
+        rules = (rule for rule in all_rules() if rule.slug in selection)
     if not sources.mentions_ml_library(source.encode(errors="surrogatepass")):
         return []
     program = extract_program(source, path, project_root=project_root)
     rules = tuple(rules)
     findings = run_rules(rules, program)
     suppressions = find_suppressions(source)
-    slugs = {rule.slug for rule in rules}
-    known = {rule.slug: rule for rule in (*catalogue.all_rules(), *rules)}.values()
-    unused = unused_comments(suppressions, findings, path, rules, slugs, known)
+    judged = {rule.slug for rule in rules}
+    known = tuple({card.slug: card for card in (*rule_cards(), *cards_of(rules))}.values())
+    unused = unused_comments(suppressions, findings, path, judged, judged, known)
     kept = without_suppressed([*findings, *unused], suppressions)
     kept = [finding for finding in kept if finding.confidence.rank >= min_confidence.rank]
     return sorted(kept, key=lambda finding: finding.sort_key)
@@ -192,7 +194,7 @@ class _Run:
                 shown,
                 project_root=_project_root(file),
                 index=self._shared_index(),
-                rules=self._finder.for_file(file).catalogue,
+                rules=self._finder.for_file(file).every_rule,
             )
             if any(finding.fix is not None for finding in report.findings):
                 # Fixes speak of this text, not of what the file may hold by the time they are made.
@@ -218,9 +220,7 @@ class _Run:
             if finding.slug in settings.selection:
                 self._keep(finding)
         self._suppressions[shown] = report.suppressions
-        self._judged[shown] = (
-            {rule.slug for rule in settings.selection.rules} - failed if report.complete else ()
-        )
+        self._judged[shown] = settings.selection.slugs - failed if report.complete else ()
         if report.standalone:
             self._imported_alone.add(shown)
 

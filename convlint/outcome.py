@@ -22,9 +22,9 @@ from convlint.suppressions import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from convlint.catalogue import RuleCard
     from convlint.config import Settings, SettingsFinder
     from convlint.program.facts import TrainingProgram
-    from convlint.rules import Rule
 
 UNUSED_SUPPRESSION = "unused-suppression"
 """The rule whose findings only the engine can make: it alone knows what comments silenced."""
@@ -102,7 +102,7 @@ def keep_wanted(
         rules = settings.selection
         if shown in judged:
             group += unused_comments(
-                comments, group, shown, rules.rules, judged[shown], settings.catalogue
+                comments, group, shown, rules.slugs, judged[shown], settings.catalogue
             )
         kept = [
             finding
@@ -117,17 +117,17 @@ def unused_comments(
     suppressions: tuple[Suppression, ...],
     findings: list[Finding],
     path: str,
-    rules: Iterable[Rule],
+    selected: Collection[str],
     judged: Collection[str],
-    catalogue: Iterable[Rule],
+    catalogue: tuple[RuleCard, ...],
 ) -> list[Finding]:
-    """Findings about comments that silence nothing, when the rule for them is among ``rules``.
+    """Findings about comments that silence nothing, when the rule for them is ``selected``.
 
     ``catalogue`` has every rule a comment may name.
     """
-    if not suppressions:
+    if not suppressions or UNUSED_SUPPRESSION not in selected:
         return []
-    unused = next((rule for rule in rules if rule.slug == UNUSED_SUPPRESSION), None)
+    unused = next((card for card in catalogue if card.slug == UNUSED_SUPPRESSION), None)
     if unused is None:
         return []
     return list(

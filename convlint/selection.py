@@ -7,10 +7,13 @@ within a layer the more exact name wins: ``--select LOP001 --ignore LOP`` runs L
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import msgspec
 
+from convlint.catalogue import RuleCard, rule_cards
 from convlint.errors import UserError, did_you_mean
-from convlint.rules import Rule, all_rules
 
 EVERY_RULE = "all"
 
@@ -27,27 +30,33 @@ class RuleChoice(msgspec.Struct, frozen=True, kw_only=True):
     said_in: str = ""
 
 
-class Selection(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Selection:
     """The rules to run, by code, and the slugs of those a user asked for by name."""
 
-    rules: tuple[Rule, ...]
+    cards: tuple[RuleCard, ...]
     asked_for: frozenset[str] = frozenset()
 
     def __contains__(self, slug: object) -> bool:
-        return any(rule.slug == slug for rule in self.rules)
+        return slug in self.slugs
+
+    @cached_property
+    def slugs(self) -> frozenset[str]:
+        """Of the rules to run."""
+        return frozenset(card.slug for card in self.cards)
 
 
 def resolve_selection(
-    layers: tuple[RuleChoice, ...], rules: tuple[Rule, ...] | None = None
+    layers: tuple[RuleChoice, ...], catalogue: tuple[RuleCard, ...] | None = None
 ) -> Selection:
     """Apply ``layers`` in order to the default selection.
 
-    ``rules`` is the catalogue, every registered rule unless given.
+    ``catalogue`` has the rules to choose from, every registered one unless given.
 
     Raises:
         UserError: a name matches no rule.
     """
-    catalogue = all_rules() if rules is None else rules
+    catalogue = rule_cards() if catalogue is None else catalogue
     running = {rule.slug for rule in catalogue if rule.default}
     asked_for: set[str] = set()
     for layer in layers:
@@ -70,25 +79,25 @@ def resolve_selection(
 
 
 def rules_matching(
-    name: str, *, said_in: str = "", catalogue: tuple[Rule, ...] | None = None
-) -> tuple[Rule, ...]:
-    """The rules a slug, a code, a code prefix, a category or ``ALL`` stands for.
+    name: str, *, said_in: str = "", catalogue: tuple[RuleCard, ...] | None = None
+) -> tuple[RuleCard, ...]:
+    """The cards of the rules a slug, a code, a code prefix, a category or ``ALL`` stands for.
 
     Raises:
         UserError: it stands for none; the message has the nearest name.
     """
-    rules = all_rules() if catalogue is None else catalogue
+    rules = rule_cards() if catalogue is None else catalogue
     wanted = name.strip().lower()
     if wanted == EVERY_RULE:
         return rules
     matching = tuple(rule for rule in rules if wanted == rule.slug)
     if not matching and wanted:
-        matching = tuple(rule for rule in rules if rule.category() == wanted)
+        matching = tuple(rule for rule in rules if rule.category == wanted)
     if not matching and wanted:
         matching = tuple(rule for rule in rules if rule.code.lower().startswith(wanted))
     if not matching:
         known = [rule.slug for rule in rules] + [rule.code.lower() for rule in rules]
-        known += sorted({rule.category() for rule in rules})
+        known += sorted({rule.category for rule in rules})
         raise UserError(
             f"unknown rule {name!r}{_did_you_mean_rule(wanted, known, rules)}"
             " (`convlint rules` lists them)",
@@ -97,14 +106,16 @@ def rules_matching(
     return matching
 
 
-def _did_you_mean_rule(wanted: str, known: list[str], rules: tuple[Rule, ...]) -> str:
+def _did_you_mean_rule(wanted: str, known: list[str], rules: tuple[RuleCard, ...]) -> str:
     suggestion = did_you_mean(wanted, known)
     for rule in rules:
         suggestion = suggestion.replace(f"'{rule.code.lower()}'", f"'{rule.code}'")
     return suggestion
 
 
-def _exactness(names: tuple[str, ...], said_in: str, catalogue: tuple[Rule, ...]) -> dict[str, int]:
+def _exactness(
+    names: tuple[str, ...], said_in: str, catalogue: tuple[RuleCard, ...]
+) -> dict[str, int]:
     """For each rule spoken of, how exactly: 0 for ``ALL``, 1 for a category, the length of a
     prefix, 100 in full."""
     exactness: dict[str, int] = {}
@@ -115,7 +126,7 @@ def _exactness(names: tuple[str, ...], said_in: str, catalogue: tuple[Rule, ...]
                 degree = 0
             elif wanted in (rule.slug, rule.code.lower()):
                 degree = 100
-            elif wanted == rule.category():
+            elif wanted == rule.category:
                 degree = 1
             else:
                 degree = len(wanted)

@@ -22,7 +22,7 @@ from convlint.findings import Finding, Location
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from convlint.rules import Rule
+    from convlint.catalogue import RuleCard
 
 _OURS = re.compile(r"#\s*convlint:\s*(ignore-file|ignore)\b\s*(?:\[([^\]]*)\])?", re.IGNORECASE)
 _NOQA = re.compile(
@@ -86,8 +86,8 @@ def unused_suppressions(
     findings: Collection[Finding],
     *,
     path: str,
-    unused: Rule,
-    catalogue: Iterable[Rule],
+    unused: RuleCard,
+    catalogue: Iterable[RuleCard],
     judged: Collection[str],
 ) -> Iterator[Finding]:
     """What the rule ``unused`` has to say of the comments in the file ``path``.
@@ -126,7 +126,7 @@ def _stands_for(name: str, slug: str, code: str) -> bool:
     return name == slug or code.lower().startswith(name)
 
 
-def _nearest(name: str, catalogue: tuple[Rule, ...]) -> str:
+def _nearest(name: str, catalogue: tuple[RuleCard, ...]) -> str:
     from convlint.errors import did_you_mean
 
     return did_you_mean(name, [rule.slug for rule in catalogue])

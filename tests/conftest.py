@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 import convlint.rules
-import convlint.selection
 from convlint.findings import (
     Applicability,
     Confidence,
@@ -171,7 +170,6 @@ def fixing_rules(stub_rules: tuple[Rule, ...], monkeypatch: pytest.MonkeyPatch) 
 def stub_rules(monkeypatch: pytest.MonkeyPatch) -> tuple[Rule, ...]:
     """Replace the catalogue and the extractor; a file needs the word ``torch`` to be read."""
     rules = _stub_rules()
-    monkeypatch.setattr(convlint.selection, "all_rules", lambda: rules)
     monkeypatch.setattr(convlint.rules, "all_rules", lambda: rules)
     monkeypatch.setattr("convlint.program.extract_program", extract_marks, raising=False)
     monkeypatch.setattr("convlint.program.SourceSyntaxError", StubSyntaxError, raising=False)

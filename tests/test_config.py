@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("stub_rules")
 
 
 def slugs(settings) -> set[str]:
-    return {rule.slug for rule in settings.selection.rules}
+    return {rule.slug for rule in settings.rules}
 
 
 def test_without_a_configuration_the_defaults_hold(tmp_path):

@@ -7,7 +7,7 @@ from convlint.selection import RuleChoice, resolve_selection, rules_matching
 
 
 def slugs(stub_rules, *layers: RuleChoice) -> set[str]:
-    return {rule.slug for rule in resolve_selection(layers, stub_rules).rules}
+    return {rule.slug for rule in resolve_selection(layers).cards}
 
 
 DEFAULT = {"broken-loop", "odd-loop", "notable-loss", "doubtful-loss", "failing-rule"}
@@ -45,8 +45,8 @@ def test_command_line_has_the_last_word(stub_rules):
 
 
 def test_only_rules_asked_for_by_name_count_as_asked_for(stub_rules):
-    assert resolve_selection((RuleChoice(),), stub_rules).asked_for == frozenset()
-    chosen = resolve_selection((RuleChoice(select=("LSX001",)),), stub_rules)
+    assert resolve_selection((RuleChoice(),)).asked_for == frozenset()
+    chosen = resolve_selection((RuleChoice(select=("LSX001",)),))
     assert chosen.asked_for == {"notable-loss"}
 
 

@@ -66,7 +66,7 @@ def command(
         if outcome.problems:
             raise outcome.problems[0]
         seen = observe_or_explain(script, args, outcome, quiet=quiet, **options)
-        sound = settings.selection.rules
+        sound = settings.rules
         if seen is not None:
             run_measured_rules(sound, seen, outcome)
             sound = tuple(rule for rule in sound if rule.slug not in outcome.failed_rules)

@@ -56,7 +56,7 @@ def command(
         settings = finder.for_file(Path(script))
         seen = observe_or_explain(script, args, outcome, quiet=quiet, **options)
         if seen is not None:
-            measured = run_measured_rules(settings.selection.rules, seen, outcome)
+            measured = run_measured_rules(settings.rules, seen, outcome)
             keep_wanted(measured, finder, outcome)
     for fault in outcome.faults:
         complain(str(fault))

@@ -23,7 +23,7 @@ def command(output_format: str) -> int:
     from convlint.config import SettingsFinder
     from convlint.report.rules import catalogue_json, catalogue_lines
 
-    catalogue = SettingsFinder().for_directory(Path.cwd()).catalogue
+    catalogue = SettingsFinder().for_directory(Path.cwd()).every_rule
     if output_format == "json":
         write_bytes(catalogue_json(catalogue))
     else:
