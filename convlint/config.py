@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from convlint import rules
 from convlint.catalogue import RuleCard, cards_of, rule_cards
-from convlint.configuration import COMMAND_LINE, Configuration, Layer, find_layers, read_layers
+from convlint.configuration import (
+    COMMAND_LINE,
+    Configuration,
+    FailOn,
+    Layer,
+    find_layers,
+    read_layers,
+)
 from convlint.discovery import DEFAULT_EXCLUDE
 from convlint.errors import UserError
 from convlint.findings import Confidence, Severity
@@ -23,14 +30,14 @@ if TYPE_CHECKING:
 
     from convlint.rules import Rule
 
-Value = TypeVar("Value")
-
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line (or a caller of the API) says; None leaves it to the configuration."""
 
     rules: RuleChoice = RuleChoice()
     fail_on: Severity | None = None
+    never_fails: bool = False
+    """Exit with 0 whatever is found."""
     min_confidence: Confidence | None = None
     show_info: bool = False
     more: Configuration = Configuration()
@@ -68,7 +75,8 @@ class Settings:
         """What ``rule-options`` says, by slug."""
         choices = [_choice(layer) for layer in self._layers]
         self.selection: Selection = resolve_selection((*choices, overrides.rules), self.catalogue)
-        self.fail_on = overrides.fail_on or self._last("fail_on") or Severity.WARNING
+        self.fail_on = self._fails_on()
+        """None when nothing that is found fails the command."""
         self.min_confidence = (
             overrides.min_confidence or self._last("min_confidence") or Confidence.MEDIUM
         )
@@ -128,7 +136,7 @@ class Settings:
 
     def fails(self, severity: Severity) -> bool:
         """Whether a finding this severe makes the command exit with 1."""
-        return severity.rank >= self.fail_on.rank
+        return self.fail_on is not None and severity.rank >= self.fail_on.rank
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -164,7 +172,7 @@ class Settings:
             "exclude": DEFAULT_EXCLUDE,
             "respect-gitignore": True,
             "force-exclude": False,
-            "fail-on": Severity.WARNING,
+            "fail-on": FailOn.WARNING,
             "min-confidence": Confidence.MEDIUM,
             "show-info": False,
         }
@@ -174,7 +182,9 @@ class Settings:
             select=self._overrides.rules.select,
             extend_select=self._overrides.rules.extend_select,
             ignore=self._overrides.rules.ignore,
-            fail_on=self._overrides.fail_on,
+            fail_on=FailOn.NEVER
+            if self._overrides.never_fails
+            else self._overrides.fail_on and FailOn(self._overrides.fail_on.value),
             min_confidence=self._overrides.min_confidence,
             show_info=self._overrides.show_info or None,
         )
@@ -188,6 +198,12 @@ class Settings:
                     continue
                 held[key] = Setting(_merged(held[key], value), layer.source or COMMAND_LINE)
         return held
+
+    def _fails_on(self) -> Severity | None:
+        if self._overrides.never_fails:
+            return None
+        said: FailOn = self._last("fail_on") or FailOn.WARNING
+        return self._overrides.fail_on or said.severity
 
     def _last(self, name: str) -> Any:
         """The value of the strongest layer that says one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,20 @@ PROJECT_FILE = "pyproject.toml"
 """Speaks of convlint in its table ``[tool.convlint]`` only."""
 
 COMMAND_LINE = "the command line"
+
+
+class FailOn(enum.StrEnum):
+    """How severe a finding must be to fail the command."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    NEVER = "never"
+
+    @property
+    def severity(self) -> Severity | None:
+        """None for ``never``."""
+        return None if self is FailOn.NEVER else Severity(self.value)
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -54,8 +69,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """Whether what Git ignores is left out."""
     force_exclude: bool | None = None
     """Whether ``exclude`` holds for files named on the command line as well."""
-    fail_on: Severity | None = None
-    """Exit with 1 when a finding is at least this severe."""
+    fail_on: FailOn | None = None
+    """Exit with 1 when a finding is at least this severe; ``never`` does not."""
     min_confidence: Confidence | None = None
     """Hide findings we are less sure of."""
     show_info: bool | None = None

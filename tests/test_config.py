@@ -184,18 +184,6 @@ def test_where_each_value_was_said_is_told(tmp_path):
     assert held["min-confidence"] == Setting(Confidence.MEDIUM, "default")
 
 
-def test_equal_settings_have_equal_fingerprints_and_others_do_not(tmp_path):
-    def fingerprint(text: str, **said) -> bytes:
-        (tmp_path / "convlint.toml").write_text(text)
-        return SettingsFinder(Overrides(**said)).for_directory(tmp_path).fingerprint()
-
-    texts = ("", 'select = ["LPX"]', 'severity.LPX = "info"', 'exclude = ["a"]')
-    prints = [fingerprint(text) for text in texts]
-    assert len(set(prints)) == len(texts)
-    assert fingerprint("") == prints[0]
-    assert fingerprint("", show_info=True) != prints[0]
-
-
 def test_project_file_that_is_broken_elsewhere_is_none_of_our_business(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[tool.other\n")
     assert SettingsFinder().for_directory(tmp_path).fail_on is Severity.WARNING

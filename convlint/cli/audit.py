@@ -9,6 +9,7 @@ import click
 
 from convlint.cli.options import take_overrides
 from convlint.cli.running import exit_code, observe_or_explain, require_script, run_options
+from convlint.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from convlint.report.text import Line
 
 
-@click.command("audit", short_help="Check and probe a script, join both, and say go or no-go.")
+@click.command(
+    "audit",
+    cls=SectionedCommand,
+    short_help="Check and probe a script, join both, and say go or no-go.",
+)
 @run_options
 def command(
     script: str, args: tuple[str, ...], output_format: str, quiet: bool, **options: Any

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convlint.cli.fixing import Fixing, fix_options, summary_of_fixes
-from convlint.cli.options import output_format_option, selection_options, take_overrides
+from convlint.cli.options import (
+    EXIT_CODE,
+    FILES,
+    OUTPUT,
+    file_options,
+    report_format_option,
+    selection_options,
+    take_overrides,
+)
+from convlint.cli.sections import SectionedCommand, option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,24 +26,37 @@ if TYPE_CHECKING:
     from convlint.engine import Outcome
 
 
-@click.command("check", short_help="Judge source files without running them.")
+@click.command("check", cls=SectionedCommand, short_help="Judge source files without running them.")
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
-@selection_options
-@output_format_option
 @fix_options
-@click.option(
+@selection_options
+@file_options
+@option(
     "--stdin-filename",
+    section=FILES,
     metavar="PATH",
     help="The name of what is read from standard input, for messages and configuration.",
 )
-@click.option("--statistics", is_flag=True, help="Show how often each rule spoke instead.")
-@click.option(
+@report_format_option
+@option(
+    "--statistics",
+    section=OUTPUT,
+    is_flag=True,
+    help="Show how often each rule spoke instead.",
+)
+@option(
     "--show-facts",
+    section=OUTPUT,
     is_flag=True,
     help="Print what was understood of each file as JSON, and run no rule.",
 )
-@click.option("--exit-zero", is_flag=True, help="Exit with 0 even when something was found.")
-@click.option("-q", "--quiet", is_flag=True, help="Print findings and nothing else.")
+@option("-q", "--quiet", section=OUTPUT, is_flag=True, help="Print findings and nothing else.")
+@option(
+    "--exit-zero",
+    section=EXIT_CODE,
+    is_flag=True,
+    help="Exit with 0 even when something was found.",
+)
 def command(
     paths: tuple[str, ...],
     output_format: str,
@@ -62,8 +84,8 @@ def command(
     A fix is safe when it removes the fault and changes nothing else, unsafe otherwise. Files are
     written at the end, each as a whole; none is left half changed.
 
-    Settings come from [tool.convlint] of the nearest pyproject.toml, or convlint.toml: select,
-    extend-select, ignore, exclude, per-file-ignores, fail-on, min-confidence.
+    Settings come from [tool.convlint] of the nearest pyproject.toml, or convlint.toml;
+    `convlint config` shows what holds and from where.
 
     \b
     A comment on the line of a finding, or alone above it, silences it:
@@ -82,7 +104,7 @@ def command(
     from convlint.sources import display_path
 
     if statistics and output_format == "json":
-        raise click.UsageError("--statistics goes with --output-format text or concise")
+        raise click.UsageError("--statistics goes with --output-format full or concise")
     if stdin_filename is not None and STDIN not in paths:
         raise click.UsageError("--stdin-filename goes with the path -")
     fixing = Fixing.taken_from(selection)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from convlint.cli.options import EXIT_CODE, applied
+from convlint.cli.sections import option
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -18,42 +21,55 @@ if TYPE_CHECKING:
     from convlint.fixes import FixRun
     from convlint.outcome import Outcome
 
+FIXES = "Fixes"
+
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
 def fix_options(command: Command) -> Command:
     """--fix, --unsafe-fixes, --fix-only, --diff, --interactive, --exit-non-zero-on-fix."""
-    for option in (
-        click.option(
-            "--exit-non-zero-on-fix",
-            is_flag=True,
-            help="Exit with 1 when anything was fixed, even if nothing is left.",
+    return applied(
+        (
+            option(
+                "--fix/--no-fix",
+                section=FIXES,
+                default=False,
+                help="Fix what can be fixed, write the files, report the rest.",
+            ),
+            option(
+                "--unsafe-fixes/--no-unsafe-fixes",
+                section=FIXES,
+                default=False,
+                help="Also make fixes that change more than the fault: they need a look.",
+            ),
+            option(
+                "--fix-only",
+                section=FIXES,
+                is_flag=True,
+                help="Fix, and do not report what is left.",
+            ),
+            option(
+                "--diff",
+                section=FIXES,
+                is_flag=True,
+                help="Print what --fix-only would change instead of changing it; exit with 1 if"
+                " anything.",
+            ),
+            option(
+                "--interactive",
+                section=FIXES,
+                is_flag=True,
+                help="Show each finding that has a fix with its diff, and ask; unsafe fixes too.",
+            ),
+            option(
+                "--exit-non-zero-on-fix",
+                section=EXIT_CODE,
+                is_flag=True,
+                help="Exit with 1 when anything was fixed, even if nothing is left.",
+            ),
         ),
-        click.option(
-            "--interactive",
-            is_flag=True,
-            help="Show each finding that has a fix with its diff, and ask; unsafe fixes too.",
-        ),
-        click.option(
-            "--diff",
-            is_flag=True,
-            help="Print what --fix-only would change instead of changing it; exit with 1 if"
-            " anything.",
-        ),
-        click.option("--fix-only", is_flag=True, help="Fix, and do not report what is left."),
-        click.option(
-            "--unsafe-fixes/--no-unsafe-fixes",
-            default=False,
-            help="Also make fixes that change more than the fault: they need a look.",
-        ),
-        click.option(
-            "--fix/--no-fix",
-            default=False,
-            help="Fix what can be fixed, write the files, report the rest.",
-        ),
-    ):
-        command = option(command)
-    return command
+        command,
+    )
 
 
 @dataclass

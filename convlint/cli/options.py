@@ -1,4 +1,7 @@
-"""Options several commands share. Choices are spelled out so that ``--help`` imports nothing."""
+"""Options several commands share. Choices are spelled out so that ``--help`` imports nothing.
+
+An option that a CI job sets for every call has an environment variable, ``CONVLINT_`` and its name.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from convlint.cli.sections import option
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from convlint.config import Overrides
 
@@ -15,84 +20,261 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 
 SEVERITIES = ("error", "warning", "info")
 CONFIDENCES = ("high", "medium", "low")
-OUTPUT_FORMATS = ("text", "concise", "json")
+RUN_FORMATS = ("full", "concise", "json")
+"""What ``probe`` and ``audit`` write."""
+OUTPUT_FORMATS = ("full", "concise", "json")
+"""What ``check`` writes."""
+NEVER = "never"
 
 RULES_METAVAR = "RULE,..."
 
+RULES = "Rules"
+FILES = "Files"
+CONFIGURATION = "Configuration"
+OUTPUT = "Output"
+EXIT_CODE = "Exit code"
 
-def selection_options(command: Command) -> Command:
-    """--select, --extend-select, --ignore, --fail-on, --min-confidence, --show-info."""
-    for option in (
-        click.option(
-            "--show-info",
-            is_flag=True,
-            help="Also show findings of severity info. Rules given to --select show theirs anyway.",
-        ),
-        click.option(
-            "--min-confidence",
-            type=click.Choice(CONFIDENCES),
-            help="Hide findings we are less sure of.  [default: medium]",
-        ),
-        click.option(
-            "--fail-on",
-            type=click.Choice(SEVERITIES),
-            help="Exit with 1 when a finding is at least this severe.  [default: warning]",
-        ),
-        click.option(
-            "--ignore",
-            multiple=True,
-            metavar=RULES_METAVAR,
-            help="Leave these rules out.",
-        ),
-        click.option(
-            "--extend-select",
-            multiple=True,
-            metavar=RULES_METAVAR,
-            help="Run these rules beside the selected ones.",
-        ),
-        click.option(
-            "--select",
-            multiple=True,
-            metavar=RULES_METAVAR,
-            help="Run only these rules: slugs, codes, code prefixes (LOP) or ALL.",
-        ),
-    ):
-        command = option(command)
+
+class OutputFormat(click.Choice[str]):
+    """A choice of formats, in which ``text`` is another word for ``full``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The format's name."""
+        return super().convert("full" if value == "text" else value, param, ctx)
+
+
+def applied(options: Iterable[Callable[[Any], Any]], command: Command) -> Command:
+    """``command`` with ``options``, which ``--help`` shows in this order."""
+    for decorate in reversed(tuple(options)):
+        command = decorate(command)
     return command
 
 
+def selection_options(command: Command) -> Command:
+    """Which rules run, what is shown of what they find, and where the configuration is."""
+    return applied(
+        (
+            option(
+                "--select",
+                section=RULES,
+                multiple=True,
+                metavar=RULES_METAVAR,
+                help="Run only these rules: slugs, codes, code prefixes (LOP), categories (loop)"
+                " or ALL.",
+            ),
+            option(
+                "--ignore",
+                section=RULES,
+                multiple=True,
+                metavar=RULES_METAVAR,
+                help="Leave these rules out.",
+            ),
+            option(
+                "--extend-select",
+                section=RULES,
+                multiple=True,
+                metavar=RULES_METAVAR,
+                help="Run these rules beside the selected ones.",
+            ),
+            option(
+                "--extend-ignore",
+                section=RULES,
+                multiple=True,
+                metavar=RULES_METAVAR,
+                help="The same as --ignore.",
+            ),
+            option(
+                "--min-confidence",
+                section=RULES,
+                type=click.Choice(CONFIDENCES),
+                envvar="CONVLINT_MIN_CONFIDENCE",
+                help="Hide findings we are less sure of.  [default: medium]",
+            ),
+            option(
+                "--show-info",
+                section=RULES,
+                is_flag=True,
+                help="Also show findings of severity info. Rules given to --select show theirs"
+                " anyway.",
+            ),
+            option(
+                "--config",
+                section=CONFIGURATION,
+                multiple=True,
+                metavar="FILE|'KEY = VALUE'",
+                envvar="CONVLINT_CONFIG",
+                help="Read this file instead of the nearest pyproject.toml or convlint.toml, or"
+                " override one key of it in TOML: --config 'severity.LOP = \"info\"'.",
+            ),
+            option(
+                "--isolated",
+                section=CONFIGURATION,
+                is_flag=True,
+                envvar="CONVLINT_ISOLATED",
+                help="Read no configuration file.",
+            ),
+            option(
+                "--fail-on",
+                section=EXIT_CODE,
+                type=click.Choice((*SEVERITIES, NEVER)),
+                envvar="CONVLINT_FAIL_ON",
+                help="Exit with 1 when a finding is at least this severe.  [default: warning]",
+            ),
+        ),
+        command,
+    )
+
+
 def output_format_option(command: Command) -> Command:
-    """--output-format text|concise|json."""
-    return click.option(
-        "--output-format",
-        type=click.Choice(OUTPUT_FORMATS),
-        default="text",
-        show_default=True,
-        help="text: a block for each finding; concise: a line for each; json: for programs.",
-    )(command)
+    """--output-format of ``probe`` and ``audit``."""
+    return _output_format(
+        RUN_FORMATS,
+        "full: a block for each finding; concise: a line for each; json: for programs.",
+        command,
+    )
+
+
+def report_format_option(command: Command) -> Command:
+    """--output-format of ``check``."""
+    return _output_format(
+        OUTPUT_FORMATS,
+        "full: a block for each finding; concise: a line for each; json: for programs.",
+        command,
+    )
+
+
+def _output_format(formats: tuple[str, ...], help: str, command: Command) -> Command:
+    return applied(
+        (
+            option(
+                "--output-format",
+                section=OUTPUT,
+                type=OutputFormat(formats),
+                envvar="CONVLINT_OUTPUT_FORMAT",
+                default="full",
+                show_default=True,
+                help=help,
+            ),
+        ),
+        command,
+    )
+
+
+def file_options(command: Command) -> Command:
+    """Which files a walk takes, and in which some rules stay silent."""
+    return applied(
+        (
+            option(
+                "--exclude",
+                section=FILES,
+                multiple=True,
+                metavar="PATTERN,...",
+                help="Leave out files and directories that match, instead of `exclude` of the"
+                " configuration.",
+            ),
+            option(
+                "--extend-exclude",
+                section=FILES,
+                multiple=True,
+                metavar="PATTERN,...",
+                help="Leave these out as well.",
+            ),
+            option(
+                "--force-exclude/--no-force-exclude",
+                section=FILES,
+                default=None,
+                help="Leave out excluded files even when they are named, as pre-commit does.",
+            ),
+            option(
+                "--respect-gitignore/--no-respect-gitignore",
+                section=FILES,
+                default=None,
+                help="Leave out what Git ignores.  [default: on]",
+            ),
+            option(
+                "--per-file-ignores",
+                section=RULES,
+                multiple=True,
+                metavar="PATTERN:RULE,...",
+                help="Rules that stay silent in some files, instead of those of the configuration.",
+            ),
+            option(
+                "--extend-per-file-ignores",
+                section=RULES,
+                multiple=True,
+                metavar="PATTERN:RULE,...",
+                help="The same, beside those of the configuration.",
+            ),
+        ),
+        command,
+    )
 
 
 def take_overrides(options: dict[str, Any]) -> Overrides:
-    """What the selection options say; they are taken out of ``options``."""
+    """What the options of ``selection_options`` and ``file_options`` say; they are taken out of
+    ``options``."""
     from convlint.config import Overrides
+    from convlint.configuration import Configuration
     from convlint.findings import Confidence, Severity
     from convlint.selection import RuleChoice
 
     select = split_names(options.pop("select"))
     fail_on: str | None = options.pop("fail_on")
     min_confidence: str | None = options.pop("min_confidence")
+    file, inline = _configurations(options.pop("config"))
+    exclude = split_names(options.pop("exclude", ()))
+    silenced = _per_file(options.pop("per_file_ignores", ()), "--per-file-ignores")
+    more = Configuration(
+        exclude=exclude or None,
+        extend_exclude=split_names(options.pop("extend_exclude", ())),
+        force_exclude=options.pop("force_exclude", None),
+        respect_gitignore=options.pop("respect_gitignore", None),
+        per_file_ignores=silenced or None,
+        extend_per_file_ignores=_per_file(
+            options.pop("extend_per_file_ignores", ()), "--extend-per-file-ignores"
+        ),
+    )
     return Overrides(
         rules=RuleChoice(
             select=select or None,
             extend_select=split_names(options.pop("extend_select")),
-            ignore=split_names(options.pop("ignore")),
+            ignore=split_names((*options.pop("ignore"), *options.pop("extend_ignore"))),
         ),
-        fail_on=None if fail_on is None else Severity(fail_on),
+        fail_on=None if fail_on in (None, NEVER) else Severity(fail_on),
+        never_fails=fail_on == NEVER,
         min_confidence=None if min_confidence is None else Confidence(min_confidence),
         show_info=options.pop("show_info"),
+        more=more,
+        inline=inline,
+        file=file,
+        isolated=options.pop("isolated"),
     )
 
 
 def split_names(values: tuple[str, ...]) -> tuple[str, ...]:
     """``("a,b", "c")`` to ``("a", "b", "c")``."""
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+
+
+def _configurations(values: tuple[str, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """The file among the values of --config, and the keys said in line."""
+    from pathlib import Path
+
+    from convlint.configuration import read_inline
+
+    files = [value for value in values if "=" not in value or Path(value).is_file()]
+    if len(files) > 1:
+        raise click.UsageError(f"--config takes one file; given: {', '.join(files)}")
+    inline = tuple(read_inline(value) for value in values if value not in files)
+    return (Path(files[0]) if files else None), inline
+
+
+def _per_file(values: tuple[str, ...], name: str) -> dict[str, tuple[str, ...]]:
+    """``("tests/*:LOP,a.py:LOS",)`` as a table."""
+    table: dict[str, tuple[str, ...]] = {}
+    for entry in split_names(values):
+        pattern, colon, rule = entry.rpartition(":")
+        if not colon or not pattern or not rule:
+            raise click.UsageError(f"{name} takes PATTERN:RULE, not {entry!r}")
+        table[pattern] = (*table.get(pattern, ()), rule)
+    return table

@@ -9,6 +9,7 @@ import click
 
 from convlint.cli.options import take_overrides
 from convlint.cli.running import exit_code, observe_or_explain, run_options, why_not_measured
+from convlint.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from convlint.report.text import Line
 
 
-@click.command("probe", short_help="Run a script for a short horizon and judge what is measured.")
+@click.command(
+    "probe",
+    cls=SectionedCommand,
+    short_help="Run a script for a short horizon and judge what is measured.",
+)
 @run_options
 def command(
     script: str, args: tuple[str, ...], output_format: str, quiet: bool, **options: Any

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from convlint.cli.options import output_format_option, selection_options
+from convlint.cli.options import OUTPUT, applied, output_format_option, selection_options
+from convlint.cli.sections import option
 from convlint.cli.streams import complain
 from convlint.errors import UserError
 
@@ -19,79 +20,97 @@ if TYPE_CHECKING:
     from convlint.engine import Outcome
     from convlint.gpu_probes.observations import Observations
 
+RUN = "The run"
+
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
 def run_options(command: Command) -> Command:
     """SCRIPT, its ARGS, how long and where it runs, and the options of every command."""
-    for option in (
-        click.option("-q", "--quiet", is_flag=True, help="Print findings and nothing else."),
-        output_format_option,
-        selection_options,
-        click.option(
-            "--show-output",
-            is_flag=True,
-            help="Pass what the script prints on to standard error; it is dropped otherwise.",
+    return applied(
+        (
+            click.argument("script", metavar="SCRIPT"),
+            click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS]..."),
+            option(
+                "--steps",
+                section=RUN,
+                type=click.IntRange(min=1),
+                default=100,
+                show_default=True,
+                help="Real optimizer steps to run.",
+            ),
+            option(
+                "--hold",
+                section=RUN,
+                type=click.IntRange(min=0),
+                default=8,
+                show_default=True,
+                metavar="BATCHES",
+                help="Batches seen at the initial parameters, before any real step.",
+            ),
+            option(
+                "--no-hold",
+                section=RUN,
+                is_flag=True,
+                help="Take real steps from the first batch on; nothing is measured at rest.",
+            ),
+            option(
+                "--budget",
+                section=RUN,
+                type=click.FloatRange(min=0, min_open=True),
+                default=60.0,
+                show_default=True,
+                metavar="SECONDS",
+                help="Stop after this long, wherever the script is.",
+            ),
+            option(
+                "--device",
+                section=RUN,
+                default="auto",
+                show_default=True,
+                metavar="auto|cpu|cuda[:N]",
+                callback=_device,
+                help="Where the measurements run; cpu also hides CUDA from the script.",
+            ),
+            option(
+                "--python",
+                section=RUN,
+                metavar="PATH",
+                help="The interpreter that runs the script; it needs torch and numpy."
+                "  [default: the one convlint runs in]",
+            ),
+            option(
+                "--seed",
+                section=RUN,
+                type=int,
+                default=0,
+                show_default=True,
+                help="Seed Python, NumPy and Torch before the script starts.",
+            ),
+            option(
+                "--allow-writes",
+                section=RUN,
+                is_flag=True,
+                help="Let the script write files (checkpoints, logs) instead of holding them back.",
+            ),
+            option(
+                "--show-output",
+                section=RUN,
+                is_flag=True,
+                help="Pass what the script prints on to standard error; it is dropped otherwise.",
+            ),
+            selection_options,
+            output_format_option,
+            option(
+                "-q",
+                "--quiet",
+                section=OUTPUT,
+                is_flag=True,
+                help="Print findings and nothing else.",
+            ),
         ),
-        click.option(
-            "--allow-writes",
-            is_flag=True,
-            help="Let the script write files (checkpoints, logs) instead of holding them back.",
-        ),
-        click.option(
-            "--seed",
-            type=int,
-            default=0,
-            show_default=True,
-            help="Seed Python, NumPy and Torch before the script starts.",
-        ),
-        click.option(
-            "--python",
-            metavar="PATH",
-            help="The interpreter that runs the script; it needs torch and numpy."
-            "  [default: the one convlint runs in]",
-        ),
-        click.option(
-            "--device",
-            default="auto",
-            show_default=True,
-            metavar="auto|cpu|cuda[:N]",
-            callback=_device,
-            help="Where the measurements run; cpu also hides CUDA from the script.",
-        ),
-        click.option(
-            "--budget",
-            type=click.FloatRange(min=0, min_open=True),
-            default=60.0,
-            show_default=True,
-            metavar="SECONDS",
-            help="Stop after this long, wherever the script is.",
-        ),
-        click.option(
-            "--no-hold",
-            is_flag=True,
-            help="Take real steps from the first batch on; nothing is measured at rest.",
-        ),
-        click.option(
-            "--hold",
-            type=click.IntRange(min=0),
-            default=8,
-            show_default=True,
-            metavar="BATCHES",
-            help="Batches seen at the initial parameters, before any real step.",
-        ),
-        click.option(
-            "--steps",
-            type=click.IntRange(min=1),
-            default=100,
-            show_default=True,
-            help="Real optimizer steps to run.",
-        ),
-        click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS]..."),
-        click.argument("script", metavar="SCRIPT"),
-    ):
-        command = option(command)
-    return command
+        command,
+    )
 
 
 def _device(_: click.Context, __: click.Parameter, value: str) -> str:

@@ -168,3 +168,43 @@ def test_json_is_written_when_the_configuration_is_wrong(convlint, tmp_path):
     (problem,) = json.loads(result.stdout)["problems"]
     assert (result.exit_code, problem["path"]) == (2, str(tmp_path / "convlint.toml"))
     assert problem["message"].startswith("unknown key 'slect'")
+
+
+def test_files_are_excluded_by_options(convlint, write, tmp_path):
+    for folder in ("old", "new", "build"):
+        (tmp_path / folder).mkdir()
+        write(f"{folder}/a.py", "error()")
+    arguments = ("check", "-q", "--output-format", "concise")
+    assert convlint(*arguments).stdout.count("\n") == 2
+    assert "old" not in convlint(*arguments, "--extend-exclude", "old/,gone").stdout
+    assert convlint(*arguments, "--exclude", "new").stdout.count("build") == 1
+    named = (*arguments, "--exclude", "new", "new/a.py")
+    assert convlint(*named).exit_code == 1
+    assert convlint(*named, "--force-exclude").exit_code == 0
+
+
+def test_rules_stay_silent_in_files_given_by_options(convlint, write):
+    write("a.py", "error()", "warning()")
+    arguments = ("check", "-q", "--output-format", "concise")
+    silenced = convlint(*arguments, "--per-file-ignores", "a.py:odd-loop,b.py:LPX")
+    assert "broken-loop" in silenced.stdout
+    assert "odd-loop" not in silenced.stdout
+    others = convlint(*arguments, "--extend-per-file-ignores", "!b.py:LPX")
+    assert others.exit_code == 0
+
+
+def test_severity_given_to_a_rule_decides_the_exit_code_and_what_is_shown(convlint, write):
+    write("a.py", "warning()", "info()")
+    raised = convlint("check", "--config", 'severity.notable-loss = "error"', "--fail-on", "error")
+    assert raised.exit_code == 1
+    assert "error notable-loss" in raised.stdout
+    lowered = convlint("check", "--config", 'severity.LPX = "info"')
+    assert (lowered.exit_code, "odd-loop" in lowered.stdout) == (0, False)
+
+
+def test_nothing_fails_when_fail_on_is_never(convlint, write, tmp_path):
+    write("a.py", "error()")
+    assert convlint("check", "--fail-on", "never").exit_code == 0
+    (tmp_path / "convlint.toml").write_text('fail-on = "never"\n')
+    assert convlint("check").exit_code == 0
+    assert convlint("check", "--fail-on", "error").exit_code == 1
