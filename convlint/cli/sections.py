@@ -10,12 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LAST = "Other"
+ORDER = (
+    "The run", "Fixes", "Rules", "Files", "Configuration", "Suppressions", "Output", "Exit code",
+    LAST,
+)  # fmt: skip
 
 
 class SectionedOption(click.Option):
     """An option that belongs to a section of ``--help``."""
 
     def __init__(self, *names: Any, section: str = LAST, **attributes: Any) -> None:
+        attributes.setdefault("show_envvar", attributes.get("envvar") is not None)
         super().__init__(*names, **attributes)
         self.section = section
 
@@ -26,19 +31,21 @@ class SectionedOption(click.Option):
 
 
 class SectionedCommand(click.Command):
-    """A command that shows its options by section, in the order the sections first appear."""
+    """A command that shows its options by section."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write one list for each section; those without one come last."""
-        sections: dict[str, list[tuple[str, str]]] = {}
+        """Write one list for each section, in the order of ``ORDER``."""
+        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in ORDER}
         for parameter in self.get_params(ctx):
+            if not isinstance(parameter, click.Option):
+                continue
             record = parameter.get_help_record(ctx)
             if record is not None:
-                section = getattr(parameter, "section", LAST)
-                sections.setdefault(section, []).append(record)
-        for name, records in sorted(sections.items(), key=lambda entry: entry[0] == LAST):
-            with formatter.section(name):
-                formatter.write_dl(records)
+                sections[getattr(parameter, "section", LAST)].append(record)
+        for name, records in sections.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
 
 
 def option(*names: Any, section: str, **attributes: Any) -> Callable[[Any], Any]:
