@@ -25,7 +25,7 @@ def settings_lines(settings: Settings, path: str) -> Iterator[Line]:
         yield ((f"# read: {file}", FAINT),)
     if not settings.files:
         yield (("# no configuration file was found or read", FAINT),)
-    chosen = len(settings.selection.rules)
+    chosen = len(settings.selection.cards)
     yield ((f"# rules that run: {chosen} of {len(settings.catalogue)}", FAINT),)
     for key, setting in settings.held().items():
         if key in _NEVER_SHOWN:
@@ -43,7 +43,7 @@ def settings_json(settings: Settings, path: str) -> bytes:
     output = {
         "path": path,
         "files": settings.files,
-        "rules": [rule.slug for rule in settings.selection.rules],
+        "rules": [rule.slug for rule in settings.selection.cards],
         "settings": {
             key: setting for key, setting in settings.held().items() if key not in _NEVER_SHOWN
         },
