@@ -1,6 +1,6 @@
 """convlint says whether a training run will converge, and what to change if not, before the run.
 
-Importing this package is cheap: it loads neither libcst nor torch nor numpy.
+Importing this package is cheap: it loads no parser, no facts, no torch and no numpy.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A rule is one class in one file. The registry walks this package; no rule is listed by hand.
 Installed packages may add rules (``convlint.custom_rules``). Rules judge facts: they never parse
-source and never import torch or libcst.
+source and never import torch or ast.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Static extraction: libcst syntax trees to ``TrainingProgram`` facts.
+"""Static extraction: Python's syntax trees to ``TrainingProgram`` facts.
 
-Importing this package, or its facts, does not load libcst; asking for ``extract_program`` does.
+Importing this package, or its facts, loads no extractor; asking for ``extract_program`` does.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convlint.program.extract import extract_program
-    from convlint.program.index import ProjectIndex, SourceSyntaxError
+    from convlint.program.index import ProjectIndex
+    from convlint.program.parsing import SourceSyntaxError
 
 __all__ = ["ProjectIndex", "SourceSyntaxError", "extract_program"]
 
 _HOME = {
     "ProjectIndex": "convlint.program.index",
-    "SourceSyntaxError": "convlint.program.index",
+    "SourceSyntaxError": "convlint.program.parsing",
     "extract_program": "convlint.program.extract",
 }
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from dataclasses import replace
 from typing import Any
-
-import libcst as cst
 
 from convlint.program.domain import (
     UNKNOWN,
@@ -44,22 +43,21 @@ LITERAL = Origin("literal")
 class Access(Operators):
     """What ``x[i]`` and ``x.name`` give."""
 
-    def _subscript(self, node: cst.Subscript, scope: Scope) -> Abstract:
+    def _subscript(self, node: ast.Subscript, scope: Scope) -> Abstract:
         value = self.evaluate(node.value, scope)
         site = Site(scope.module, node)
-        key: Abstract = UNKNOWN
-        if len(node.slice) == 1:
-            element = node.slice[0].slice
-            if isinstance(element, cst.Index):
-                key = self.evaluate(element.value, scope)
-            else:
-                return self._slice(value, element, scope, site)
-        else:
-            key = Seq("tuple", [], False)
-        return self.item(value, key, site)
+        if isinstance(node.slice, ast.Slice):
+            return self._slice(value, node.slice, scope, site)
+        return self.item(value, self.subscript_key(node, scope), site)
 
-    def _slice(self, value: Abstract, part: cst.BaseSlice, scope: Scope, site: Site) -> Abstract:
-        if isinstance(value, Seq) and isinstance(part, cst.Slice):
+    def subscript_key(self, node: ast.Subscript, scope: Scope) -> Abstract:
+        """What stands between the brackets, when it is one index."""
+        if isinstance(node.slice, ast.Tuple):
+            return Seq("tuple", [], False)
+        return UNKNOWN if isinstance(node.slice, ast.Slice) else self.evaluate(node.slice, scope)
+
+    def _slice(self, value: Abstract, part: ast.Slice, scope: Scope, site: Site) -> Abstract:
+        if isinstance(value, Seq):
             bounds: list[Any] = []
             for bound in (part.lower, part.upper, part.step):
                 constant = self.evaluate(bound, scope) if bound is not None else Const(None)
@@ -101,8 +99,8 @@ class Access(Operators):
             ):
                 return self._batch_item(value, constant, site)
             args = {"index": Argument(key)}
-            if isinstance(site.node, cst.Subscript) and len(site.node.slice) > 1:
-                parts = [site.module.tree.code_for_node(p.slice) for p in site.node.slice]
+            if isinstance(site.node, ast.Subscript) and isinstance(site.node.slice, ast.Tuple):
+                parts = [site.module.positions.text(part) for part in site.node.slice.elts]
                 args["axes"] = Argument(Const(",".join(part.strip() for part in parts), LITERAL))
             return self.new_flow("getitem", (value.flow,), args=args, site=site)
         if isinstance(value, Instance):
@@ -157,10 +155,8 @@ class Access(Operators):
             "<batch>", (batch.flow,), source=flow.source, index=index, args=args, site=site
         )
 
-    def _attribute(self, node: cst.Attribute, scope: Scope) -> Abstract:
-        return self.attribute(
-            self.evaluate(node.value, scope), node.attr.value, Site(scope.module, node)
-        )
+    def _attribute(self, node: ast.Attribute, scope: Scope) -> Abstract:
+        return self.attribute(self.evaluate(node.value, scope), node.attr, Site(scope.module, node))
 
     def attribute(self, value: Abstract, name: str, site: Site) -> Abstract:
         """``value.name``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import libcst as cst
+import ast
 
 from convlint.program.access import LITERAL
 from convlint.program.domain import (
@@ -28,16 +28,10 @@ from convlint.program.drafts import (
 from convlint.program.facts import EventKind, Origin
 from convlint.program.library_methods import LibraryMethods
 
-_AUGMENTED: dict[type[cst.BaseAugOp], type[cst.BaseBinaryOp]] = {
-    cst.AddAssign: cst.Add,
-    cst.SubtractAssign: cst.Subtract,
-    cst.MultiplyAssign: cst.Multiply,
-    cst.DivideAssign: cst.Divide,
-    cst.MatrixMultiplyAssign: cst.MatrixMultiply,
-    cst.PowerAssign: cst.Power,
-    cst.FloorDivideAssign: cst.FloorDivide,
-    cst.ModuloAssign: cst.Modulo,
-}
+_FOLLOWED = frozenset(
+    {ast.Add, ast.Sub, ast.Mult, ast.Div, ast.MatMult, ast.Pow, ast.FloorDiv, ast.Mod}
+)
+"""Operators of augmented assignments whose result is known."""
 
 
 def _resembles_requires_grad(name: str) -> bool:
@@ -58,33 +52,33 @@ _SLIPS = frozenset(
 class Assignment(LibraryMethods):
     """Assignment statements."""
 
-    def _assign(self, statement: cst.Assign, scope: Scope) -> None:
+    def _assign(self, statement: ast.Assign, scope: Scope) -> None:
         value = self.evaluate(statement.value, scope)
         if scope.parent is None and isinstance(value, Const) and value.origin is LITERAL:
             # People edit the constants at the top of a script: neither branch of a test on one
             # is out of reach.
-            name = statement.targets[0].target
-            text = name.value if isinstance(name, cst.Name) else ""
+            name = statement.targets[0]
+            text = name.id if isinstance(name, ast.Name) else ""
             value = Const(value.value, Origin("module constant", text), certain=False)
         for target in statement.targets:
-            self.bind_target(target.target, value, scope)
+            self.bind_target(target, value, scope)
 
-    def _annotated(self, statement: cst.AnnAssign, scope: Scope) -> None:
+    def _annotated(self, statement: ast.AnnAssign, scope: Scope) -> None:
         if statement.value is not None:
             self.bind_target(statement.target, self.evaluate(statement.value, scope), scope)
 
-    def bind_target(self, target: cst.BaseExpression, value: Abstract, scope: Scope) -> None:
+    def bind_target(self, target: ast.expr, value: Abstract, scope: Scope) -> None:
         """Assign ``value`` to an assignment target."""
-        if isinstance(target, cst.Name):
-            self._bind_name(target.value, value, scope)
-        elif isinstance(target, (cst.Tuple, cst.List)):
+        if isinstance(target, ast.Name):
+            self._bind_name(target.id, value, scope)
+        elif isinstance(target, (ast.Tuple, ast.List)):
             self._unpack_into(target, value, scope)
-        elif isinstance(target, cst.Attribute):
+        elif isinstance(target, ast.Attribute):
             owner = self.evaluate(target.value, scope)
-            self._assign_attribute(owner, target.attr.value, value, Site(scope.module, target))
-        elif isinstance(target, cst.Subscript):
+            self._assign_attribute(owner, target.attr, value, Site(scope.module, target))
+        elif isinstance(target, ast.Subscript):
             self._assign_item(target, value, scope)
-        elif isinstance(target, cst.StarredElement):
+        elif isinstance(target, ast.Starred):
             self.bind_target(target.value, value, scope)
 
     def _bind_name(self, name: str, value: Abstract, scope: Scope) -> None:
@@ -100,12 +94,10 @@ class Assignment(LibraryMethods):
                 home = home.parent
         self.write(home.names, name, value)
 
-    def _unpack_into(self, target: cst.Tuple | cst.List, value: Abstract, scope: Scope) -> None:
+    def _unpack_into(self, target: ast.Tuple | ast.List, value: Abstract, scope: Scope) -> None:
         site = Site(scope.module, target)
-        elements = target.elements
-        starred = next(
-            (i for i, e in enumerate(elements) if isinstance(e, cst.StarredElement)), None
-        )
+        elements = target.elts
+        starred = next((i for i, e in enumerate(elements) if isinstance(e, ast.Starred)), None)
         if starred is not None:
             if isinstance(value, Seq) and value.complete and len(value.items) >= len(elements) - 1:
                 after = len(elements) - starred - 1
@@ -120,7 +112,9 @@ class Assignment(LibraryMethods):
         else:
             parts = self.unpack(value, len(elements), site)
         for element, part in zip(elements, parts, strict=False):
-            self.bind_target(element.value, part, scope)
+            self.bind_target(
+                element.value if isinstance(element, ast.Starred) else element, part, scope
+            )
 
     def _assign_attribute(self, owner: Abstract, name: str, value: Abstract, site: Site) -> None:
         if isinstance(owner, Parameters):
@@ -179,11 +173,9 @@ class Assignment(LibraryMethods):
         self.plain_lists.append(PlainListDraft(owner, name, container, "", site, ()))
         self._plain_values[id(self.plain_lists[-1])] = value
 
-    def _assign_item(self, target: cst.Subscript, value: Abstract, scope: Scope) -> None:
+    def _assign_item(self, target: ast.Subscript, value: Abstract, scope: Scope) -> None:
         owner = self.evaluate(target.value, scope)
-        key: Abstract = UNKNOWN
-        if len(target.slice) == 1 and isinstance(target.slice[0].slice, cst.Index):
-            key = self.evaluate(target.slice[0].slice.value, scope)
+        key = self.subscript_key(target, scope)
         site = Site(scope.module, target)
         if isinstance(owner, Map):
             if isinstance(key, Const):
@@ -217,31 +209,31 @@ class Assignment(LibraryMethods):
             elif isinstance(key, Const) and isinstance(key.value, str):
                 self.write(owner.attributes, key.value, value)
 
-    def _augmented(self, statement: cst.AugAssign, scope: Scope) -> None:
+    def _augmented(self, statement: ast.AugAssign, scope: Scope) -> None:
         current = self.evaluate(statement.target, scope)
         value = self.evaluate(statement.value, scope)
         site = Site(scope.module, statement)
-        op = _AUGMENTED.get(type(statement.operator))
+        op = type(statement.op)
         if isinstance(current, Parameters):
             over = current.owners if current.resolved else None
             kind = EventKind.PARAMETER_WRITE
             if current.view == "grad":
-                kind = EventKind.CLIP if op in (cst.Multiply, cst.Divide) else EventKind.GRAD_WRITE
+                kind = EventKind.CLIP if op in (ast.Mult, ast.Div) else EventKind.GRAD_WRITE
             self.emit(kind, site, over=over, flags=("hand-written",))
             return
-        if isinstance(statement.target, cst.Subscript) and isinstance(
+        if isinstance(statement.target, ast.Subscript) and isinstance(
             current, (type(UNKNOWN), CurrentRate)
         ):
             owner = self.evaluate(statement.target.value, scope)
             if isinstance(owner, ParameterGroups):
                 self._scale_learning_rate(owner, statement, op, value, scope)
                 return
-        if op is cst.Add and isinstance(value, Tensor) and self.forward_depth == 0:
+        if op is ast.Add and isinstance(value, Tensor) and self.forward_depth == 0:
             self.emit(EventKind.ACCUMULATE, site, flow=value.flow)
-        if op is None:
+        if op not in _FOLLOWED:
             self.bind_target(statement.target, UNKNOWN, scope)
             return
-        if isinstance(current, Seq) and op is cst.Add and not isinstance(value, Seq):
+        if isinstance(current, Seq) and op is ast.Add and not isinstance(value, Seq):
             known = self.known_items(value)
             value = Seq("list", known or [], known is not None)
         if isinstance(current, Seq) and self.loops and isinstance(value, Seq):
@@ -257,18 +249,16 @@ class Assignment(LibraryMethods):
     def _scale_learning_rate(
         self,
         owner: ParameterGroups,
-        statement: cst.AugAssign,
-        op: type[cst.BaseBinaryOp] | None,
+        statement: ast.AugAssign,
+        op: type[ast.operator],
         value: Abstract,
         scope: Scope,
     ) -> None:
         target = statement.target
-        assert isinstance(target, cst.Subscript)
-        key: Abstract = UNKNOWN
-        if len(target.slice) == 1 and isinstance(target.slice[0].slice, cst.Index):
-            key = self.evaluate(target.slice[0].slice.value, scope)
+        assert isinstance(target, ast.Subscript)
+        key = self.subscript_key(target, scope)
         if isinstance(key, Const) and key.value == "lr":
-            name = {cst.Multiply: "factor", cst.Divide: "divisor"}.get(op or cst.Add, "value")
+            name = {ast.Mult: "factor", ast.Div: "divisor"}.get(op, "value")
             self.emit(
                 EventKind.LR_WRITE,
                 Site(scope.module, statement),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from typing import Any
-
-import libcst as cst
 
 from convlint.program.assignment import Assignment
 from convlint.program.domain import (
@@ -23,7 +22,8 @@ from convlint.program.drafts import (
     ArmDraft,
     BranchDraft,
 )
-from convlint.program.monitoring import Monitoring, dotted
+from convlint.program.monitoring import Monitoring
+from convlint.program.syntax import dotted
 
 _LONGEST_CONDITION = 80
 
@@ -31,7 +31,7 @@ _LONGEST_CONDITION = 80
 class Branches(Assignment, Monitoring):
     """Statements that choose."""
 
-    def _if(self, statement: cst.If, scope: Scope) -> str | None:
+    def _if(self, statement: ast.If, scope: Scope) -> str | None:
         test = self.evaluate(statement.test, scope)
         self.note_monitoring(statement, scope)
         truth = self.truth(test)
@@ -73,10 +73,10 @@ class Branches(Assignment, Monitoring):
         finally:
             del self.conditions[depth:]
 
-    def _orelse(self, otherwise: cst.If | cst.Else | None, scope: Scope) -> str | None:
-        if isinstance(otherwise, cst.If):
-            return self._if(otherwise, scope)
-        return self.execute(otherwise.body, scope) if otherwise is not None else None
+    def _orelse(self, otherwise: list[ast.stmt], scope: Scope) -> str | None:
+        if len(otherwise) == 1 and isinstance(otherwise[0], ast.If):
+            return self._if(otherwise[0], scope)
+        return self.execute(otherwise, scope)
 
     def _guarded(self, guard: tuple[str, ...], run: Callable[[], str | None]) -> str | None:
         if not guard:
@@ -87,25 +87,26 @@ class Branches(Assignment, Monitoring):
         finally:
             self.class_guards.pop()
 
-    def _class_guard(self, test: cst.BaseExpression, scope: Scope) -> tuple[str, ...]:
+    def _class_guard(self, test: ast.expr, scope: Scope) -> tuple[str, ...]:
         """Library classes named by an ``isinstance(x, ...)`` in the test."""
-        if isinstance(test, cst.BooleanOperation):
-            return self._class_guard(test.left, scope) or self._class_guard(test.right, scope)
+        if isinstance(test, ast.BoolOp):
+            guards = (self._class_guard(value, scope) for value in test.values)
+            return next((guard for guard in guards if guard), ())
         if not (
-            isinstance(test, cst.Call)
-            and isinstance(test.func, cst.Name)
-            and test.func.value == "isinstance"
+            isinstance(test, ast.Call)
+            and isinstance(test.func, ast.Name)
+            and test.func.id == "isinstance"
             and len(test.args) == 2
         ):
             return ()
-        classes = self.evaluate(test.args[1].value, scope)
+        classes = self.evaluate(test.args[1], scope)
         options = classes.items if isinstance(classes, Seq) else [classes]
         return tuple(o.name for o in options if isinstance(o, Library))
 
-    def _is_main_guard(self, test: cst.BaseExpression, scope: Scope) -> bool:
-        if not (isinstance(test, cst.Comparison) and isinstance(test.left, cst.Name)):
+    def _is_main_guard(self, test: ast.expr, scope: Scope) -> bool:
+        if not (isinstance(test, ast.Compare) and isinstance(test.left, ast.Name)):
             return False
-        return test.left.value == "__name__"
+        return test.left.id == "__name__"
 
     def _is_type_checking(self, test: Abstract) -> bool:
         return isinstance(test, Library) and test.name == "typing.TYPE_CHECKING"
@@ -114,7 +115,7 @@ class Branches(Assignment, Monitoring):
         self,
         site: Site,
         runs: list[Callable[[], str | None]],
-        test: cst.BaseExpression | None,
+        test: ast.expr | None,
         scope: Scope,
         outcomes: Indexed | None = None,
     ) -> str | None:
@@ -152,13 +153,13 @@ class Branches(Assignment, Monitoring):
         self,
         site: Site,
         arms: list[ArmDraft],
-        test: cst.BaseExpression | None,
+        test: ast.expr | None,
         scope: Scope,
         outcomes: Indexed | None = None,
     ) -> BranchDraft:
         if test is None:
             return BranchDraft(site, arms, "<try>")
-        text = scope.module.tree.code_for_node(test)
+        text = scope.module.positions.text(test)
         return BranchDraft(
             site,
             arms,
@@ -169,21 +170,21 @@ class Branches(Assignment, Monitoring):
             outcomes=outcomes,
         )
 
-    def _none_guards(self, test: cst.BaseExpression, scope: Scope) -> tuple[Instance, ...]:
-        if isinstance(test, cst.BooleanOperation):
-            return self._none_guards(test.left, scope) + self._none_guards(test.right, scope)
+    def _none_guards(self, test: ast.expr, scope: Scope) -> tuple[Instance, ...]:
+        if isinstance(test, ast.BoolOp):
+            return tuple(g for value in test.values for g in self._none_guards(value, scope))
         subject = test
-        if isinstance(test, cst.Comparison) and isinstance(
-            test.comparisons[0].operator, (cst.Is, cst.IsNot, cst.NotEqual, cst.Equal)
+        if isinstance(test, ast.Compare) and isinstance(
+            test.ops[0], (ast.Is, ast.IsNot, ast.NotEq, ast.Eq)
         ):
             subject = test.left
-        if not isinstance(subject, (cst.Name, cst.Attribute)):
+        if not isinstance(subject, (ast.Name, ast.Attribute)):
             return ()
         value = self.evaluate(subject, scope)
         options = value.options if isinstance(value, Choice) else (value,)
         return tuple(o.leader for o in options if isinstance(o, Instance))
 
-    def _try(self, statement: cst.Try, scope: Scope) -> str | None:
+    def _try(self, statement: ast.Try | ast.TryStar, scope: Scope) -> str | None:
         before = len(self.context)
         self.context.append("try")
         if any(map(_swallows, statement.handlers)):
@@ -192,8 +193,8 @@ class Branches(Assignment, Monitoring):
             status = self.execute(statement.body, scope)
         finally:
             del self.context[before:]
-        if status is None and statement.orelse is not None:
-            status = self.execute(statement.orelse.body, scope)
+        if status is None:
+            status = self.execute(statement.orelse, scope)
         for handler in statement.handlers:
             outer, self.block = self.block, []
             self.begin_arm()
@@ -207,12 +208,9 @@ class Branches(Assignment, Monitoring):
             for mapping, key, value in changed:
                 if key not in mapping and isinstance(value, Abstract):
                     self.write(mapping, key, value)
-        if statement.finalbody is not None:
-            final = self.execute(statement.finalbody.body, scope)
-            status = final or status
-        return status
+        return self.execute(statement.finalbody, scope) or status
 
-    def _match(self, statement: cst.Match, scope: Scope) -> str | None:
+    def _match(self, statement: ast.Match, scope: Scope) -> str | None:
         self.evaluate(statement.subject, scope)
         runs: list[Callable[[], str | None]] = [
             lambda case=case: self.execute(case.body, scope)  # type: ignore[misc]
@@ -225,30 +223,20 @@ class Branches(Assignment, Monitoring):
     importing: bool = False
 
 
-def _compares_with_zero(test: cst.BaseExpression) -> bool:
-    if not isinstance(test, cst.Comparison) or len(test.comparisons) != 1:
-        return False
-    right = test.comparisons[0]
+def _compares_with_zero(test: ast.expr) -> bool:
     return (
-        isinstance(right.operator, cst.Equal)
-        and isinstance(right.comparator, cst.Integer)
-        and right.comparator.value == "0"
-        and isinstance(test.left, cst.Name)
+        isinstance(test, ast.Compare)
+        and isinstance(test.left, ast.Name)
+        and len(test.ops) == 1
+        and isinstance(test.ops[0], ast.Eq)
+        and isinstance(test.comparators[0], ast.Constant)
+        and type(test.comparators[0].value) is int
+        and test.comparators[0].value == 0
     )
 
 
-def _swallows(handler: cst.ExceptHandler | cst.ExceptStarHandler) -> bool:
+def _swallows(handler: ast.ExceptHandler) -> bool:
     """Whether a handler of every error does nothing about it."""
     if handler.type is not None and dotted(handler.type) not in ("Exception", "BaseException"):
         return False
-    body = handler.body
-    statements = (
-        [
-            small
-            for line in body.body
-            for small in (line.body if isinstance(line, cst.SimpleStatementLine) else (line,))
-        ]
-        if isinstance(body, cst.IndentedBlock)
-        else list(body.body)
-    )
-    return all(isinstance(small, (cst.Pass, cst.Continue)) for small in statements)
+    return all(isinstance(statement, (ast.Pass, ast.Continue)) for statement in handler.body)

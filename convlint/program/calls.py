@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import libcst as cst
+import ast
 
 from convlint.program.access import something
 from convlint.program.domain import (
@@ -31,6 +31,7 @@ from convlint.program.domain import (
 from convlint.program.drafts import ArmDraft, BranchDraft, LoopDraft, NodeDraft
 from convlint.program.expressions import Expressions
 from convlint.program.facts import ObjectKind, Origin
+from convlint.program.syntax import keyword_parameters, positional_parameters
 
 DEEPEST_CALL = 12
 """Calls nested deeper than this are not followed."""
@@ -42,10 +43,10 @@ _NO_GRAD_DECORATORS = frozenset({"torch.no_grad", "torch.inference_mode"})
 class Calls(Expressions):
     """Calls of whatever an expression turns out to be."""
 
-    def call(self, node: cst.Call, scope: Scope) -> Abstract:
+    def call(self, node: ast.Call, scope: Scope) -> Abstract:
         """Evaluate a call expression."""
         site = Site(scope.module, node)
-        if isinstance(node.func, cst.Name) and node.func.value == "super":
+        if isinstance(node.func, ast.Name) and node.func.id == "super":
             return self._super(scope)
         callee = self.evaluate(node.func, scope)
         return self.apply(callee, self._arguments(node, scope), site, scope)
@@ -59,31 +60,30 @@ class Calls(Expressions):
             current = current.parent
         return UNKNOWN
 
-    def _arguments(self, node: cst.Call, scope: Scope) -> Arguments:
+    def _arguments(self, node: ast.Call, scope: Scope) -> Arguments:
         result = Arguments()
         for arg in node.args:
-            value = self.evaluate(arg.value, scope)
-            site = Site(scope.module, arg.value)
-            if arg.star == "*":
+            if isinstance(arg, ast.Starred):
+                value, site = self.evaluate(arg.value, scope), Site(scope.module, arg.value)
                 known = self.known_items(value)
                 if known is None:
                     result.complete = False
-                    if isinstance(value, Seq):
-                        result.positional += [Argument(item, site) for item in value.items]
-                else:
-                    result.positional += [Argument(item, site) for item in known]
-            elif arg.star == "**":
-                if isinstance(value, Map):
-                    for key, item in value.items.items():
-                        if isinstance(key, str):
-                            result.keywords[key] = Argument(item, site)
-                    result.complete = result.complete and value.complete
-                else:
-                    result.complete = False
-            elif arg.keyword is not None:
-                result.keywords[arg.keyword.value] = Argument(value, site)
+                    known = value.items if isinstance(value, Seq) else []
+                result.positional += [Argument(item, site) for item in known]
             else:
-                result.positional.append(Argument(value, site))
+                value = self.evaluate(arg, scope)
+                result.positional.append(Argument(value, Site(scope.module, arg)))
+        for keyword in node.keywords:
+            value, site = self.evaluate(keyword.value, scope), Site(scope.module, keyword.value)
+            if keyword.arg is not None:
+                result.keywords[keyword.arg] = Argument(value, site)
+            elif isinstance(value, Map):
+                for key, item in value.items.items():
+                    if isinstance(key, str):
+                        result.keywords[key] = Argument(item, site)
+                result.complete = result.complete and value.complete
+            else:
+                result.complete = False
         return result
 
     def apply(self, callee: Abstract, arguments: Arguments, site: Site, scope: Scope) -> Abstract:
@@ -211,7 +211,7 @@ class Calls(Expressions):
         outer, self.block = self.block, []
         try:
             node = function.node
-            if isinstance(node, cst.Lambda):
+            if isinstance(node, ast.Lambda):
                 return self.evaluate(node.body, scope)
             status = self.execute(node.body, scope)
             if not scope.returns:
@@ -231,49 +231,50 @@ class Calls(Expressions):
 
     def _bind(self, function: Function, arguments: Arguments, scope: Scope) -> bool:
         """Bind arguments to parameters; false when they do not fit."""
-        parameters = function.node.params
-        positional = [*parameters.posonly_params, *parameters.params]
+        parameters = function.node.args
+        positional = positional_parameters(parameters)
         given = list(arguments.positional)
         if function.bound is not None and "staticmethod" not in function.decorators:
             given.insert(0, Argument(function.bound))
         keywords = dict(arguments.keywords)
-        for parameter in (*positional, *parameters.kwonly_params):
-            name = parameter.name.value
-            if parameter in positional and given:
-                scope.names[name] = given.pop(0).value
-            elif name in keywords:
+        taken = min(len(given), len(positional))
+        for (parameter, _), argument in zip(positional, given, strict=False):
+            scope.names[parameter.arg] = argument.value
+        for parameter, default in (*positional[taken:], *keyword_parameters(parameters)):
+            name = parameter.arg
+            if name in keywords:
                 scope.names[name] = keywords.pop(name).value
             elif name in function.options:
                 scope.names[name] = function.options[name]
-            elif parameter.default is not None:
-                scope.names[name] = self._default(function, name, parameter.default)
+            elif default is not None:
+                scope.names[name] = self._default(function, name, default)
             else:
                 scope.names[name] = self.parameter_symbol(parameter, scope)
-        if isinstance(parameters.star_arg, cst.Param):
-            scope.names[parameters.star_arg.name.value] = Seq(
-                "tuple", [a.value for a in given], arguments.complete
+        if parameters.vararg is not None:
+            scope.names[parameters.vararg.arg] = Seq(
+                "tuple", [a.value for a in given[taken:]], arguments.complete
             )
-        elif given and arguments.complete:
+        elif len(given) > taken and arguments.complete:
             return False
-        if parameters.star_kwarg is not None:
-            scope.names[parameters.star_kwarg.name.value] = Map(
+        if parameters.kwarg is not None:
+            scope.names[parameters.kwarg.arg] = Map(
                 {k: a.value for k, a in keywords.items()}, arguments.complete
             )
         return True
 
-    def _default(self, function: Function, name: str, node: cst.BaseExpression) -> Abstract:
+    def _default(self, function: Function, name: str, node: ast.expr) -> Abstract:
         value = self.evaluate(node, function.scope)
         if isinstance(value, Const):
             origin = Origin("function default", f"default of {name} in {function.name}()")
             return Const(value.value, origin, certain=bool(self.call_stack) or value.certain)
         return value
 
-    def parameter_symbol(self, parameter: cst.Param, scope: Scope) -> Abstract:
+    def parameter_symbol(self, parameter: ast.arg, scope: Scope) -> Abstract:
         """An unknown argument; its annotation may tell what kind of thing it is."""
         site = Site(scope.module, parameter)
-        symbol = self.new_symbol(parameter.name.value, site)
+        symbol = self.new_symbol(parameter.arg, site)
         if parameter.annotation is not None:
-            annotated = self.evaluate(parameter.annotation.annotation, scope)
+            annotated = self.evaluate(parameter.annotation, scope)
             self._apply_annotation(symbol, annotated)
         return symbol
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import libcst as cst
+import ast
 
 from convlint.program.domain import (
     Abstract,
@@ -18,12 +18,12 @@ from convlint.program.loops import Loops
 class Contexts(Loops):
     """With statements."""
 
-    def _with(self, statement: cst.With, scope: Scope) -> str | None:
+    def _with(self, statement: ast.With | ast.AsyncWith, scope: Scope) -> str | None:
         pushed = 0
         for item in statement.items:
-            value = self.evaluate(item.item, scope)
-            if item.asname is not None:
-                self.bind_target(item.asname.name, value, scope)
+            value = self.evaluate(item.context_expr, scope)
+            if item.optional_vars is not None:
+                self.bind_target(item.optional_vars, value, scope)
             context = self._context_name(value)
             if context:
                 self.context.append(context)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import sys
-
-import libcst as cst
 
 from convlint.program.command_line import decorator_option
 from convlint.program.contexts import Contexts
@@ -19,6 +18,7 @@ from convlint.program.domain import (
 )
 from convlint.program.index import SourceModule
 from convlint.program.libraries.kinds import MANAGED_BASES, canonical
+from convlint.program.syntax import FunctionNode
 
 _TRANSPARENT_BASES = sys.stdlib_module_names | {
     "builtins",
@@ -35,17 +35,16 @@ _MOST_MODULES = 60
 class Definitions(Contexts):
     """Statements that bring names into being."""
 
-    def _function(self, statement: cst.FunctionDef, scope: Scope) -> str | None:
-        self.write(scope.names, statement.name.value, self.define_function(statement, scope))
+    def _function(self, statement: FunctionNode, scope: Scope) -> str | None:
+        self.write(scope.names, statement.name, self.define_function(statement, scope))
         return None
 
-    def define_function(self, node: cst.FunctionDef, scope: Scope) -> Function:
+    def define_function(self, node: FunctionNode, scope: Scope) -> Function:
         """A function value, with what its decorators say."""
-        function = Function(node, scope, node.name.value)
+        function = Function(node, scope, node.name)
         names: list[str] = []
-        for decorator in node.decorators:
-            expression = decorator.decorator
-            called = expression if isinstance(expression, cst.Call) else None
+        for expression in node.decorator_list:
+            called = expression if isinstance(expression, ast.Call) else None
             value = self.evaluate(called.func if called is not None else expression, scope)
             if isinstance(value, Library):
                 names.append(value.name.removeprefix("builtins."))
@@ -54,13 +53,13 @@ class Definitions(Contexts):
                     option = decorator_option(value.name, self._arguments(called, scope), line)
                     if option is not None:
                         function.options[option[0]] = option[1]
-            elif isinstance(expression, cst.Attribute):
-                names.append(expression.attr.value)
+            elif isinstance(expression, ast.Attribute):
+                names.append(expression.attr)
         function.decorators = tuple(names)
         return function
 
-    def _class(self, statement: cst.ClassDef, scope: Scope) -> str | None:
-        bases = tuple(self.evaluate(arg.value, scope) for arg in statement.bases)
+    def _class(self, statement: ast.ClassDef, scope: Scope) -> str | None:
+        bases = tuple(self.evaluate(base, scope) for base in statement.bases)
         lineage: set[str] = set()
         resolved = True
         for base in bases:
@@ -75,10 +74,8 @@ class Definitions(Contexts):
         for name in lineage:
             if name in MANAGED_BASES:
                 self.managed[MANAGED_BASES[name]] = None
-        klass = Class(
-            statement, scope, statement.name.value, bases, {}, frozenset(lineage), resolved
-        )
-        body = Scope(klass.members, scope.module, scope, statement.name.value)
+        klass = Class(statement, scope, statement.name, bases, {}, frozenset(lineage), resolved)
+        body = Scope(klass.members, scope.module, scope, statement.name)
         outer, self.block = self.block, []
         try:
             self.execute(statement.body, body)
@@ -90,37 +87,34 @@ class Definitions(Contexts):
                 member.scope = scope
                 member.owner = klass
         klass.fields = tuple(
-            small.target.value
-            for line in statement.body.body
-            if isinstance(line, cst.SimpleStatementLine)
-            for small in line.body
-            if isinstance(small, cst.AnnAssign) and isinstance(small.target, cst.Name)
+            line.target.id
+            for line in statement.body
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
         )
-        self.write(scope.names, statement.name.value, klass)
+        self.write(scope.names, statement.name, klass)
         return None
 
-    def _import(self, statement: cst.Import | cst.ImportFrom, scope: Scope) -> None:
+    def _import(self, statement: ast.Import | ast.ImportFrom, scope: Scope) -> None:
         if scope.module is self.main:
             self._note_import(statement)
-        if isinstance(statement, cst.Import):
+        if isinstance(statement, ast.Import):
             for alias in statement.names:
                 self._import_module(alias, scope)
         else:
             self._import_from(statement, scope)
 
-    def _note_import(self, statement: cst.Import | cst.ImportFrom) -> None:
-        if isinstance(statement, cst.Import):
+    def _note_import(self, statement: ast.Import | ast.ImportFrom) -> None:
+        if isinstance(statement, ast.Import):
             for alias in statement.names:
-                self.imported[alias.evaluated_name] = None
-        elif statement.module is not None and not statement.relative:
-            self.imported[_dotted(statement.module)] = None
+                self.imported[alias.name] = None
+        elif statement.module is not None and not statement.level:
+            self.imported[statement.module] = None
 
-    def _import_module(self, alias: cst.ImportAlias, scope: Scope) -> None:
-        name = alias.evaluated_name
-        if alias.asname is not None and isinstance(alias.asname.name, cst.Name):
-            self.write(scope.names, alias.asname.name.value, self._module_value(name, 0, scope))
+    def _import_module(self, alias: ast.alias, scope: Scope) -> None:
+        if alias.asname is not None:
+            self.write(scope.names, alias.asname, self._module_value(alias.name, 0, scope))
             return
-        root = name.partition(".")[0]
+        root = alias.name.partition(".")[0]
         self.write(scope.names, root, self._module_value(root, 0, scope))
 
     def _module_value(self, name: str, level: int, scope: Scope) -> Abstract:
@@ -152,7 +146,7 @@ class Definitions(Contexts):
         context, self.context = self.context, []
         importing, self.importing = self.importing, True
         try:
-            self.execute_all(module.tree.body, scope)
+            self.execute(module.tree.body, scope)
         finally:
             self.block = outer
             self.forward_depth = depth
@@ -160,17 +154,15 @@ class Definitions(Contexts):
             self.importing = importing
         return scope
 
-    def _import_from(self, statement: cst.ImportFrom, scope: Scope) -> None:
-        level = len(statement.relative)
-        name = _dotted(statement.module) if statement.module is not None else ""
+    def _import_from(self, statement: ast.ImportFrom, scope: Scope) -> None:
+        level, name = statement.level, statement.module or ""
         module = self._project_module(name, level, scope)
-        if isinstance(statement.names, cst.ImportStar):
-            self._import_star(module, name, level, scope)
+        if statement.names[0].name == "*":
+            self._import_star(module, scope)
             return
         for alias in statement.names:
-            imported = alias.evaluated_name
-            bound = alias.evaluated_alias or imported
-            self.write(scope.names, bound, self._imported(module, name, level, imported, scope))
+            value = self._imported(module, name, level, alias.name, scope)
+            self.write(scope.names, alias.asname or alias.name, value)
 
     def _imported(
         self, module: Scope | None, name: str, level: int, imported: str, scope: Scope
@@ -189,15 +181,8 @@ class Definitions(Contexts):
             return ProjectModule(inner)
         return Library(canonical(f"{name}.{imported}"))
 
-    def _import_star(self, module: Scope | None, name: str, level: int, scope: Scope) -> None:
+    def _import_star(self, module: Scope | None, scope: Scope) -> None:
         if module is not None:
             for key, value in list(module.names.items()):
                 if not key.startswith("_"):
                     self.write(scope.names, key, value)
-
-
-def _dotted(node: cst.Attribute | cst.Name) -> str:
-    if isinstance(node, cst.Name):
-        return node.value
-    assert isinstance(node.value, (cst.Attribute, cst.Name))
-    return f"{_dotted(node.value)}.{node.attr.value}"

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from convlint.program.facts import ObjectKind, Origin, Scalar
 
 if TYPE_CHECKING:
-    import libcst as cst
+    import ast
 
     from convlint.program.index import SourceModule
+    from convlint.program.syntax import FunctionNode
 
 
 class Abstract:
@@ -88,7 +89,7 @@ class Site:
     """A syntax node of a module; its position is computed only when a fact needs it."""
 
     module: SourceModule
-    node: cst.CSTNode
+    node: ast.AST
 
 
 @dataclass(slots=True, eq=False)
@@ -245,7 +246,7 @@ class Scope:
 class Function(Abstract):
     """A function, method or lambda of the project."""
 
-    node: cst.FunctionDef | cst.Lambda
+    node: FunctionNode | ast.Lambda
     scope: Scope
     name: str
     owner: Class | None = None
@@ -259,7 +260,7 @@ class Function(Abstract):
 class Class(Abstract):
     """A class of the project. ``lineage`` holds the qualified names of all library ancestors."""
 
-    node: cst.ClassDef
+    node: ast.ClassDef
     scope: Scope
     name: str
     bases: tuple[Abstract, ...]

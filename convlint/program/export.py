@@ -231,7 +231,7 @@ class Exporter:
         key = id(condition.site.node)
         text = self._condition_texts.get(key)
         if text is None:
-            code = condition.site.module.tree.code_for_node(condition.site.node)
+            code = condition.site.module.positions.text(condition.site.node)
             text = self._condition_texts[key] = " ".join(code.split())
         return f"not ({text})" if condition.negated else text
 
@@ -335,7 +335,7 @@ class Exporter:
         for klass in self._walk.lineage(instance.klass):
             for name, member in klass.members.items():
                 if isinstance(member, Function) and name not in found:
-                    code = member.scope.module.tree.code_for_node(member.node)
+                    code = member.scope.module.positions.text(member.node)
                     found[name] = attributes_of_self(code)
         return found
 
@@ -372,7 +372,7 @@ class Exporter:
 
     def _class_place(self, instance: Instance) -> Location:
         if instance.klass is not None:
-            return self._place_of(Site(instance.klass.scope.module, instance.klass.node.name))
+            return instance.klass.scope.module.positions.of_name(instance.klass.node)
         return self._place_of(instance.site)
 
     def _plain_lists(self, members: list[Instance]) -> tuple[PlainList, ...]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ast
-import functools
 from collections.abc import Callable
 from typing import Any
-
-import libcst as cst
 
 from convlint.program.access import LITERAL, Access
 from convlint.program.domain import (
@@ -23,7 +20,6 @@ from convlint.program.domain import (
     Seq,
     Site,
 )
-from convlint.program.facts import Scalar
 
 _BUILTINS = frozenset(
     {
@@ -43,7 +39,7 @@ _BUILTINS = frozenset(
 class Expressions(Access):
     """Evaluation of everything that is not a call."""
 
-    def evaluate(self, node: cst.BaseExpression, scope: Scope) -> Abstract:
+    def evaluate(self, node: ast.expr, scope: Scope) -> Abstract:
         """The abstract value of an expression."""
         handler = _HANDLERS.get(type(node))
         return handler(self, node, scope) if handler is not None else UNKNOWN
@@ -57,40 +53,26 @@ class Expressions(Access):
             current = current.parent
         return None
 
-    def _name(self, node: cst.Name, scope: Scope) -> Abstract:
-        value = self.lookup(node.value, scope)
+    def _name(self, node: ast.Name, scope: Scope) -> Abstract:
+        value = self.lookup(node.id, scope)
         if value is not None:
             return value
-        if node.value in _CONSTANT_NAMES:
-            return Const(_CONSTANT_NAMES[node.value], LITERAL)
-        return Library("builtins." + node.value) if node.value in _BUILTINS else UNKNOWN
+        return Library("builtins." + node.id) if node.id in _BUILTINS else UNKNOWN
 
-    def _integer(self, node: cst.Integer, scope: Scope) -> Abstract:
-        try:
-            return Const(int(node.value.replace("_", ""), 0), LITERAL)
-        except ValueError:
-            return UNKNOWN
-
-    def _float(self, node: cst.Float, scope: Scope) -> Abstract:
-        return Const(float(node.value.replace("_", "")), LITERAL)
-
-    def _string(self, node: cst.SimpleString, scope: Scope) -> Abstract:
-        plain = _plain_string(node.value)
-        value = plain if plain is not None else _literal(node.value)
-        return Const(value, LITERAL) if isinstance(value, str) else UNKNOWN
-
-    def _joined_string(self, node: cst.ConcatenatedString, scope: Scope) -> Abstract:
-        value = node.evaluated_value
-        return Const(value, LITERAL) if isinstance(value, str) else UNKNOWN
+    def _constant(self, node: ast.Constant, scope: Scope) -> Abstract:
+        value = node.value
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return Const(value, LITERAL)
+        return UNKNOWN
 
     def _elements(
-        self, node: cst.List | cst.Tuple | cst.Set, scope: Scope
+        self, node: ast.List | ast.Tuple | ast.Set, scope: Scope
     ) -> tuple[list[Abstract], bool]:
         items: list[Abstract] = []
         complete = True
-        for element in node.elements:
-            value = self.evaluate(element.value, scope)
-            if isinstance(element, cst.StarredElement):
+        for element in node.elts:
+            if isinstance(element, ast.Starred):
+                value = self.evaluate(element.value, scope)
                 known = self.known_items(value)
                 if known is None:
                     complete = False
@@ -98,27 +80,27 @@ class Expressions(Access):
                 else:
                     items.extend(known)
             else:
-                items.append(value)
+                items.append(self.evaluate(element, scope))
         return items, complete
 
-    def _list(self, node: cst.List, scope: Scope) -> Abstract:
+    def _list(self, node: ast.List, scope: Scope) -> Abstract:
         items, complete = self._elements(node, scope)
         return Seq("list", items, complete, Site(scope.module, node))
 
-    def _tuple(self, node: cst.Tuple, scope: Scope) -> Abstract:
+    def _tuple(self, node: ast.Tuple, scope: Scope) -> Abstract:
         items, complete = self._elements(node, scope)
         return Seq("tuple", items, complete, Site(scope.module, node))
 
-    def _set(self, node: cst.Set, scope: Scope) -> Abstract:
+    def _set(self, node: ast.Set, scope: Scope) -> Abstract:
         items, complete = self._elements(node, scope)
         return Seq("set", items, complete, Site(scope.module, node))
 
-    def _dict(self, node: cst.Dict, scope: Scope) -> Abstract:
+    def _dict(self, node: ast.Dict, scope: Scope) -> Abstract:
         result = Map({}, True, Site(scope.module, node))
-        for element in node.elements:
-            value = self.evaluate(element.value, scope)
-            if isinstance(element, cst.DictElement):
-                key = self.evaluate(element.key, scope)
+        for key_node, value_node in zip(node.keys, node.values, strict=True):
+            value = self.evaluate(value_node, scope)
+            if key_node is not None:
+                key = self.evaluate(key_node, scope)
                 if isinstance(key, Const):
                     result.items[key.value] = value
                 else:
@@ -131,12 +113,12 @@ class Expressions(Access):
         return result
 
     def _comprehension(
-        self, node: cst.ListComp | cst.GeneratorExp | cst.SetComp, scope: Scope
+        self, node: ast.ListComp | ast.GeneratorExp | ast.SetComp, scope: Scope
     ) -> Abstract:
         items, complete = self._comprehend(
-            node.for_in, scope, lambda inner: self.evaluate(node.elt, inner)
+            node.generators, scope, lambda inner: self.evaluate(node.elt, inner)
         )
-        kind = "generator" if isinstance(node, cst.GeneratorExp) else "list"
+        kind = "generator" if isinstance(node, ast.GeneratorExp) else "list"
         if kind == "generator" and len(items) == 1 and isinstance(items[0], Parameters):
             owner = items[0]
             return Parameters(
@@ -145,31 +127,35 @@ class Expressions(Access):
         return Seq(kind, items, complete, Site(scope.module, node))
 
     def _comprehend(
-        self, for_in: cst.CompFor, scope: Scope, element: Callable[[Scope], Abstract]
+        self,
+        generators: list[ast.comprehension],
+        scope: Scope,
+        element: Callable[[Scope], Abstract],
     ) -> tuple[list[Abstract], bool]:
+        first, nested = generators[0], generators[1:]
         inner = Scope({}, scope.module, scope, scope.function, self_class=scope.self_class)
-        iterable = self.evaluate(for_in.iter, scope)
+        iterable = self.evaluate(first.iter, scope)
         known = self.known_items(iterable)
-        complete = known is not None and not for_in.ifs
+        complete = known is not None and not first.ifs
         elements = (
             known
             if known is not None
-            else [self.element_of(iterable, Site(scope.module, for_in.iter))]
+            else [self.element_of(iterable, Site(scope.module, first.iter))]
         )
         items: list[Abstract] = []
         for value in elements:
-            self.bind_target(for_in.target, value, inner)
-            for condition in for_in.ifs:
-                self.evaluate(condition.test, inner)
-            if for_in.inner_for_in is not None:
-                nested, nested_complete = self._comprehend(for_in.inner_for_in, inner, element)
-                items += nested
-                complete = complete and nested_complete
+            self.bind_target(first.target, value, inner)
+            for condition in first.ifs:
+                self.evaluate(condition, inner)
+            if nested:
+                more, all_of_it = self._comprehend(nested, inner, element)
+                items += more
+                complete = complete and all_of_it
             else:
                 items.append(element(inner))
         return items, complete
 
-    def _dict_comprehension(self, node: cst.DictComp, scope: Scope) -> Abstract:
+    def _dict_comprehension(self, node: ast.DictComp, scope: Scope) -> Abstract:
         result = Map({}, True, Site(scope.module, node))
 
         def pair(inner: Scope) -> Abstract:
@@ -181,80 +167,61 @@ class Expressions(Access):
                 result.complete = False
             return value
 
-        _, complete = self._comprehend(node.for_in, scope, pair)
+        _, complete = self._comprehend(node.generators, scope, pair)
         result.complete = result.complete and complete
         return result
 
-    def _lambda(self, node: cst.Lambda, scope: Scope) -> Abstract:
+    def _lambda(self, node: ast.Lambda, scope: Scope) -> Abstract:
         return Function(node, scope, "<lambda>")
 
-    def _named(self, node: cst.NamedExpr, scope: Scope) -> Abstract:
+    def _named(self, node: ast.NamedExpr, scope: Scope) -> Abstract:
         value = self.evaluate(node.value, scope)
         self.bind_target(node.target, value, scope)
         return value
 
-    def _await(self, node: cst.Await, scope: Scope) -> Abstract:
-        return self.evaluate(node.expression, scope)
+    def _await(self, node: ast.Await, scope: Scope) -> Abstract:
+        return self.evaluate(node.value, scope)
 
-    def _formatted(self, node: cst.FormattedString, scope: Scope) -> Abstract:
-        for part in node.parts:
-            if isinstance(part, cst.FormattedStringExpression):
-                self.evaluate(part.expression, scope)
+    def _formatted(self, node: ast.JoinedStr, scope: Scope) -> Abstract:
+        for part in node.values:
+            if isinstance(part, ast.FormattedValue):
+                self.evaluate(part.value, scope)
         return UNKNOWN
 
-    def _yield(self, node: cst.Yield, scope: Scope) -> Abstract:
-        value = node.value
-        if isinstance(value, cst.From):
-            scope.returns.append(self.evaluate(value.item, scope))
-        elif value is not None:
-            yielded = self.evaluate(value, scope)
+    def _yield(self, node: ast.Yield, scope: Scope) -> Abstract:
+        if node.value is not None:
+            yielded = self.evaluate(node.value, scope)
             scope.returns.append(Iterated("generator", (Seq("list", [yielded], False),)))
         return UNKNOWN
 
+    def _yield_from(self, node: ast.YieldFrom, scope: Scope) -> Abstract:
+        scope.returns.append(self.evaluate(node.value, scope))
+        return UNKNOWN
 
-_CONSTANT_NAMES: dict[str, Scalar] = {"True": True, "False": False, "None": None}
 
-
-_HANDLERS: dict[type[cst.CSTNode], Callable[[Any, Any, Scope], Abstract]] = {
-    cst.Name: Expressions._name,
-    cst.Attribute: Expressions._attribute,
-    cst.Integer: Expressions._integer,
-    cst.Float: Expressions._float,
-    cst.SimpleString: Expressions._string,
-    cst.ConcatenatedString: Expressions._joined_string,
-    cst.FormattedString: Expressions._formatted,
-    cst.UnaryOperation: Expressions._unary,
-    cst.BinaryOperation: Expressions._binary,
-    cst.BooleanOperation: Expressions._boolean,
-    cst.Comparison: Expressions._comparison,
-    cst.IfExp: Expressions._conditional,
-    cst.List: Expressions._list,
-    cst.Tuple: Expressions._tuple,
-    cst.Set: Expressions._set,
-    cst.Dict: Expressions._dict,
-    cst.ListComp: Expressions._comprehension,
-    cst.GeneratorExp: Expressions._comprehension,
-    cst.SetComp: Expressions._comprehension,
-    cst.DictComp: Expressions._dict_comprehension,
-    cst.Lambda: Expressions._lambda,
-    cst.NamedExpr: Expressions._named,
-    cst.Await: Expressions._await,
-    cst.Yield: Expressions._yield,
-    cst.Subscript: Expressions._subscript,
-    cst.Call: lambda self, node, scope: self.call(node, scope),
+_HANDLERS: dict[type[ast.AST], Callable[[Any, Any, Scope], Abstract]] = {
+    ast.Name: Expressions._name,
+    ast.Attribute: Expressions._attribute,
+    ast.Constant: Expressions._constant,
+    ast.JoinedStr: Expressions._formatted,
+    ast.UnaryOp: Expressions._unary,
+    ast.BinOp: Expressions._binary,
+    ast.BoolOp: Expressions._boolean,
+    ast.Compare: Expressions._comparison,
+    ast.IfExp: Expressions._conditional,
+    ast.List: Expressions._list,
+    ast.Tuple: Expressions._tuple,
+    ast.Set: Expressions._set,
+    ast.Dict: Expressions._dict,
+    ast.ListComp: Expressions._comprehension,
+    ast.GeneratorExp: Expressions._comprehension,
+    ast.SetComp: Expressions._comprehension,
+    ast.DictComp: Expressions._dict_comprehension,
+    ast.Lambda: Expressions._lambda,
+    ast.NamedExpr: Expressions._named,
+    ast.Await: Expressions._await,
+    ast.Yield: Expressions._yield,
+    ast.YieldFrom: Expressions._yield_from,
+    ast.Subscript: Expressions._subscript,
+    ast.Call: lambda self, node, scope: self.call(node, scope),
 }
-
-
-@functools.lru_cache(maxsize=4096)
-def _literal(text: str) -> str | bytes:
-    """The value of a string literal of any form; functions are walked, docstrings and all, as
-    often as they are called."""
-    value: str | bytes = ast.literal_eval(text)
-    return value
-
-
-def _plain_string(text: str) -> str | None:
-    """The value of a string literal without prefix, escapes or triple quotes."""
-    if len(text) >= 2 and text[0] in "'\"" and "\\" not in text and text[:3] != text[0] * 3:
-        return text[1:-1]
-    return None

@@ -25,6 +25,7 @@ from convlint.program.facts import ObjectKind, TrainingProgram
 from convlint.program.index import ProjectIndex, SourceModule
 from convlint.program.state import BudgetExceeded
 from convlint.program.statements import Statements
+from convlint.program.syntax import positional_parameters
 
 _BUDGET = 60_000
 """Statements walked per file, callees included; beyond it what was seen so far stands."""
@@ -45,9 +46,7 @@ class Interpreter(Statements):
         self.modules[module] = scope
         self.main = module
         try:
-            self._enter(
-                "<module>", module, lambda: self.execute_all(module.tree.body, scope), False
-            )
+            self._enter("<module>", module, lambda: self.execute(module.tree.body, scope), False)
             self._walk_uncalled(scope, module)
         except BudgetExceeded:
             self.problems.append(
@@ -156,10 +155,9 @@ class Interpreter(Statements):
         if not isinstance(forward, Function):
             return
         module = forward.scope.module
-        parameters = [*forward.node.params.posonly_params, *forward.node.params.params][1:]
         arguments = Arguments()
-        for parameter in parameters:
-            if parameter.default is not None:
+        for parameter, default in positional_parameters(forward.node.args)[1:]:
+            if default is not None:
                 break
             site = Site(module, parameter)
             arguments.positional.append(Argument(self.new_flow("<input>", site=site), site))

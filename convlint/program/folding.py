@@ -7,13 +7,12 @@ other functions of the project are understood; anything else makes the function 
 
 from __future__ import annotations
 
+import ast
 import math
 import operator
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import Any
-
-import libcst as cst
 
 from convlint.program.domain import (
     Abstract,
@@ -24,6 +23,7 @@ from convlint.program.domain import (
     Scope,
     Seq,
 )
+from convlint.program.syntax import descendants, keyword_parameters, positional_parameters
 
 __all__ = ["late_bound", "tabulate"]
 
@@ -36,7 +36,7 @@ _DEEPEST_CALL = 4
 
 Environment = dict[str, Any]
 Compiled = Callable[[Environment], Any]
-Evaluate = Callable[[cst.BaseExpression, Scope], Abstract]
+Evaluate = Callable[[ast.expr, Scope], Abstract]
 
 
 class _Unfoldable(Exception):
@@ -75,22 +75,16 @@ def late_bound(functions: Abstract) -> str:
     if not isinstance(functions, Seq) or len(functions.items) < 2:
         return ""
     first = functions.items[0]
-    if not isinstance(first, Function) or not isinstance(first.node, cst.Lambda):
+    if not isinstance(first, Function) or not isinstance(first.node, ast.Lambda):
         return ""
     if any(not isinstance(f, Function) or f.node is not first.node for f in functions.items):
         return ""
-    parameters = first.node.params
-    own = {p.name.value for p in (*parameters.params, *parameters.kwonly_params)}
+    parameters = first.node.args
+    own = {p.arg for p in (*parameters.args, *parameters.kwonlyargs)}
     shared = first.scope.names.keys() - own
-    pending: list[cst.CSTNode] = [first.node.body]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, cst.Name) and node.value in shared and first.scope.parent is not None:
-            return node.value
-        if not isinstance(node, cst.Attribute):
-            pending.extend(node.children)
-        else:
-            pending.append(node.value)
+    for node in descendants(first.node.body):
+        if isinstance(node, ast.Name) and node.id in shared and first.scope.parent is not None:
+            return node.id
     return ""
 
 
@@ -151,23 +145,24 @@ class _FunctionCompiler:
         self._evaluate = evaluate
         self._depth = depth
         self._scope = Scope({}, function.scope.module, function.scope)
-        parameters = function.node.params
-        if isinstance(parameters.star_arg, cst.Param) or parameters.star_kwarg is not None:
+        parameters = function.node.args
+        if parameters.vararg is not None or parameters.kwarg is not None:
             raise _Unfoldable
-        self._positional = [p.name.value for p in (*parameters.posonly_params, *parameters.params)]
+        positional, named = positional_parameters(parameters), keyword_parameters(parameters)
+        self._positional = [parameter.arg for parameter, _ in positional]
         if function.bound is not None and "staticmethod" not in function.decorators:
             self._scope.names[self._positional.pop(0)] = function.bound
-        self._locals = {*self._positional, *(p.name.value for p in parameters.kwonly_params)}
+        self._locals = {*self._positional, *(parameter.arg for parameter, _ in named)}
         self._defaults = {
-            p.name.value: _constant(evaluate(p.default, function.scope))
-            for p in (*parameters.posonly_params, *parameters.params, *parameters.kwonly_params)
-            if p.default is not None
+            parameter.arg: _constant(evaluate(default, function.scope))
+            for parameter, default in (*positional, *named)
+            if default is not None
         }
 
     def compiled(self) -> Callable[..., Any]:
         """The function as a Python callable."""
         node = self._function.node
-        if isinstance(node, cst.Lambda):
+        if isinstance(node, ast.Lambda):
             run = self._expression(node.body)
         else:
             run = self._suite(node.body)
@@ -184,8 +179,8 @@ class _FunctionCompiler:
 
     # Statements: a compiled statement gives the value returned, or _FALLS_THROUGH.
 
-    def _suite(self, body: cst.BaseSuite) -> Compiled:
-        steps = [step for part in body.body for step in self._statement(part)]
+    def _suite(self, body: list[ast.stmt]) -> Compiled:
+        steps = [step for statement in body for step in self._statement(statement)]
 
         def run(environment: Environment) -> Any:
             for step in steps:
@@ -196,46 +191,38 @@ class _FunctionCompiler:
 
         return run
 
-    def _statement(self, node: cst.CSTNode) -> list[Compiled]:
-        if isinstance(node, cst.SimpleStatementLine):
-            return [step for small in node.body for step in self._small(small)]
-        if isinstance(node, cst.If):
-            return [self._if(node)]
-        raise _Unfoldable
-
-    def _if(self, node: cst.If) -> Compiled:
+    def _if(self, node: ast.If) -> Compiled:
         test, body = self._expression(node.test), self._suite(node.body)
-        otherwise: Compiled = lambda environment: _FALLS_THROUGH  # noqa: E731
-        if isinstance(node.orelse, cst.If):
-            otherwise = self._if(node.orelse)
-        elif node.orelse is not None:
-            otherwise = self._suite(node.orelse.body)
+        otherwise = self._suite(node.orelse)
         return lambda environment: (body if test(environment) else otherwise)(environment)
 
-    def _small(self, node: cst.CSTNode) -> list[Compiled]:
-        if isinstance(node, cst.Return):
+    def _statement(self, node: ast.stmt) -> list[Compiled]:
+        if isinstance(node, ast.If):
+            return [self._if(node)]
+        if isinstance(node, ast.Return):
             if node.value is None:
                 raise _Unfoldable
             return [self._expression(node.value)]
-        if isinstance(node, cst.Assign) and len(node.targets) == 1:
-            return [self._store(node.targets[0].target, self._expression(node.value))]
-        if isinstance(node, cst.AugAssign) and isinstance(node.target, cst.Name):
-            apply = _AUGMENTED.get(type(node.operator))
-            if apply is None or node.target.value not in self._locals:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            return [self._store(node.targets[0], self._expression(node.value))]
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            apply = _BINARY.get(type(node.op))
+            if apply is None or node.target.id not in self._locals:
                 raise _Unfoldable
             left, right = self._expression(node.target), self._expression(node.value)
             return [self._store(node.target, lambda e: apply(left(e), right(e)))]
-        if isinstance(node, (cst.Pass, cst.Assert, cst.Nonlocal)) or (
-            isinstance(node, cst.Expr)
-            and isinstance(node.value, (cst.SimpleString, cst.ConcatenatedString))
+        if isinstance(node, (ast.Pass, ast.Assert, ast.Nonlocal)) or (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
         ):
             return []
         raise _Unfoldable
 
-    def _store(self, target: cst.BaseExpression, value: Compiled) -> Compiled:
-        if not isinstance(target, cst.Name):
+    def _store(self, target: ast.expr, value: Compiled) -> Compiled:
+        if not isinstance(target, ast.Name):
             raise _Unfoldable
-        name = target.value
+        name = target.id
         self._locals.add(name)
 
         def store(environment: Environment) -> Any:
@@ -246,53 +233,60 @@ class _FunctionCompiler:
 
     # Expressions.
 
-    def _expression(self, node: cst.BaseExpression) -> Compiled:
-        if isinstance(node, cst.Name) and node.value in self._locals:
-            name = node.value
+    def _expression(self, node: ast.expr) -> Compiled:
+        if isinstance(node, ast.Name) and node.id in self._locals:
+            name = node.id
             return lambda environment: environment[name]
-        if isinstance(node, cst.BinaryOperation):
-            apply = _BINARY.get(type(node.operator))
+        if isinstance(node, ast.BinOp):
+            apply = _BINARY.get(type(node.op))
             if apply is None:
                 raise _Unfoldable
             left, right = self._expression(node.left), self._expression(node.right)
             return lambda e: apply(left(e), right(e))
-        if isinstance(node, cst.UnaryOperation):
-            unary = _UNARY.get(type(node.operator))
+        if isinstance(node, ast.UnaryOp):
+            unary = _UNARY.get(type(node.op))
             if unary is None:
                 raise _Unfoldable
-            operand = self._expression(node.expression)
+            operand = self._expression(node.operand)
             return lambda e: unary(operand(e))
-        if isinstance(node, cst.BooleanOperation):
+        if isinstance(node, ast.BoolOp):
             return self._boolean(node)
-        if isinstance(node, cst.Comparison):
+        if isinstance(node, ast.Compare):
             return self._comparison(node)
-        if isinstance(node, cst.IfExp):
+        if isinstance(node, ast.IfExp):
             test, body = self._expression(node.test), self._expression(node.body)
             otherwise = self._expression(node.orelse)
             return lambda e: body(e) if test(e) else otherwise(e)
-        if isinstance(node, cst.Call):
+        if isinstance(node, ast.Call):
             return self._call(node)
-        if isinstance(node, (cst.Tuple, cst.List)):
+        if isinstance(node, (ast.Tuple, ast.List)):
             return self._display(node)
-        if isinstance(node, cst.Subscript):
+        if isinstance(node, ast.Subscript):
             return self._subscript(node)
         value = _constant(self._evaluate(node, self._scope))
         return lambda environment: value
 
-    def _boolean(self, node: cst.BooleanOperation) -> Compiled:
-        left, right = self._expression(node.left), self._expression(node.right)
-        if isinstance(node.operator, cst.And):
-            return lambda e: left(e) and right(e)
-        return lambda e: left(e) or right(e)
+    def _boolean(self, node: ast.BoolOp) -> Compiled:
+        *first, last = [self._expression(value) for value in node.values]
+        stops_at = isinstance(node.op, ast.Or)
 
-    def _comparison(self, node: cst.Comparison) -> Compiled:
+        def run(environment: Environment) -> Any:
+            for expression in first:
+                value = expression(environment)
+                if bool(value) is stops_at:
+                    return value
+            return last(environment)
+
+        return run
+
+    def _comparison(self, node: ast.Compare) -> Compiled:
         first = self._expression(node.left)
         rest: list[tuple[Callable[[Any, Any], Any], Compiled]] = []
-        for part in node.comparisons:
-            compare = _COMPARE.get(type(part.operator))
+        for op, comparator in zip(node.ops, node.comparators, strict=True):
+            compare = _COMPARE.get(type(op))
             if compare is None:
                 raise _Unfoldable
-            rest.append((compare, self._expression(part.comparator)))
+            rest.append((compare, self._expression(comparator)))
 
         def run(environment: Environment) -> bool:
             left = first(environment)
@@ -305,27 +299,28 @@ class _FunctionCompiler:
 
         return run
 
-    def _display(self, node: cst.Tuple | cst.List) -> Compiled:
-        if any(isinstance(element, cst.StarredElement) for element in node.elements):
+    def _display(self, node: ast.Tuple | ast.List) -> Compiled:
+        if any(isinstance(element, ast.Starred) for element in node.elts):
             raise _Unfoldable
-        items = [self._expression(element.value) for element in node.elements]
+        items = [self._expression(element) for element in node.elts]
         return lambda e: tuple(item(e) for item in items)
 
-    def _subscript(self, node: cst.Subscript) -> Compiled:
-        part = node.slice[0].slice
-        if len(node.slice) != 1 or not isinstance(part, cst.Index):
+    def _subscript(self, node: ast.Subscript) -> Compiled:
+        if isinstance(node.slice, (ast.Slice, ast.Tuple)):
             raise _Unfoldable
-        owner, index = self._expression(node.value), self._expression(part.value)
+        owner, index = self._expression(node.value), self._expression(node.slice)
         return lambda e: owner(e)[index(e)]
 
-    def _call(self, node: cst.Call) -> Compiled:
-        if any(arg.star for arg in node.args):
+    def _call(self, node: ast.Call) -> Compiled:
+        if any(isinstance(arg, ast.Starred) for arg in node.args):
             raise _Unfoldable
         called = _callable(self._evaluate(node.func, self._scope), self._evaluate, self._depth + 1)
-        values = [self._expression(a.value) for a in node.args if a.keyword is None]
-        named = {
-            a.keyword.value: self._expression(a.value) for a in node.args if a.keyword is not None
-        }
+        values = [self._expression(argument) for argument in node.args]
+        named: dict[str, Compiled] = {}
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                raise _Unfoldable
+            named[keyword.arg] = self._expression(keyword.value)
         return lambda e: called(
             *(value(e) for value in values), **{key: value(e) for key, value in named.items()}
         )
@@ -346,42 +341,33 @@ def _product(left: Any, right: Any) -> Any:
     return left * right
 
 
-_BINARY: dict[type[cst.BaseBinaryOp], Callable[[Any, Any], Any]] = {
-    cst.Add: operator.add,
-    cst.Subtract: operator.sub,
-    cst.Multiply: _product,
-    cst.Divide: operator.truediv,
-    cst.FloorDivide: operator.floordiv,
-    cst.Modulo: operator.mod,
-    cst.Power: _power,
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: _product,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: _power,
 }
 
-_AUGMENTED: dict[type[cst.BaseAugOp], Callable[[Any, Any], Any]] = {
-    cst.AddAssign: operator.add,
-    cst.SubtractAssign: operator.sub,
-    cst.MultiplyAssign: _product,
-    cst.DivideAssign: operator.truediv,
-    cst.FloorDivideAssign: operator.floordiv,
-    cst.PowerAssign: _power,
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Not: operator.not_,
 }
 
-_UNARY: dict[type[cst.BaseUnaryOp], Callable[[Any], Any]] = {
-    cst.Minus: operator.neg,
-    cst.Plus: operator.pos,
-    cst.Not: operator.not_,
-}
-
-_COMPARE: dict[type[cst.BaseCompOp], Callable[[Any, Any], Any]] = {
-    cst.Equal: operator.eq,
-    cst.NotEqual: operator.ne,
-    cst.LessThan: operator.lt,
-    cst.LessThanEqual: operator.le,
-    cst.GreaterThan: operator.gt,
-    cst.GreaterThanEqual: operator.ge,
-    cst.In: lambda item, items: item in items,
-    cst.NotIn: lambda item, items: item not in items,
-    cst.Is: operator.is_,
-    cst.IsNot: operator.is_not,
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda item, items: item in items,
+    ast.NotIn: lambda item, items: item not in items,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
 }
 
 

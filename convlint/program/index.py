@@ -7,44 +7,33 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import libcst as cst
-
 from convlint.program.libraries.kinds import ML_ROOTS
+from convlint.program.parsing import SourceSyntaxError, parse
 from convlint.program.positions import Positions
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Mapping
 
 _LARGEST_IMPORTED_FILE = 400_000
 """Bytes; larger modules (generated tables) are not looked into."""
 
 _MOST_CHARACTERS_KEPT = 250_000
-"""Source text whose trees are kept in case another file imports it; a tree and the places of its
-nodes take some 450 bytes for each character."""
+"""Source text whose trees are kept in case another file imports it; a tree takes some
+40 bytes for each character."""
 
 _ROOT_MARKERS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
-
-
-class SourceSyntaxError(Exception):
-    """A file that cannot be parsed: ``path``, ``line`` and ``column`` (from 1), ``message``."""
-
-    def __init__(self, path: str, line: int, column: int, message: str) -> None:
-        super().__init__(f"{path}:{line}:{column}: cannot parse: {message}")
-        self.path = path
-        self.line = line
-        self.column = column
-        self.message = message
 
 
 class SourceModule:
     """One parsed file of the project. ``path`` is how the user named it."""
 
-    def __init__(self, path: str, tree: cst.Module, file: Path | None, source: str) -> None:
+    def __init__(self, path: str, tree: ast.Module, file: Path | None, source: str) -> None:
         self.path = path
         self.tree = tree
         self.file = file
         self.source = source
-        self.positions = Positions(tree, path)
+        self.positions = Positions(source, path)
         self.is_package = file is not None and file.name == "__init__.py"
 
     @property
@@ -55,29 +44,6 @@ class SourceModule:
         return self.file.parent.name if self.is_package else self.file.stem
 
 
-def parse(source: str, path: str) -> cst.Module:
-    """Parse a file. Raises SourceSyntaxError with the place of the first error."""
-    try:
-        return cst.parse_module(source)
-    except cst.ParserSyntaxError as error:
-        line, column, message = _first_error(source, error)
-        raise SourceSyntaxError(path, line, column, message) from None
-    except (RecursionError, ValueError) as error:
-        raise SourceSyntaxError(path, 1, 1, str(error) or "nested too deeply") from None
-
-
-def _first_error(source: str, error: cst.ParserSyntaxError) -> tuple[int, int, str]:
-    """Python's own parser names the cause (``unmatched ')'``) better than libcst does."""
-    try:
-        compile(source, "<source>", "exec", dont_inherit=True)
-    except SyntaxError as better:
-        return better.lineno or 1, max(better.offset or 1, 1), better.msg
-    except (ValueError, RecursionError, MemoryError):
-        pass
-    reason = error.message.splitlines()[0] if error.message else "invalid syntax"
-    return error.editor_line, error.editor_column, reason
-
-
 class ProjectIndex:
     """Finds and parses the project's modules; a parse is shared by all files of a run."""
 
@@ -86,10 +52,10 @@ class ProjectIndex:
         self._replaced = replaced
         self._modules: OrderedDict[Path, SourceModule | None] = OrderedDict()
         self._resolved: dict[tuple[Path, str], Path | None] = {}
-        self._trees: OrderedDict[str, cst.Module] = OrderedDict()
+        self._trees: OrderedDict[str, ast.Module] = OrderedDict()
         self._characters = 0
 
-    def parse(self, source: str, path: str) -> cst.Module:
+    def parse(self, source: str, path: str) -> ast.Module:
         """Parse a file, or take the tree that the same text gave a while ago.
 
         A file is often imported by those checked before and after it. Raises SourceSyntaxError.
@@ -128,7 +94,7 @@ class ProjectIndex:
                 return None
             replaced = self._replaced.get(file.resolve()) if self._replaced else None
             data = file.read_bytes() if replaced is None else replaced
-            source = data.decode("utf-8")
+            source = data.decode("utf-8-sig")
             return SourceModule(_display(file), self.parse(source, str(file)), file, source)
         except (OSError, UnicodeDecodeError, SourceSyntaxError):
             return None

@@ -18,6 +18,7 @@ from convlint.program.domain import (
 )
 from convlint.program.facts import EventKind, ObjectKind, Origin
 from convlint.program.libraries.kinds import DATASET_BASES, is_module_base
+from convlint.program.syntax import positional_parameters
 
 
 class Instances(Calls):
@@ -90,11 +91,11 @@ class Instances(Calls):
         return instance
 
     def _name_arguments(self, instance: Instance, initialiser: Function) -> None:
-        parameters = [*initialiser.node.params.posonly_params, *initialiser.node.params.params][1:]
-        for position, parameter in enumerate(parameters):
+        parameters = positional_parameters(initialiser.node.args)[1:]
+        for position, (parameter, _) in enumerate(parameters):
             argument = instance.args.pop(str(position), None)
             if argument is not None:
-                instance.args[parameter.name.value] = argument
+                instance.args[parameter.arg] = argument
 
     def class_kind(self, klass: Class) -> ObjectKind | None:
         """What an instance of the class is; None for enumerations, exceptions and the like."""

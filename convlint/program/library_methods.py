@@ -117,7 +117,7 @@ class LibraryMethods(ValueMethods):
         args = {str(i): a for i, a in enumerate(arguments.positional)} | arguments.keywords
         first = next(iter(args.values()), None)
         if first is not None and first.site is not None:
-            code = first.site.module.tree.code_for_node(first.site.node)
+            code = first.site.module.positions.text(first.site.node)
             args["text"] = Argument(Const(" ".join(code.split())), first.site)
         return args
 

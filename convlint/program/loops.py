@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
-
-import libcst as cst
 
 from convlint.program.branches import Branches
 from convlint.program.domain import (
@@ -29,7 +28,15 @@ from convlint.program.drafts import (
 from convlint.program.facts import Origin
 from convlint.program.indexed import elements
 from convlint.program.lengths import length_of
-from convlint.program.monitoring import descendants, dotted
+from convlint.program.syntax import (
+    FUNCTIONS,
+    ForNode,
+    LoopNode,
+    argument_values,
+    descendants,
+    dotted,
+    unstarred,
+)
 
 _LONGEST_UNROLLED_LOOP = 40
 
@@ -37,7 +44,7 @@ _LONGEST_UNROLLED_LOOP = 40
 class Loops(Branches):
     """Statements that repeat."""
 
-    def _for(self, statement: cst.For, scope: Scope) -> str | None:
+    def _for(self, statement: ForNode, scope: Scope) -> str | None:
         iterable = self.evaluate(statement.iter, scope)
         site = Site(scope.module, statement)
         items = self._unrolled(statement, iterable)
@@ -53,9 +60,7 @@ class Loops(Branches):
             element = elements(loop.id, iterable) or element
         self.bind_target(statement.target, element, scope)
         self._run_loop(loop, statement, scope)
-        if statement.orelse is not None:
-            return self.execute(statement.orelse.body, scope)
-        return None
+        return self.execute(statement.orelse, scope)
 
     def _loop_element(self, iterable: Abstract, site: Site) -> Abstract:
         if (
@@ -66,7 +71,7 @@ class Loops(Branches):
             return UNKNOWN
         return self.element_of(iterable, site)
 
-    def _unrolled(self, statement: cst.For, iterable: Abstract) -> list[Abstract] | None:
+    def _unrolled(self, statement: ForNode, iterable: Abstract) -> list[Abstract] | None:
         """Loops over known modules and, while a model is built or applied, known ranges, are
         walked item by item; training loops are walked once."""
         items = self.known_items(iterable)
@@ -96,7 +101,7 @@ class Loops(Branches):
 
         return any(holds(item) for item in items)
 
-    def _run_unrolled(self, statement: cst.For, items: list[Abstract], scope: Scope) -> str | None:
+    def _run_unrolled(self, statement: ForNode, items: list[Abstract], scope: Scope) -> str | None:
         for item in items:
             self.bind_target(statement.target, item, scope)
             status = self.execute(statement.body, scope)
@@ -104,10 +109,10 @@ class Loops(Branches):
                 return status
             if status == "break":
                 return None
-        return self.execute(statement.orelse.body, scope) if statement.orelse is not None else None
+        return self.execute(statement.orelse, scope)
 
     def _begin_loop(
-        self, site: Site, kind: str, iterable: Abstract, target: cst.BaseExpression | None
+        self, site: Site, kind: str, iterable: Abstract, target: ast.expr | None
     ) -> LoopDraft:
         self.loop_count += 1
         trips: Abstract = UNKNOWN
@@ -126,12 +131,12 @@ class Loops(Branches):
         if isinstance(over, Tensor):
             flow = self.flows[over.flow]
             over = flow.source if flow.source is not None else UNKNOWN
-        if isinstance(target, cst.Tuple) and target.elements:
-            target = target.elements[0].value
-        name = target.value if isinstance(target, cst.Name) else ""
+        if isinstance(target, ast.Tuple) and target.elts:
+            target = target.elts[0]
+        name = target.id if isinstance(target, ast.Name) else ""
         return LoopDraft(self.loop_count, site, kind, over, trips, name, [])
 
-    def _run_loop(self, loop: LoopDraft, statement: cst.For | cst.While, scope: Scope) -> None:
+    def _run_loop(self, loop: LoopDraft, statement: LoopNode, scope: Scope) -> None:
         outer, self.block = self.block, loop.body
         names = [n for n in sorted(assigned_names(statement)) if n in scope.names]
         before = {name: self._tensors_of(scope.names[name]) for name in names}
@@ -152,7 +157,7 @@ class Loops(Branches):
         if loop.body:
             self.block.append(loop)
 
-    def _while(self, statement: cst.While, scope: Scope) -> str | None:
+    def _while(self, statement: ast.While, scope: Scope) -> str | None:
         self._widen(statement, scope)
         self.evaluate(statement.test, scope)
         loop = self._begin_loop(Site(scope.module, statement), "while", UNKNOWN, None)
@@ -168,7 +173,7 @@ class Loops(Branches):
         flow = self.as_flow(value, None)
         return () if flow is None else (flow,)
 
-    def _widen(self, statement: cst.For | cst.While, scope: Scope) -> None:
+    def _widen(self, statement: LoopNode, scope: Scope) -> None:
         """Names a loop reassigns hold no constant while it runs."""
         for name in assigned_names(statement):
             value = scope.names.get(name)
@@ -184,10 +189,10 @@ class Loops(Branches):
                 self.write(scope.names, name, UNKNOWN)
 
 
-_collecting: dict[int, tuple[cst.For, bool]] = {}
+_collecting: dict[int, tuple[ForNode, bool]] = {}
 
 
-def _collects_parts(statement: cst.For) -> bool:
+def _collects_parts(statement: ForNode) -> bool:
     """Whether a loop only gathers constructed things in a list, as functions that build a model
     layer by layer do: ``layers += [nn.Linear(a, b), nn.ReLU()]``."""
     known = _collecting.get(id(statement))
@@ -196,48 +201,44 @@ def _collects_parts(statement: cst.For) -> bool:
     return known[1]
 
 
-def _only_collects(body: cst.BaseSuite) -> bool:
+def _only_collects(body: list[ast.stmt]) -> bool:
     gathers = False
-    for line in body.body:
-        if isinstance(line, cst.If):
-            gathers = gathers or _only_collects(line.body)
-            continue
-        if not isinstance(line, cst.SimpleStatementLine):
-            return False
-        for small in line.body:
-            if isinstance(small, cst.AugAssign) and isinstance(small.value, cst.List):
-                gathers = gathers or any(
-                    isinstance(element.value, cst.Call) for element in small.value.elements
-                )
-            elif isinstance(small, cst.Expr):
-                call = small.value
-                if not (
-                    isinstance(call, cst.Call)
-                    and isinstance(call.func, cst.Attribute)
-                    and call.func.attr.value in ("append", "extend", "add_module")
-                ):
-                    return False
-                gathers = gathers or any(isinstance(arg.value, cst.Call) for arg in call.args)
-            elif not isinstance(small, cst.Assign):
+    for statement in body:
+        if isinstance(statement, ast.If):
+            gathers = gathers or _only_collects(statement.body)
+        elif isinstance(statement, ast.AugAssign):
+            if isinstance(statement.value, ast.List):
+                elements = unstarred(statement.value.elts)
+                gathers = gathers or any(isinstance(element, ast.Call) for element in elements)
+        elif isinstance(statement, ast.Expr):
+            call = statement.value
+            if not (
+                isinstance(call, ast.Call)
+                and isinstance(call.func, ast.Attribute)
+                and call.func.attr in ("append", "extend", "add_module")
+            ):
                 return False
+            gathers = gathers or any(isinstance(a, ast.Call) for a in argument_values(call))
+        elif not isinstance(statement, ast.Assign):
+            return False
     return gathers
 
 
-def _feeds_itself(statement: cst.For | cst.While, name: str) -> bool:
+def _feeds_itself(statement: LoopNode, name: str) -> bool:
     """Whether the loop assigns ``name`` from a call that receives it: ``y, h = model(x, h)``."""
     for node in descendants(statement.body):
-        if isinstance(node, cst.Assign) and isinstance(node.value, cst.Call):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             names: set[str] = set()
-            _collect_names(node.targets[0].target, names)
-            if name in names and any(dotted(arg.value) == name for arg in node.value.args):
+            _collect_names(node.targets[0], names)
+            if name in names and name in map(dotted, argument_values(node.value)):
                 return True
     return False
 
 
-_assigned: dict[int, tuple[cst.CSTNode, frozenset[str]]] = {}
+_assigned: dict[int, tuple[ast.AST, frozenset[str]]] = {}
 
 
-def assigned_names(statement: cst.CSTNode) -> frozenset[str]:
+def assigned_names(statement: ast.AST) -> frozenset[str]:
     """Names a statement assigns anywhere inside it (nested functions aside)."""
     known = _assigned.get(id(statement))
     if known is not None and known[0] is statement:
@@ -246,28 +247,23 @@ def assigned_names(statement: cst.CSTNode) -> frozenset[str]:
     stack: list[Any] = [statement]
     while stack:
         node = stack.pop()
-        if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
             continue
         target = getattr(node, "target", None)
         if target is not None:
             _collect_names(target, names)
         for assigned in getattr(node, "targets", ()):
-            _collect_names(assigned.target, names)
-        for part in ("body", "orelse", "finalbody"):
-            inner = getattr(node, part, None)
-            if isinstance(inner, (list, tuple)):
-                stack.extend(inner)
-            elif inner is not None:
-                stack.append(inner)
-        stack.extend(getattr(node, "handlers", ()))
+            _collect_names(assigned, names)
+        for part in ("body", "orelse", "finalbody", "handlers"):
+            stack.extend(getattr(node, part, ()))
     result = frozenset(names)
     _assigned[id(statement)] = (statement, result)
     return result
 
 
-def _collect_names(target: cst.BaseExpression, names: set[str]) -> None:
-    if isinstance(target, cst.Name):
-        names.add(target.value)
-    elif isinstance(target, (cst.Tuple, cst.List)):
-        for element in target.elements:
-            _collect_names(element.value, names)
+def _collect_names(target: ast.expr, names: set[str]) -> None:
+    if isinstance(target, ast.Name):
+        names.add(target.id)
+    elif isinstance(target, (ast.Tuple, ast.List)):
+        for element in unstarred(target.elts):
+            _collect_names(element, names)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import libcst as cst
-
 from convlint.program.domain import (
     UNKNOWN,
     Abstract,
@@ -27,6 +25,7 @@ from convlint.program.libraries.operations import (
     operation,
 )
 from convlint.program.libraries.signatures import signature
+from convlint.program.syntax import FUNCTIONS
 
 _RECURRENT = frozenset({"lstm", "gru", "rnn"})
 
@@ -174,7 +173,7 @@ class ModuleCalls(Iteration):
 
     def _function_name(self) -> str:
         node = self.call_stack[-1] if self.call_stack else None
-        return node.name.value if isinstance(node, cst.FunctionDef) else ""
+        return node.name if isinstance(node, FUNCTIONS) else ""
 
     def clip(self, name: str, arguments: Arguments, site: Site) -> Abstract:
         """Gradient clipping by a library call."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import operator
 from collections.abc import Callable
 from typing import Any
-
-import libcst as cst
 
 from convlint.program.domain import (
     UNKNOWN,
@@ -34,69 +33,69 @@ from convlint.program.walk import Walk
 
 COMPUTED = Origin("computed")
 
-_BINARY: dict[type[cst.BaseBinaryOp], tuple[str, Callable[[Any, Any], Any] | None]] = {
-    cst.Add: ("add", operator.add),
-    cst.Subtract: ("sub", operator.sub),
-    cst.Multiply: ("mul", operator.mul),
-    cst.Divide: ("div", operator.truediv),
-    cst.FloorDivide: ("floordiv", operator.floordiv),
-    cst.Modulo: ("mod", operator.mod),
-    cst.Power: ("pow", operator.pow),
-    cst.MatrixMultiply: ("matmul", None),
-    cst.BitAnd: ("and", None),
-    cst.BitOr: ("or", None),
-    cst.BitXor: ("xor", None),
-    cst.LeftShift: ("lshift", None),
-    cst.RightShift: ("rshift", None),
+_BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any] | None]] = {
+    ast.Add: ("add", operator.add),
+    ast.Sub: ("sub", operator.sub),
+    ast.Mult: ("mul", operator.mul),
+    ast.Div: ("div", operator.truediv),
+    ast.FloorDiv: ("floordiv", operator.floordiv),
+    ast.Mod: ("mod", operator.mod),
+    ast.Pow: ("pow", operator.pow),
+    ast.MatMult: ("matmul", None),
+    ast.BitAnd: ("and", None),
+    ast.BitOr: ("or", None),
+    ast.BitXor: ("xor", None),
+    ast.LShift: ("lshift", None),
+    ast.RShift: ("rshift", None),
 }
 
 
-_COMPARE: dict[type[cst.BaseCompOp], Callable[[Any, Any], Any]] = {
-    cst.Equal: operator.eq,
-    cst.NotEqual: operator.ne,
-    cst.LessThan: operator.lt,
-    cst.LessThanEqual: operator.le,
-    cst.GreaterThan: operator.gt,
-    cst.GreaterThanEqual: operator.ge,
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
 }
 
 
-_SYMBOLS: dict[type[cst.BaseCompOp], str] = {
-    cst.Equal: "==",
-    cst.NotEqual: "!=",
-    cst.LessThan: "<",
-    cst.LessThanEqual: "<=",
-    cst.GreaterThan: ">",
-    cst.GreaterThanEqual: ">=",
+_SYMBOLS: dict[type[ast.cmpop], str] = {
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
 }
 
 
 class Operators(Walk):
     """Unary, binary, boolean and comparison operators."""
 
-    def _unary(self, node: cst.UnaryOperation, scope: Scope) -> Abstract:
-        value = self.evaluate(node.expression, scope)
-        if isinstance(node.operator, cst.Not):
+    def _unary(self, node: ast.UnaryOp, scope: Scope) -> Abstract:
+        value = self.evaluate(node.operand, scope)
+        if isinstance(node.op, ast.Not):
             truth = self.truth(value)
             return UNKNOWN if truth is None else Const(not truth, COMPUTED)
         if isinstance(value, Const) and isinstance(value.value, (int, float)):
-            if isinstance(node.operator, cst.Minus):
+            if isinstance(node.op, ast.USub):
                 return Const(-value.value, value.origin, value.certain)
-            return value if isinstance(node.operator, cst.Plus) else UNKNOWN
-        if isinstance(node.operator, cst.Minus) and varies(value):
+            return value if isinstance(node.op, ast.UAdd) else UNKNOWN
+        if isinstance(node.op, ast.USub) and varies(value):
             return combined(operator.neg, (value,))
         if isinstance(value, Tensor):
-            op = "neg" if isinstance(node.operator, cst.Minus) else "invert"
+            op = "neg" if isinstance(node.op, ast.USub) else "invert"
             return self.new_flow(op, (value.flow,), site=Site(scope.module, node))
         return UNKNOWN
 
-    def _binary(self, node: cst.BinaryOperation, scope: Scope) -> Abstract:
+    def _binary(self, node: ast.BinOp, scope: Scope) -> Abstract:
         left = self.evaluate(node.left, scope)
         right = self.evaluate(node.right, scope)
-        return self.binary(type(node.operator), left, right, Site(scope.module, node))
+        return self.binary(type(node.op), left, right, Site(scope.module, node))
 
     def binary(
-        self, op: type[cst.BaseBinaryOp], left: Abstract, right: Abstract, site: Site
+        self, op: type[ast.operator], left: Abstract, right: Abstract, site: Site
     ) -> Abstract:
         """``left op right``."""
         name, function = _BINARY.get(op, ("", None))
@@ -133,16 +132,16 @@ class Operators(Walk):
         return UNKNOWN
 
     def _scaled_rate(
-        self, op: type[cst.BaseBinaryOp], left: Abstract, right: Abstract, site: Site
+        self, op: type[ast.operator], left: Abstract, right: Abstract, site: Site
     ) -> Abstract:
         """A learning rate that was read, times or over something else."""
-        if isinstance(right, CurrentRate) and op is cst.Multiply:
+        if isinstance(right, CurrentRate) and op is ast.Mult:
             left, right = right, left
         if not isinstance(left, CurrentRate) or isinstance(right, CurrentRate):
             return UNKNOWN
-        if op is cst.Multiply:
+        if op is ast.Mult:
             factor = right if left.factor is None else self.binary(op, left.factor, right, site)
-        elif op is cst.Divide:
+        elif op is ast.Div:
             factor = self.binary(op, left.factor or Const(1.0), right, site)
         else:
             return UNKNOWN
@@ -153,32 +152,36 @@ class Operators(Walk):
             return any(isinstance(o, Tensor) for o in value.options)
         return isinstance(value, Tensor)
 
-    def _boolean(self, node: cst.BooleanOperation, scope: Scope) -> Abstract:
-        left = self.evaluate(node.left, scope)
-        truth = self.truth(left)
-        is_and = isinstance(node.operator, cst.And)
-        if truth is not None and truth is not is_and:
-            return left
-        right = self.evaluate(node.right, scope)
-        if truth is None and isinstance(left, Indexed):
+    def _boolean(self, node: ast.BoolOp, scope: Scope) -> Abstract:
+        is_and = isinstance(node.op, ast.And)
+        left = self.evaluate(node.values[0], scope)
+        for value in node.values[1:]:
+            truth = self.truth(left)
+            if truth is not None and truth is not is_and:
+                return left
+            right = self.evaluate(value, scope)
+            left = right if truth is not None else self._either(left, right, is_and)
+        return left
+
+    def _either(self, left: Abstract, right: Abstract, is_and: bool) -> Abstract:
+        if isinstance(left, Indexed):
             both = combined(lambda a, b: bool(a and b) if is_and else bool(a or b), (left, right))
             if both is not UNKNOWN:
                 return both
-        return right if truth is not None else self.join([left, right])
+        return self.join([left, right])
 
-    def _comparison(self, node: cst.Comparison, scope: Scope) -> Abstract:
+    def _comparison(self, node: ast.Compare, scope: Scope) -> Abstract:
         left = self.evaluate(node.left, scope)
-        if len(node.comparisons) != 1:
-            for comparison in node.comparisons:
-                self.evaluate(comparison.comparator, scope)
+        if len(node.ops) != 1:
+            for comparator in node.comparators:
+                self.evaluate(comparator, scope)
             return UNKNOWN
-        comparison = node.comparisons[0]
-        right = self.evaluate(comparison.comparator, scope)
-        kind = type(comparison.operator)
-        if kind in (cst.Is, cst.IsNot):
-            return self._identity(left, right, kind is cst.Is)
-        if kind in (cst.In, cst.NotIn):
-            return self._membership(left, right, kind is cst.In)
+        right = self.evaluate(node.comparators[0], scope)
+        kind = type(node.ops[0])
+        if kind in (ast.Is, ast.IsNot):
+            return self._identity(left, right, kind is ast.Is)
+        if kind in (ast.In, ast.NotIn):
+            return self._membership(left, right, kind is ast.In)
         if _is_nan(left) or _is_nan(right):
             return self._compared(kind, left, right, Site(scope.module, node))
         if isinstance(left, Const) and isinstance(right, Const):
@@ -194,7 +197,7 @@ class Operators(Walk):
         return UNKNOWN
 
     def _compared(
-        self, kind: type[cst.BaseCompOp], left: Abstract, right: Abstract, site: Site
+        self, kind: type[ast.cmpop], left: Abstract, right: Abstract, site: Site
     ) -> Abstract:
         inputs = tuple(
             f for f in (self.as_flow(left, site), self.as_flow(right, site)) if f is not None
@@ -247,7 +250,7 @@ class Operators(Walk):
             return True
         return None
 
-    def _conditional(self, node: cst.IfExp, scope: Scope) -> Abstract:
+    def _conditional(self, node: ast.IfExp, scope: Scope) -> Abstract:
         test = self.evaluate(node.test, scope)
         truth = self.truth(test)
         if truth is not None:

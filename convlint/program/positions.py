@@ -1,130 +1,91 @@
-"""Where syntax nodes stand in the source.
+"""Where syntax nodes stand in the source, and how they are written there.
 
-libcst keeps whitespace in its nodes and no positions. Its own position provider regenerates the
-module with a bookkeeping step per token, at more than twice the cost of the parse; this one
-regenerates the module once, remembers only which token a node starts and ends with, and turns the
-few token numbers that facts ask for into lines and columns afterwards.
+Python counts the columns of a node in bytes of UTF-8; people, editors and edits count characters.
+The two differ only on lines that are not ASCII.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from contextlib import AbstractContextManager
-from itertools import accumulate
-from typing import TYPE_CHECKING
-
-from libcst._nodes.internal import CodegenState
+import ast
+import re
+from functools import cached_property
 
 from convlint.findings import Location
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    import libcst as cst
-
-
-class _Recording:
-    """Records the tokens a statement proper (without leading lines) spans."""
-
-    __slots__ = ("node", "state")
-
-    def __init__(self, state: _RecordingState, node: cst.CSTNode) -> None:
-        self.state = state
-        self.node = node
-
-    def __enter__(self) -> None:
-        self.state.starts[id(self.node)] = len(self.state.tokens)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.state.syntactic_ends[id(self.node)] = len(self.state.tokens)
-
-
-class _RecordingState(CodegenState):
-    """Code generation that remembers the first and last token of every node."""
-
-    __slots__ = ("ends", "starts", "syntactic_ends")
-
-    def __init__(self, default_indent: str, default_newline: str) -> None:
-        super().__init__(default_indent, default_newline)
-        self.starts: dict[int, int] = {}
-        self.ends: dict[int, int] = {}
-        self.syntactic_ends: dict[int, int] = {}
-
-    def before_codegen(self, node: cst.CSTNode) -> None:
-        self.starts[id(node)] = len(self.tokens)
-
-    def after_codegen(self, node: cst.CSTNode) -> None:
-        self.ends[id(node)] = len(self.tokens)
-
-    def record_syntactic_position(  # type: ignore[override]
-        self,
-        node: cst.CSTNode,
-        *,
-        start_node: cst.CSTNode | None = None,
-        end_node: cst.CSTNode | None = None,
-    ) -> AbstractContextManager[None]:
-        return _Recording(self, node)
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_DEFINED_NAME = re.compile(r"(?:async[\s\\]+)?(?:def|class)[\s\\]+(\w+)")
 
 
 class Positions:
-    """Locations of the nodes of one module, computed when first asked for."""
+    """Locations and texts of the nodes of one file."""
 
-    def __init__(self, module: cst.Module, path: str) -> None:
-        self._module = module
+    def __init__(self, source: str, path: str) -> None:
+        self._source = source
         self._path = path
-        self._state: _RecordingState | None = None
-        self._offsets: list[int] = []
-        self._line_starts: list[int] = []
+        self._ascii = source.isascii()
         self._known: dict[int, Location] = {}
 
-    def of(self, node: cst.CSTNode) -> Location:
-        """The location of ``node``, which must belong to this module."""
+    def of(self, node: ast.AST) -> Location:
+        """The location of ``node``, which must belong to this file; a module's is all of it."""
         location = self._known.get(id(node))
         if location is None:
             location = self._known[id(node)] = self._locate(node)
         return location
 
-    def _generate(self) -> _RecordingState:
-        state = _RecordingState(self._module.default_indent, self._module.default_newline)
-        self._module._codegen(state)
-        self._offsets = list(accumulate(map(len, state.tokens), initial=0))
-        text = "".join(state.tokens)
-        starts = [0]
-        position = 0
-        while position < len(text):
-            newline = text.find("\n", position)
-            carriage = text.find("\r", position, newline if newline >= 0 else len(text))
-            if 0 <= carriage != newline - 1:
-                position = carriage + 1
-            elif newline >= 0:
-                position = newline + 1
-            else:
-                break
-            starts.append(position)
-        self._line_starts = starts
-        state.tokens.clear()
-        self._state = state
-        return state
+    def of_name(
+        self, definition: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    ) -> Location:
+        """The location of the name that a ``class`` or ``def`` statement defines."""
+        start, _ = self._span(definition)
+        found = _DEFINED_NAME.match(self._source, start)
+        if found is None:
+            return self.of(definition)
+        line, column = definition.lineno, self._column(definition.lineno, definition.col_offset)
+        before = self._source[start : found.start(1)]
+        if breaks := [end.end() for end in _LINE_END.finditer(before)]:
+            line, column = line + len(breaks), 1 - breaks[-1]
+        column += len(before)
+        return Location(self._path, line, column, line, column + len(found[1]))
 
-    def _locate(self, node: cst.CSTNode) -> Location:
-        state = self._state or self._generate()
-        start = state.starts.get(id(node))
-        if start is None:
-            return Location(self._path, 1, 1, 1, 1)
-        end = state.syntactic_ends.get(id(node))
-        if end is None:
-            end = state.ends.get(id(node), start)
-        line, column = self._line_and_column(self._offsets[min(start, len(self._offsets) - 1)])
-        end_line, end_column = self._line_and_column(
-            self._offsets[min(end, len(self._offsets) - 1)]
+    def text(self, node: ast.AST) -> str:
+        """The source of ``node`` as it is written, without parentheses around it."""
+        if isinstance(node, ast.Module):
+            return self._source
+        return self._source[slice(*self._span(node))]
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return [0, *(end.end() for end in _LINE_END.finditer(self._source))]
+
+    def _locate(self, node: ast.AST) -> Location:
+        if isinstance(node, ast.Module):
+            last = len(self._line_starts)
+            return Location(
+                self._path, 1, 1, last, len(self._source) - self._line_starts[last - 1] + 1
+            )
+        line, end_line = node.lineno, node.end_lineno  # type: ignore[attr-defined]
+        return Location(
+            self._path,
+            line,
+            self._column(line, node.col_offset),  # type: ignore[attr-defined]
+            end_line,
+            self._column(end_line, node.end_col_offset),  # type: ignore[attr-defined]
         )
-        return Location(self._path, line, column, end_line, end_column)
 
-    def _line_and_column(self, offset: int) -> tuple[int, int]:
-        line = bisect_right(self._line_starts, offset)
-        return line, offset - self._line_starts[line - 1] + 1
+    def _span(self, node: ast.AST) -> tuple[int, int]:
+        place, starts = self.of(node), self._line_starts
+        return (
+            starts[min(place.line, len(starts)) - 1] + place.column - 1,
+            starts[min(place.end_line, len(starts)) - 1] + place.end_column - 1,
+        )
+
+    def _column(self, line: int, offset: int) -> int:
+        """The column, from 1, of the character at a byte offset of a line."""
+        if self._ascii or line > len(self._line_starts):
+            return offset + 1
+        start = self._line_starts[line - 1]
+        # A character has at least one byte, so these are enough of the line.
+        beginning = self._source[start : start + offset]
+        if beginning.isascii():
+            return offset + 1
+        return len(beginning.encode()[:offset].decode(errors="ignore")) + 1

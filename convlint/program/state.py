@@ -43,9 +43,8 @@ from convlint.program.drafts import (
 from convlint.program.facts import EventKind, ObjectKind
 
 if TYPE_CHECKING:
+    import ast
     from pathlib import Path
-
-    import libcst as cst
 
     from convlint.program.index import ProjectIndex, SourceModule
 
@@ -87,7 +86,7 @@ class State:
         self.via: list[Site] = []
         self.loops: list[int] = []
         self.loop_count = 0
-        self.loop_statements: list[cst.CSTNode] = []
+        self.loop_statements: list[ast.AST] = []
         self.unused: list[UnusedDraft] = []
         self.selections: list[SelectionDraft] = []
         self.tolerances: list[ToleranceDraft] = []

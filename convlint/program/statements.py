@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from typing import Any
-
-import libcst as cst
 
 from convlint.program.definitions import Definitions
 from convlint.program.domain import (
@@ -23,17 +22,14 @@ from convlint.program.drafts import (
     NodeDraft,
     UnusedDraft,
 )
+from convlint.program.syntax import descendants
 
 
 class Statements(Definitions):
     """The walk itself."""
 
-    def execute(self, body: cst.BaseSuite, scope: Scope) -> str | None:
-        """Walk a suite; returns how control leaves it, None when it falls through."""
-        return self.execute_all(body.body, scope)
-
-    def execute_all(self, statements: Any, scope: Scope) -> str | None:
-        """Walk statements in order.
+    def execute(self, statements: list[ast.stmt], scope: Scope) -> str | None:
+        """Walk a suite; returns how control leaves it, None when it falls through.
 
         After a branch in which some arm returned, what follows belongs to the other arms.
         """
@@ -62,7 +58,7 @@ class Statements(Definitions):
         self.block = outer
         return status
 
-    def _note_overwritten(self, statements: Any, position: int, scope: Scope) -> None:
+    def _note_overwritten(self, statements: list[ast.stmt], position: int, scope: Scope) -> None:
         """Mark the loss that the statement bound to a name when the name is bound again unread."""
         name = _assigned_name(statements[position])
         value = scope.names.get(name) if name else None
@@ -73,51 +69,42 @@ class Statements(Definitions):
         if draft is not None and again is not None:
             draft.overwritten = Site(scope.module, again)
 
-    def note_unused(self, statement: cst.Expr, value: Abstract, scope: Scope) -> None:
+    def note_unused(self, statement: ast.Expr, value: Abstract, scope: Scope) -> None:
         """Record a method that is named but not called, and a tensor nobody takes."""
         node = statement.value
         site = Site(scope.module, node)
-        if isinstance(node, cst.Attribute) and isinstance(value, LibraryMethod):
+        if isinstance(node, ast.Attribute) and isinstance(value, LibraryMethod):
             owner = value.receiver
             flow = owner.flow if isinstance(owner, Tensor) else None
             receiver = owner.leader if isinstance(owner, Instance) else None
             if flow is not None or receiver is not None:
                 self.unused.append(UnusedDraft(site, value.name, False, receiver, flow))
         elif (
-            isinstance(node, cst.Call)
-            and isinstance(node.func, cst.Attribute)
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
             and isinstance(value, Tensor)
-            and not any(a.keyword is not None and a.keyword.value == "out" for a in node.args)
+            and not any(keyword.arg == "out" for keyword in node.keywords)
         ):
-            self.unused.append(UnusedDraft(site, node.func.attr.value, True, None, value.flow))
+            self.unused.append(UnusedDraft(site, node.func.attr, True, None, value.flow))
 
-    def _statement(self, statement: cst.CSTNode, scope: Scope) -> str | None:
-        if isinstance(statement, cst.SimpleStatementLine):
-            for small in statement.body:
-                status = self._small(small, scope)
-                if status is not None:
-                    return status
-            return None
+    def _statement(self, statement: ast.stmt, scope: Scope) -> str | None:
+        self.spend()
         handler = _COMPOUND.get(type(statement))
-        self.spend()
-        return (
-            handler(self, statement, scope)
-            if handler is not None
-            else self._small(statement, scope)
-        )
+        if handler is not None:
+            return handler(self, statement, scope)
+        return self._simple(statement, scope)
 
-    def _small(self, statement: cst.CSTNode, scope: Scope) -> str | None:
-        self.spend()
+    def _simple(self, statement: ast.stmt, scope: Scope) -> str | None:
         kind = type(statement)
-        if isinstance(statement, cst.Expr):
+        if isinstance(statement, ast.Expr):
             self.note_unused(statement, self.evaluate(statement.value, scope), scope)
-        elif isinstance(statement, cst.Assign):
+        elif isinstance(statement, ast.Assign):
             self._assign(statement, scope)
-        elif isinstance(statement, cst.AnnAssign):
+        elif isinstance(statement, ast.AnnAssign):
             self._annotated(statement, scope)
-        elif isinstance(statement, cst.AugAssign):
+        elif isinstance(statement, ast.AugAssign):
             self._augmented(statement, scope)
-        elif isinstance(statement, cst.Return):
+        elif isinstance(statement, ast.Return):
             value = (
                 self.evaluate(statement.value, scope)
                 if statement.value is not None
@@ -125,63 +112,60 @@ class Statements(Definitions):
             )
             scope.returns.append(value)
             return "return"
-        elif kind is cst.Break:
+        elif kind is ast.Break:
             return "break"
-        elif kind is cst.Continue:
+        elif kind is ast.Continue:
             return "continue"
-        elif isinstance(statement, cst.Assert):
+        elif isinstance(statement, ast.Assert):
             self.evaluate(statement.test, scope)
-            if isinstance(statement.test, cst.Name) and statement.test.value == "False":
+            if isinstance(statement.test, ast.Constant) and statement.test.value is False:
                 return "raise"
-        elif isinstance(statement, cst.Raise):
+        elif isinstance(statement, ast.Raise):
             return "raise"
-        elif isinstance(statement, (cst.Import, cst.ImportFrom)):
+        elif isinstance(statement, (ast.Import, ast.ImportFrom)):
             self._import(statement, scope)
-        elif isinstance(statement, cst.Global):
-            scope.globals.update(item.name.value for item in statement.names)
+        elif isinstance(statement, ast.Global):
+            scope.globals.update(statement.names)
         return None
 
 
-def _assigned_name(statement: cst.CSTNode) -> str:
-    """The name a line assigns when that is all it does."""
-    if not isinstance(statement, cst.SimpleStatementLine) or len(statement.body) != 1:
+def _assigned_name(statement: ast.stmt) -> str:
+    """The name a statement assigns when that is all it does."""
+    if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
         return ""
-    small = statement.body[0]
-    if not isinstance(small, cst.Assign) or len(small.targets) != 1:
-        return ""
-    target = small.targets[0].target
-    return target.value if isinstance(target, cst.Name) else ""
+    target = statement.targets[0]
+    return target.id if isinstance(target, ast.Name) else ""
 
 
-def _bound_again(following: Any, name: str) -> cst.CSTNode | None:
+def _bound_again(following: list[ast.stmt], name: str) -> ast.AST | None:
     """The statement that assigns ``name`` before any other mentions it."""
     for statement in following:
-        if _assigned_name(statement) == name:
-            mentioned = _mentions(statement.body[0].value, name)
-            return None if mentioned else statement
+        if isinstance(statement, ast.Assign) and _assigned_name(statement) == name:
+            return None if _mentions(statement.value, name) else statement
         if _mentions(statement, name):
             return None
     return None
 
 
-def _mentions(node: cst.CSTNode, name: str) -> bool:
-    pending: list[Any] = [node]
-    while pending:
-        current = pending.pop()
-        if isinstance(current, cst.Name) and current.value == name:
-            return True
-        pending.extend(current.children)
-    return False
+def _mentions(node: ast.AST, name: str) -> bool:
+    return any(
+        (isinstance(part, ast.Name) and part.id == name)
+        or (isinstance(part, (ast.Global, ast.Nonlocal)) and name in part.names)
+        for part in descendants(node)
+    )
 
 
-_COMPOUND: dict[type[cst.CSTNode], Callable[[Any, Any, Scope], str | None]] = {
-    cst.If: Statements._if,
-    cst.For: Statements._for,
-    cst.While: Statements._while,
-    cst.With: Statements._with,
-    cst.Try: Statements._try,
-    cst.TryStar: Statements._try,
-    cst.Match: Statements._match,
-    cst.FunctionDef: Statements._function,
-    cst.ClassDef: Statements._class,
+_COMPOUND: dict[type[ast.stmt], Callable[[Any, Any, Scope], str | None]] = {
+    ast.If: Statements._if,
+    ast.For: Statements._for,
+    ast.AsyncFor: Statements._for,
+    ast.While: Statements._while,
+    ast.With: Statements._with,
+    ast.AsyncWith: Statements._with,
+    ast.Try: Statements._try,
+    ast.TryStar: Statements._try,
+    ast.Match: Statements._match,
+    ast.FunctionDef: Statements._function,
+    ast.AsyncFunctionDef: Statements._function,
+    ast.ClassDef: Statements._class,
 }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from convlint.program.state import State
 
 if TYPE_CHECKING:
-    import libcst as cst
+    import ast
 
     from convlint.program.domain import (
         Abstract,
@@ -33,11 +33,11 @@ class Walk(State, ABC):
     """Declarations of what higher layers provide."""
 
     @abstractmethod
-    def evaluate(self, node: cst.BaseExpression, scope: Scope) -> Abstract:
+    def evaluate(self, node: ast.expr, scope: Scope) -> Abstract:
         """The abstract value of an expression."""
 
     @abstractmethod
-    def call(self, node: cst.Call, scope: Scope) -> Abstract:
+    def call(self, node: ast.Call, scope: Scope) -> Abstract:
         """The value of a call expression."""
 
     @abstractmethod
@@ -115,7 +115,7 @@ class Walk(State, ABC):
         """Call a method of a library object, tensor or container."""
 
     @abstractmethod
-    def bind_target(self, target: cst.BaseExpression, value: Abstract, scope: Scope) -> None:
+    def bind_target(self, target: ast.expr, value: Abstract, scope: Scope) -> None:
         """Assign ``value`` to an assignment target."""
 
     @abstractmethod
@@ -127,12 +127,8 @@ class Walk(State, ABC):
         """A deep copy of an object."""
 
     @abstractmethod
-    def execute(self, body: cst.BaseSuite, scope: Scope) -> str | None:
+    def execute(self, statements: list[ast.stmt], scope: Scope) -> str | None:
         """Walk a suite; how control leaves it, None when it falls through."""
-
-    @abstractmethod
-    def execute_all(self, statements: Any, scope: Scope) -> str | None:
-        """Walk statements in order."""
 
     @abstractmethod
     def parameter_owners(self, value: Abstract) -> tuple[tuple[Instance, ...], bool]:

@@ -6,12 +6,13 @@ asked of the words of the text, comments and strings included, not of its syntax
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-import libcst as cst
+from convlint.program.syntax import FUNCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,12 +63,12 @@ def unreferenced(module: SourceModule, modules: Iterable[SourceModule]) -> tuple
     )
 
 
-def _definitions(body: Iterable[cst.CSTNode], prefix: str) -> Iterable[str]:
+def _definitions(body: Iterable[ast.AST], prefix: str) -> Iterable[str]:
     for node in body:
-        if isinstance(node, cst.FunctionDef):
-            yield prefix + node.name.value
-        elif isinstance(node, cst.ClassDef) and not prefix:
-            yield from _definitions(node.body.body, f"{node.name.value}.")
+        if isinstance(node, FUNCTIONS):
+            yield prefix + node.name
+        elif isinstance(node, ast.ClassDef) and not prefix:
+            yield from _definitions(node.body, f"{node.name}.")
 
 
 def _counted(module: SourceModule) -> Counter[str]:

@@ -26,13 +26,13 @@ for x, y in [(torch.zeros(4, 2), torch.zeros(4, 1))] * 3:
 
 
 def loaded_by(arguments: list[str], directory) -> set[str]:
-    """Top-level modules loaded once ``convlint`` with these arguments has run."""
+    """Top-level modules, and convlint's own, loaded once ``convlint`` with these arguments has run."""
     program = (
         "import sys\n"
         "from convlint.cli import main\n"
         f"try:\n    main({arguments!r}, prog_name='convlint')\n"
         "except SystemExit as end:\n    assert end.code in (0, 1), end.code\n"
-        "print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))\n"
+        "print('LOADED', *sys.modules, *{name.partition('.')[0] for name in sys.modules})\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -51,21 +51,26 @@ def test_check_loads_no_numerical_library_and_no_rich(tmp_path, output_format):
     (tmp_path / "train.py").write_text(SCRIPT)
     loaded = loaded_by(["check", "train.py", "--output-format", output_format], tmp_path)
     assert loaded.isdisjoint({"torch", "numpy", "scipy", "cupy", "rich", "plotly"})
-    assert "libcst" in loaded
+    assert "libcst" not in loaded
+    assert "convlint.program.extract" in loaded
 
 
-def test_file_without_a_library_loads_no_parser(tmp_path):
+def test_file_without_a_library_loads_no_extractor(tmp_path):
     (tmp_path / "plain.py").write_text("import os\n\nprint(os.getcwd())\n")
-    assert "libcst" not in loaded_by(["check", "plain.py"], tmp_path)
+    assert "convlint.program.extract" not in loaded_by(["check", "plain.py"], tmp_path)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["check", "--help"]])
 def test_help_loads_neither_parser_nor_facts(tmp_path, arguments):
-    assert loaded_by(arguments, tmp_path).isdisjoint({"libcst", "msgspec", "rich", "torch"})
+    assert loaded_by(arguments, tmp_path).isdisjoint(
+        {"convlint.program.parsing", "msgspec", "rich", "torch"}
+    )
 
 
 def test_importing_convlint_loads_nothing_else(tmp_path):
-    program = "import sys, convlint; print(*[m for m in ('libcst', 'msgspec', 'click') if m in sys.modules])"
+    program = (
+        "import sys, convlint; print(*[m for m in ('ast', 'msgspec', 'click') if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
     )
