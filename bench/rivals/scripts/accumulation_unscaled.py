@@ -1,0 +1,27 @@
+"""Accumulation over four batches; the sum of four mean losses is followed."""
+
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+digits = load_digits()
+features = torch.tensor(digits.data, dtype=torch.float32) / 16
+loader = DataLoader(
+    TensorDataset(features, torch.tensor(digits.target)), batch_size=16, shuffle=True
+)
+model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+criterion = nn.CrossEntropyLoss()
+accumulation = 4
+
+for epoch in range(5):
+    optimizer.zero_grad()
+    for i, (x, y) in enumerate(loader):
+        loss = criterion(model(x), y)
+        loss.backward()  # expect: accumulation-not-scaled
+        if (i + 1) % accumulation == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+    print(epoch, loss.item())

@@ -1,0 +1,32 @@
+"""Diabetes; the epoch's loss is a sum of numbers."""
+
+import torch
+from sklearn.datasets import load_diabetes
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+features, target = load_diabetes(return_X_y=True)
+x = torch.tensor(StandardScaler().fit_transform(features), dtype=torch.float32)
+y = torch.tensor(StandardScaler().fit_transform(target[:, None]), dtype=torch.float32)
+loader = DataLoader(TensorDataset(x, y), batch_size=32, shuffle=True)
+model = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 1))
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+criterion = nn.MSELoss()
+
+
+def train_step(inputs, targets):
+    optimizer.zero_grad()
+    loss = criterion(model(inputs), targets)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+for epoch in range(10):
+    total = 0.0
+    for inputs, targets in loader:
+        batch_loss = train_step(inputs, targets)
+        total += batch_loss
+    print(epoch, total / len(loader))

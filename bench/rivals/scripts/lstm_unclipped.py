@@ -1,0 +1,29 @@
+"""A sum of random numbers by an LSTM, without clipping."""
+
+import torch
+from torch import nn
+
+
+class Adder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(1, 32, batch_first=True)
+        self.out = nn.Linear(32, 1)
+
+    def forward(self, x):
+        states, _ = self.lstm(x)
+        return self.out(states[:, -1])
+
+
+torch.manual_seed(0)
+model = Adder()
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+criterion = nn.MSELoss()
+for step in range(500):
+    x = torch.rand(64, 100, 1) - 0.5
+    optimizer.zero_grad()
+    loss = criterion(model(x), x.sum(dim=1))
+    loss.backward()
+    optimizer.step()  # expect: clipping-missing
+    if step % 100 == 0:
+        print(step, loss.item())
