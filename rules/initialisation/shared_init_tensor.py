@@ -95,7 +95,7 @@ class SharedInitTensor(Rule):
             flow = graph.get(number)
             if flow is None or flow.op != "<parameter>" or len(layers) < 2:
                 continue
-            if any(TIED.search(name) for layer in layers for name in layer.names):
+            if any(TIED.search(name) for layer in layers for name in _names(program, layer)):
                 continue
             yield self.finding(
                 layers[1].location,
@@ -104,3 +104,11 @@ class SharedInitTensor(Rule):
                 related=(Related(layers[0].location, "the first of them"),),
                 evidence=(Evidence("static", f"the same parameter in {len(layers)} layers"),),
             )
+
+
+def _names(program: TrainingProgram, layer: Object) -> Iterator[str]:
+    """The names of a layer, and those of the containers that hold it."""
+    yield from layer.names
+    for holder in program.objects:
+        if layer.id in holder.children.values():
+            yield from holder.names

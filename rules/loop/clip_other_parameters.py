@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
-from convlint.program.facts import EventKind
+from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
-from convlint.rules.patterns.ownership import Match, acts_on, name_of, object_of, sole_optimizer
+from convlint.rules.patterns.layers import canonical, is_recurrent, is_weight_layer
+from convlint.rules.patterns.ownership import (
+    Match,
+    acts_on,
+    name_of,
+    object_of,
+    sole_optimizer,
+    submodules,
+)
 from convlint.rules.patterns.paths import training_loops
 
 if TYPE_CHECKING:
@@ -16,6 +24,10 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules.patterns.paths import Occurrence
+
+MOST = 0.5
+"""Share of the updated layers: below it the clip may be meant for the part that needs it."""
 
 
 class ClipOtherParameters(Rule):
@@ -23,7 +35,7 @@ class ClipOtherParameters(Rule):
 
     ## What it does
     Reports clipping whose parameters have nothing in common with those of the loop's only
-    optimizer.
+    optimizer, or leave out most of its layers.
 
     ## Why it hurts
     The gradients that drive the step stay as large as they are. The call looks like a safeguard
@@ -67,8 +79,8 @@ class ClipOtherParameters(Rule):
                 optimizer.step()
 
     ## When it is fine
-    Several clips that together cover the optimizer, parameters that cannot be resolved, several
-    optimizers: none is reported.
+    Several clips that together cover the optimizer, a clip of the recurrent part alone, parameters
+    that cannot be resolved, several optimizers: none is reported.
 
     ## Measured
     Not measured on its own: unclipped spikes show as `gradient-spikes`.
@@ -89,12 +101,46 @@ class ClipOtherParameters(Rule):
             for optimizer in loop.optimizers:
                 if not clips or not sole_optimizer(loop, optimizer):
                     continue
-                if any(acts_on(program, o.event, optimizer) is not Match.NO for o in clips):
+                name = name_of(object_of(program, optimizer), "the optimizer")
+                if all(acts_on(program, o.event, optimizer) is Match.NO for o in clips):
+                    message = f"the clipped parameters are none of those `{name}` updates"
+                elif missed := _missed(program, clips, optimizer):
+                    message = f"the clipped parameters leave out {missed} that `{name}` updates"
+                else:
                     continue
                 if one_per_place(places, clips[0].event.location):
-                    name = name_of(object_of(program, optimizer), "the optimizer")
                     yield self.finding(
                         clips[0].event.location,
-                        f"the clipped parameters are none of those `{name}` updates",
+                        message,
                         help=f"clip the parameters that were given to `{name}`",
                     )
+
+
+def _missed(program: TrainingProgram, clips: list[Occurrence], optimizer: int) -> str:
+    """How much of what the optimizer updates no clip concerns, in words: empty unless it is most.
+
+    Clipping a recurrent part alone is a choice: the rest has no need of it.
+    """
+    owner = object_of(program, optimizer)
+    if owner is None or not owner.parameters_of:
+        return ""
+    clipped: set[int] = set()
+    for clip in clips:
+        if not clip.event.over or clip.conditional:
+            return ""
+        clipped |= submodules(program, clip.event.over)
+    updated = submodules(program, owner.parameters_of)
+    layers = [
+        item
+        for item in program.objects
+        if item.id in updated and item.kind in (ObjectKind.LAYER, ObjectKind.MODEL)
+    ]
+    if any(is_recurrent(canonical(item.cls)) for item in layers if item.id in clipped):
+        return ""
+    if any(item.kind is ObjectKind.MODEL and not item.complete for item in layers):
+        return ""
+    weights = [item for item in layers if is_weight_layer(canonical(item.cls))]
+    missed = [item for item in weights if item.id not in clipped]
+    if len(missed) == len(weights) or len(missed) <= MOST * len(weights):
+        return ""
+    return f"{len(missed)} of the {len(weights)} layers"

@@ -8,7 +8,7 @@ from convlint.findings import Confidence, Finding, Severity
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence
-from convlint.rules.patterns.flows import FlowGraph, one_per_place
+from convlint.rules.patterns.flows import JOIN, FlowGraph, one_per_place
 from convlint.rules.patterns.ownership import name_of, object_of
 from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.places import first_place, place_to_location
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.gpu_probes.observations import Observations
-    from convlint.program.facts import Object, TrainingProgram
+    from convlint.program.facts import Flow, Object, TrainingProgram
 
 FEWEST_PAIRS = 3
 """Equal pairs of batches: two may be equal by chance in a tiny data set."""
@@ -104,6 +104,8 @@ class ConstantBatches(Rule):
                     if flow.op != "<batch>" or flow.name != "next(iter)" or flow.location is None:
                         continue
                     loader = object_of(program, flow.source)
+                    if _one_of_several(graph, flow):
+                        continue
                     if loader is None or not one_per_place(places, flow.location):
                         continue
                     yield self._judge(loader, flow.location)
@@ -164,6 +166,12 @@ class ConstantBatches(Rule):
 
 _DELIBERATE = ("overfit", "debug", "one_batch", "single_batch", "sanity")
 _ENDLESS = ("infinite", "endless", "cycle")
+
+
+def _one_of_several(graph: FlowGraph, batch: Flow) -> bool:
+    """Whether a test decides between this batch and another, as a flag to overfit one does."""
+    parts = (batch, *(user for user in graph.users(batch) if user.op == "<batch>"))
+    return any(user.op == JOIN for part in parts for user in graph.users(part))
 
 
 def _shuffles(loader: Object) -> bool | None:

@@ -5,20 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Finding, Severity
-from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns.datasets import is_evaluating
-from convlint.rules.patterns.flows import objects_by_id, one_per_place
-from convlint.rules.patterns.modes import MODE_EVENTS, mode_sensitive_layers, sets_mode
+from convlint.rules.patterns.evaluations import evaluated_in_training_mode
 from convlint.rules.patterns.ownership import name_of, object_of
-from convlint.rules.patterns.paths import loops_in, occurrences, paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
-    from convlint.rules.patterns.paths import Occurrence, Path
 
 
 class EvalMissing(Rule):
@@ -101,58 +95,13 @@ class EvalMissing(Rule):
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report the first forward of an evaluation that runs in training mode."""
-        objects = objects_by_id(program)
-        places: set[Location] = set()
-        for entry in program.entries:
-            evaluating = {
-                loop.id
-                for loop in loops_in(entry.body)
-                if loop.over.object is not None
-                and (loader := objects.get(loop.over.object)) is not None
-                and is_evaluating(objects, loader)
-                and not any(o.kind is EventKind.BACKWARD for o in occurrences(loop.body))
-            }
-            if not evaluating or program.managed:
-                continue
-            for path in paths(entry.body, _EVENTS) or ():
-                forward = _in_training_mode(program, path, evaluating)
-                if forward is not None and one_per_place(places, forward.event.location):
-                    name = name_of(object_of(program, forward.event.target), "the model")
-                    yield self.finding(
-                        forward.event.location,
-                        f"`{name}` is evaluated here in training mode: dropout is active and batch "
-                        "statistics are those of the evaluation batches",
-                        help=f"call `{name}.eval()` before and `{name}.train()` after the evaluation",
-                    )
-
-
-_EVENTS = MODE_EVENTS | {EventKind.UNKNOWN_CALL}
-
-
-def _in_training_mode(
-    program: TrainingProgram, path: Path, evaluating: set[int]
-) -> Occurrence | None:
-    """A forward without gradient in an evaluating loop, of a model trained before it on the path
-    and never put in eval mode."""
-    trained: set[int] = set()
-    pending: set[int] = set()
-    settled: list[Occurrence] = []
-    for occurrence in path.occurrences:
-        event = occurrence.event
-        if occurrence.kind is EventKind.UNKNOWN_CALL and (event.escapes or event.target):
-            return None
-        if occurrence.kind is EventKind.EVAL_MODE:
-            settled.append(occurrence)
-        elif occurrence.kind is EventKind.BACKWARD:
-            trained |= pending
-        elif occurrence.kind is EventKind.FORWARD and event.target is not None:
-            if "no_grad" not in event.context:
-                pending.add(event.target)
-            elif (
-                event.target in trained
-                and evaluating & set(occurrence.loops)
-                and not any(sets_mode(program, s, event.target) for s in settled)
-                and mode_sensitive_layers(program, event.target)
-            ):
-                return occurrence
-    return None
+        for evaluated in evaluated_in_training_mode(program):
+            if evaluated.beside is not None:
+                continue  # partial-eval says which model was forgotten
+            name = name_of(object_of(program, evaluated.forward.target), "the model")
+            yield self.finding(
+                evaluated.forward.location,
+                f"`{name}` is evaluated here in training mode: dropout is active and batch "
+                "statistics are those of the evaluation batches",
+                help=f"call `{name}.eval()` before and `{name}.train()` after the evaluation",
+            )

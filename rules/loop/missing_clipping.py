@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Confidence, Finding, Related, Severity
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns.flows import one_per_place
+from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.layers import canonical, is_recurrent
 from convlint.rules.patterns.loops import backward_before_step
 from convlint.rules.patterns.ownership import (
@@ -19,6 +19,7 @@ from convlint.rules.patterns.ownership import (
     uses_closure,
 )
 from convlint.rules.patterns.paths import occurrences, training_loops
+from convlint.rules.patterns.sequences import longest_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from convlint.program.facts import Object, TrainingProgram
     from convlint.rules.patterns.paths import TrainingLoop
 
+SHORT = 10
+"""So few Jacobians in a row do not explode: 1.5 to the tenth is 58, to the eightieth 10^14."""
 _GRADIENT_HOOKS = (
     "register_hook",
     "register_post_accumulate_grad_hook",
@@ -105,8 +108,8 @@ class MissingClipping(Rule):
 
     ## When it is fine
     A frozen recurrent layer, clipping written by hand or in a hook, line-search optimizers
-    (LBFGS), frameworks that clip by default: none is reported. Over sequences of ten steps or
-    fewer clipping matters little; suppress the warning there.
+    (LBFGS), frameworks that clip by default, sequences of ten steps or fewer (where their length can
+    be read from a shape or an argument such as `seq_len`): none is reported.
 
     ## Measured
     `convlint probe` measures the spread of gradient norms: gradient-spikes confirms it, gradient
@@ -198,6 +201,12 @@ def _recurrent_layer(program: TrainingProgram, loop: TrainingLoop, optimizer: in
             layer is not None
             and layer.kind is ObjectKind.LAYER
             and is_recurrent(canonical(layer.cls))
+            and not _is_short(program, layer)
         ):
             return layer
     return None
+
+
+def _is_short(program: TrainingProgram, layer: Object) -> bool:
+    length = longest_sequence(program, FlowGraph(program), layer)
+    return length is not None and length <= SHORT

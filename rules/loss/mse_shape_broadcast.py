@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Evidence, Finding, Related, Severity
@@ -24,6 +25,9 @@ REGRESSION_LOSSES = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_l
 _ELEMENTWISE = frozenset({"sub", "add", "mul", "div", "log", "log1p", "sqrt", "train_test_split"})
 """Operations on a target that keep its shape when the other operand is one number."""
 _REDUCTIONS = frozenset({"mean", "std", "max", "min", "var", "sum", "amax", "amin", "<constant>"})
+_TABLES = frozenset({"numpy.loadtxt", "numpy.genfromtxt"})
+"""Readers of two-dimensional arrays."""
+_COLUMN = re.compile(r":,-?\d+")
 _ROW_SELECTIONS = frozenset({"getitem", "train_test_split"})
 
 
@@ -192,7 +196,10 @@ def _one_dimensional(graph: FlowGraph, objects: Mapping[int, Object], number: in
             pending.append(flow.inputs[0])
         elif flow.op in _ROW_SELECTIONS and flow.inputs:
             index = flow.args.get("index")
-            if index is not None and (index.items is not None or index.known):
+            if _is_column(graph, flow):
+                return True
+            several = "axes" in flow.args or (index is not None and index.items is not None)
+            if several or (index is not None and index.known):
                 return False  # `y[:, None]`, `table[:, 3]`, `y[0]` change the dimensions
             pending.append(flow.inputs[0])
         elif flow.op in _ELEMENTWISE and flow.inputs:
@@ -203,6 +210,15 @@ def _one_dimensional(graph: FlowGraph, objects: Mapping[int, Object], number: in
         else:
             return False
     return True
+
+
+def _is_column(graph: FlowGraph, flow: Flow) -> bool:
+    """Whether ``flow`` is one column of a loaded table, as in ``table[:, 3]``."""
+    axes = flow.args.get("axes")
+    if axes is None or not _COLUMN.fullmatch(str(axes.constant)):
+        return False
+    tables = graph.origins(flow.inputs[0], PLACEMENT_OPS)
+    return bool(tables) and all(table.name in _TABLES for table in tables)
 
 
 def _is_loaded_vector(flow: Flow) -> bool:

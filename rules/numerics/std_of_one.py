@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns.flows import PLACEMENT_OPS, FlowGraph, one_per_place
+from convlint.rules.patterns.flows import JOIN, PLACEMENT_OPS, FlowGraph, one_per_place
 from convlint.rules.patterns.gradients import Gradients
 
 if TYPE_CHECKING:
@@ -100,12 +100,21 @@ class StdOfOne(Rule):
             over = {origin.id for origin in graph.origins(spread.inputs[0], PLACEMENT_OPS)}
             if not over & {origin.id for origin in graph.origins(flow.inputs[0], CENTRED)}:
                 continue
+            if _only_sometimes(graph, flow, over):
+                continue
             if one_per_place(places, flow.location):
                 yield self.finding(
                     flow.location,
                     "the unbiased standard deviation of a single element is NaN",
                     help="use std(correction=0), or skip the division for a single element",
                 )
+
+
+def _only_sometimes(graph: FlowGraph, flow: Flow, undivided: set[int]) -> bool:
+    """Whether a test decides between the quotient and the tensor as it was: the size, mostly."""
+    return any(
+        user.op == JOIN and not undivided.isdisjoint(user.inputs) for user in graph.users(flow)
+    )
 
 
 def _is_data(graph: FlowGraph, flow: Flow) -> bool:

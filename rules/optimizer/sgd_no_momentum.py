@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Confidence, Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
+from convlint.rules.patterns.imported import uses_library
 from convlint.rules.patterns.layers import canonical
 from convlint.rules.patterns.ownership import object_of, submodules
 from convlint.rules.patterns.settings import optimizer_class, optimizers_of, settings
@@ -88,6 +89,8 @@ class SgdNoMomentum(Rule):
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report SGD without momentum over convolutions."""
+        if uses_library(program, "opacus"):
+            return  # the noise of every step outweighs what momentum would gain
         places: set[Location] = set()
         for optimizer in optimizers_of(program, "SGD"):
             if not optimizer.parameters_of:

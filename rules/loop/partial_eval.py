@@ -1,0 +1,106 @@
+"""LOP041: of several models that are evaluated together, only some are in eval mode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.findings import Confidence, Finding, Related, Severity
+from convlint.rules import Rule
+from convlint.rules.patterns.evaluations import evaluated_in_training_mode
+from convlint.rules.patterns.ownership import name_of, object_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.program.facts import TrainingProgram
+
+
+class PartialEval(Rule):
+    """Of several models that are evaluated together, only some are in eval mode.
+
+    ## What it does
+    Reports an evaluation that runs several trained models, one of which was put in eval mode while
+    another with dropout or batch normalisation was not.
+
+    ## Why it hurts
+    The model left in training mode still drops units, and its batch statistics follow the
+    evaluation data. The score is noisier and worse than the models are, and looks cared for.
+
+    ## Example
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        val_loader = DataLoader(data, batch_size=32)
+        encoder = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.2))
+        decoder = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 2))
+        optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
+        for epoch in range(10):
+            encoder.train()
+            decoder.train()
+            for x, y in loader:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(decoder(encoder(x)), y).backward()
+                optimizer.step()
+            encoder.eval()
+            with torch.no_grad():
+                for x, y in val_loader:
+                    print((decoder(encoder(x)).argmax(1) == y).float().mean().item())
+
+    ## Use instead
+        import torch
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        val_loader = DataLoader(data, batch_size=32)
+        encoder = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.2))
+        decoder = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 2))
+        optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
+        for epoch in range(10):
+            for model in (encoder, decoder):
+                model.train()
+            for x, y in loader:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(decoder(encoder(x)), y).backward()
+                optimizer.step()
+            for model in (encoder, decoder):
+                model.eval()
+            with torch.no_grad():
+                for x, y in val_loader:
+                    print((decoder(encoder(x)).argmax(1) == y).float().mean().item())
+
+    ## When it is fine
+    Models without such layers, and models handed to code that cannot be read, are not reported.
+    Where no model at all is in eval mode, `eval-missing` speaks.
+
+    ## Measured
+    Not measured: a probe rarely reaches the first evaluation.
+
+    ## References
+    - PyTorch documentation, `torch.nn.Module.eval`
+    """
+
+    code = "LOP041"
+    slug = "partial-eval"
+    severity = Severity.WARNING
+    confidence = Confidence.MEDIUM
+    unmeasured_because = "the probe rarely reaches the first evaluation"
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """Report the first forward of the model that was forgotten."""
+        for evaluated in evaluated_in_training_mode(program):
+            if evaluated.beside is None:
+                continue
+            name = name_of(object_of(program, evaluated.forward.target), "one of the models")
+            other = name_of(object_of(program, evaluated.beside.target), "another model")
+            beside = f"`{other}`" if other != name else "another of the models"
+            yield self.finding(
+                evaluated.forward.location,
+                f"`{name}` is evaluated here in training mode, beside {beside}, which is in eval mode",
+                help="put every model in eval mode: `for model in models: model.eval()`",
+                related=(Related(evaluated.beside.location, "the eval call of the other model"),),
+            )
