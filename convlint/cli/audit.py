@@ -52,14 +52,14 @@ def command(
 
     from convlint.audit import Decision, join
     from convlint.cli import EXIT_CLEAN, EXIT_FINDINGS
-    from convlint.cli.streams import complain, failing_in_json, write_bytes, write_report
+    from convlint.cli.streams import complain, failing_in_report, write_bytes, write_report
     from convlint.config import SettingsFinder
     from convlint.engine import check_paths, keep_wanted, run_measured_rules
     from convlint.findings import Confidence
     from convlint.report.json import to_json
     from convlint.sources import without_working_directory
 
-    with failing_in_json(output_format):
+    with failing_in_report(output_format):
         require_script(script)
         wanted = take_overrides(options)
         finder = SettingsFinder(wanted)

@@ -14,16 +14,18 @@ from convlint.cli.options import (
     FILES,
     OUTPUT,
     file_options,
-    report_format_option,
     selection_options,
     take_overrides,
 )
+from convlint.cli.reporting import Reporting, report_options
 from convlint.cli.sections import SectionedCommand, option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from convlint.config import Overrides
     from convlint.engine import Outcome
+    from convlint.errors import UserError
 
 
 @click.command("check", cls=SectionedCommand, short_help="Judge source files without running them.")
@@ -37,12 +39,12 @@ if TYPE_CHECKING:
     metavar="PATH",
     help="The name of what is read from standard input, for messages and configuration.",
 )
-@report_format_option
+@report_options
 @option(
-    "--statistics",
+    "--show-files",
     section=OUTPUT,
     is_flag=True,
-    help="Show how often each rule spoke instead.",
+    help="Print the files that would be checked, and check none.",
 )
 @option(
     "--show-facts",
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Print what was understood of each file as JSON, and run no rule.",
 )
-@option("-q", "--quiet", section=OUTPUT, is_flag=True, help="Print findings and nothing else.")
 @option(
     "--exit-zero",
     section=EXIT_CODE,
@@ -59,13 +60,11 @@ if TYPE_CHECKING:
 )
 def command(
     paths: tuple[str, ...],
-    output_format: str,
     stdin_filename: str | None,
-    statistics: bool,
+    show_files: bool,
     show_facts: bool,
     exit_zero: bool,
-    quiet: bool,
-    **selection: Any,
+    **options: Any,
 ) -> int:
     """Judge training scripts by their source. Nothing is executed.
 
@@ -99,20 +98,22 @@ def command(
          the options or the configuration have a mistake
     """
     from convlint.cli import EXIT_CANNOT, EXIT_CLEAN, EXIT_FINDINGS
-    from convlint.cli.streams import complain, failing_in_json, write_bytes, write_report
+    from convlint.cli.streams import complain, failing_in_report, write_bytes
     from convlint.engine import STDIN, STDIN_NAME, check_paths
     from convlint.sources import display_path
 
-    if statistics and output_format == "json":
-        raise click.UsageError("--statistics goes with --output-format full or concise")
+    reporting = Reporting.taken_from(options)
     if stdin_filename is not None and STDIN not in paths:
         raise click.UsageError("--stdin-filename goes with the path -")
-    fixing = Fixing.taken_from(selection)
-    if fixing.asked_for and show_facts:
-        raise click.UsageError("--show-facts runs no rule, so there is nothing to fix")
+    fixing = Fixing.taken_from(options)
+    if fixing.asked_for and (show_facts or show_files):
+        asked = "--show-facts" if show_facts else "--show-files"
+        raise click.UsageError(f"{asked} runs no rule, so there is nothing to fix")
     if fixing.interactive and STDIN in paths:
         raise click.UsageError("--interactive asks on standard input, so - cannot be checked")
-    overrides = take_overrides(selection)
+    overrides = take_overrides(options)
+    if show_files:
+        return _show_files(paths or (".",), overrides)
     stdin = sys.stdin.buffer.read() if STDIN in paths else None
 
     def check(replaced: Mapping[str, bytes]) -> Outcome:
@@ -125,7 +126,7 @@ def command(
             replaced=replaced,
         )
 
-    with failing_in_json(output_format):
+    with failing_in_report(reporting.output_format):
         if fixing.asked_for:
             shown = display_path(Path(stdin_filename or STDIN_NAME))
             outcome = fixing.run(check, None if stdin is None else shown, stdin or b"")
@@ -134,25 +135,21 @@ def command(
     problems = (*outcome.problems, *outcome.faults, *fixing.failures)
     for problem in (*problems, *fixing.notes):
         complain(str(problem))
+    if not reporting.quiet and (outcome.files or not reporting.for_people):
+        for directory in outcome.empty:
+            complain(f"{directory}: no Python files here, beside those excluded or ignored by Git")
     if fixing.silent_about_rest:
-        if not quiet:
+        if not reporting.quiet:
             print(summary_of_fixes(fixing, outcome.findings), file=sys.stderr)  # noqa: T201
         changed = fixing.changed and (fixing.diff or fixing.exit_non_zero)
         return EXIT_CANNOT if problems else EXIT_FINDINGS if changed else EXIT_CLEAN
-    source_on_stdout = fixing.asked_for and STDIN in paths
     if show_facts:
         import msgspec
 
         for program in outcome.programs:
             write_bytes(msgspec.json.format(msgspec.json.encode(program), indent=2) + b"\n")
-    elif output_format == "json":
-        from convlint.report.json import to_json
-
-        report = to_json(outcome.findings, problems=problems)
-        write_bytes(report, to_stderr=source_on_stdout)
     else:
-        lines = _lines(outcome, fixing, output_format, statistics, quiet)
-        write_report(lines, to_stderr=source_on_stdout)
+        reporting.write(outcome, problems, fixing, to_stderr=fixing.asked_for and STDIN in paths)
     if problems:
         return EXIT_CANNOT
     if fixing.changed and fixing.exit_non_zero:
@@ -160,26 +157,21 @@ def command(
     return EXIT_FINDINGS if outcome.failing and not exit_zero else EXIT_CLEAN
 
 
-def _lines(
-    outcome: Outcome, fixing: Fixing, output_format: str, statistics: bool, quiet: bool
-) -> Any:
-    from convlint.report import text
+def _show_files(paths: tuple[str, ...], overrides: Overrides) -> int:
+    from convlint.cli import EXIT_CANNOT, EXIT_CLEAN
+    from convlint.cli.streams import complain, write_bytes
+    from convlint.config import SettingsFinder
+    from convlint.discovery import find_files
+    from convlint.sources import display_path
 
-    findings = outcome.findings
-    if statistics:
-        yield from text.statistics(findings)
-    elif output_format == "concise":
-        yield from text.concise(findings, unsafe_fixes=fixing.unsafe)
-    else:
-        yield from text.full(findings, outcome.sources, unsafe_fixes=fixing.unsafe)
-    if not quiet:
-        yield from text.summary(
-            findings,
-            files=outcome.files,
-            unread=len(outcome.problems),
-            hidden=outcome.hidden,
-            fixed=len(fixing.fixed),
-        )
-        fixable = summary_of_fixes(fixing, findings)
-        if fixable is not None:
-            yield ((fixable, ""),)
+    problems: list[UserError] = []
+    found = find_files(
+        (path for path in paths if path != "-"),
+        exclusion_of=SettingsFinder(overrides).for_directory,
+        on_problem=problems.append,
+    )
+    names = [display_path(file) for file in found]
+    for problem in problems:
+        complain(str(problem))
+    write_bytes("".join(f"{name}\n" for name in names).encode(errors="surrogateescape"))
+    return EXIT_CANNOT if problems else EXIT_CLEAN

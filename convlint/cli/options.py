@@ -22,8 +22,11 @@ SEVERITIES = ("error", "warning", "info")
 CONFIDENCES = ("high", "medium", "low")
 RUN_FORMATS = ("full", "concise", "json")
 """What ``probe`` and ``audit`` write."""
-OUTPUT_FORMATS = ("full", "concise", "json")
-"""What ``check`` writes."""
+OUTPUT_FORMATS = (
+    "full", "concise", "grouped", "json", "json-lines", "sarif", "github", "gitlab", "junit",
+    "rdjson", "pylint", "azure",
+)  # fmt: skip
+"""What ``check`` writes; ``convlint.report`` has a file for each."""
 NEVER = "never"
 
 RULES_METAVAR = "RULE,..."
@@ -138,7 +141,8 @@ def report_format_option(command: Command) -> Command:
     """--output-format of ``check``."""
     return _output_format(
         OUTPUT_FORMATS,
-        "full: a block for each finding; concise: a line for each; json: for programs.",
+        "full: a block for each finding; concise: a line for each; grouped: by file; the others"
+        " are for programs and services (docs/formats.md).",
         command,
     )
 

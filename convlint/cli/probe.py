@@ -51,12 +51,12 @@ def command(
       2    the script could not be run, or crashed or ended before a step
       130  interrupted
     """
-    from convlint.cli.streams import complain, failing_in_json, write_bytes, write_report
+    from convlint.cli.streams import complain, failing_in_report, write_bytes, write_report
     from convlint.config import SettingsFinder
     from convlint.engine import Outcome, keep_wanted, run_measured_rules
 
     outcome = Outcome()
-    with failing_in_json(output_format):
+    with failing_in_report(output_format):
         finder = SettingsFinder(take_overrides(options))
         settings = finder.for_file(Path(script))
         seen = observe_or_explain(script, args, outcome, quiet=quiet, **options)

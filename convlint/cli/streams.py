@@ -49,8 +49,9 @@ def write_bytes(data: bytes, *, to_stderr: bool = False) -> None:
 
 
 @contextmanager
-def failing_in_json(output_format: str) -> Iterator[None]:
-    """With ``json``, also put what ends the command early on standard output, as a problem."""
+def failing_in_report(output_format: str) -> Iterator[None]:
+    """In a format for programs, also put what ends the command early on standard output, as a
+    problem."""
     from convlint.errors import UserError
 
     try:
@@ -58,16 +59,16 @@ def failing_in_json(output_format: str) -> Iterator[None]:
     except (click.ClickException, click.exceptions.Exit):
         raise
     except (Exception, KeyboardInterrupt) as error:
-        if output_format == "json":
-            from convlint.report.json import to_json
+        from convlint.report.formats import MODULES, Report, render
 
+        if output_format in MODULES:
             if isinstance(error, KeyboardInterrupt):
                 problem = UserError("interrupted")
             elif isinstance(error, UserError):
                 problem = error
             else:
                 problem = UserError(f"{type(error).__name__}: {error} (a fault of convlint)")
-            write_bytes(to_json((), problems=(problem,)))
+            write_bytes(render(output_format, Report((), (problem,), {})))
         raise
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from convlint.errors import UserError
     from convlint.findings import Finding, Location
+    from convlint.report.formats import Report
 
 Position = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -129,7 +130,7 @@ def to_json(
     """
     output = Output(
         version=__version__,
-        findings=tuple(_finding(finding) for finding in findings),
+        findings=tuple(finding_output(finding) for finding in findings),
         problems=tuple(_problem(problem) for problem in problems),
         observations=observations,
         verdict=None
@@ -137,6 +138,11 @@ def to_json(
         else msgspec.convert({"decision": verdict[0], "reason": verdict[1]}, OutputVerdict),
     )
     return msgspec.json.format(msgspec.json.encode(output), indent=2) + b"\n"
+
+
+def render(report: Report) -> bytes:
+    """The output of ``check``."""
+    return to_json(report.findings, problems=report.problems)
 
 
 def output_schema() -> dict[str, Any]:
@@ -154,7 +160,8 @@ def output_schema() -> dict[str, Any]:
     return plain
 
 
-def _finding(finding: Finding) -> OutputFinding:
+def finding_output(finding: Finding) -> OutputFinding:
+    """One finding as it is written."""
     place = finding.location
     fix = finding.fix
     return OutputFinding(
@@ -162,13 +169,13 @@ def _finding(finding: Finding) -> OutputFinding:
         slug=finding.slug,
         severity=finding.severity,
         confidence=finding.confidence,
-        message=finding.message,
+        message=_encodable(finding.message),
         path=_encodable(place.path),
         line=place.line,
         column=place.column,
         end_line=place.end_line,
         end_column=place.end_column,
-        help=finding.help,
+        help=_encodable(finding.help),
         fix=None
         if fix is None
         else OutputFix(
@@ -196,13 +203,18 @@ def _problem(problem: UserError) -> OutputProblem:
 
 
 def _encodable(text: str) -> str:
-    """File names may hold bytes that are no text; JSON cannot."""
+    """File names may hold bytes that are no text, and messages quote source; JSON cannot."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def _edit(place: Location, replacement: str) -> OutputEdit:
     return OutputEdit(
-        place.path, place.line, place.column, place.end_line, place.end_column, replacement
+        _encodable(place.path),
+        place.line,
+        place.column,
+        place.end_line,
+        place.end_column,
+        _encodable(replacement),
     )
 
 

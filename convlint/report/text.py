@@ -149,16 +149,6 @@ def concise(findings: Sequence[Finding], *, unsafe_fixes: bool = False) -> Itera
         )
 
 
-def statistics(findings: Sequence[Finding]) -> Iterator[Line]:
-    """How often each rule spoke, most often first."""
-    counts: dict[tuple[str, str], int] = {}
-    for finding in findings:
-        counts[finding.code, finding.slug] = counts.get((finding.code, finding.slug), 0) + 1
-    width = len(str(max(counts.values(), default=0)))
-    for (code, slug), times in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        yield ((f"{times:>{width}}", STRONG), (f"  {code}  ", FAINT), (slug, ""))
-
-
 def summary(
     findings: Sequence[Finding],
     *,

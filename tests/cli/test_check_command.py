@@ -5,6 +5,7 @@ import json
 import jsonschema
 import pytest
 
+from convlint.cli.options import OUTPUT_FORMATS
 from convlint.report.json import output_schema
 
 pytestmark = pytest.mark.usefixtures("stub_rules")
@@ -101,7 +102,9 @@ def test_facts_are_printed_as_json_without_judging(convlint, write):
         (("check", "--select", "brokn-loop"), "unknown rule 'brokn-loop'; did you mean 'broken-l"),
         (("check", "--selct", "x"), "no such option"),
         (("check", "--fail-on", "fatal"), "invalid value for '--fail-on'"),
-        (("check", "--statistics", "--output-format", "json"), "--statistics goes with"),
+        (("check", "--statistics", "--output-format", "sarif"), "--statistics goes with"),
+        (("check", "-o", "gone/report.txt"), "--output-file: no such directory: gone"),
+        (("check", "-q", "-v"), "--quiet and --verbose exclude one another"),
         (("check", "--stdin-filename", "a.py"), "--stdin-filename goes with the path -"),
         (("chek",), "no such command: chek; did you mean 'check'?"),
     ],
@@ -200,6 +203,74 @@ def test_severity_given_to_a_rule_decides_the_exit_code_and_what_is_shown(convli
     assert "error notable-loss" in raised.stdout
     lowered = convlint("check", "--config", 'severity.LPX = "info"')
     assert (lowered.exit_code, "odd-loop" in lowered.stdout) == (0, False)
+
+
+@pytest.mark.parametrize("output_format", OUTPUT_FORMATS)
+def test_every_format_reports_findings_and_stands_alone_on_stdout(
+    convlint, write, tmp_path, output_format
+):
+    write("a.py", "error()")
+    write("b.py", "unparsable")
+    result = convlint("check", "--output-format", output_format)
+    assert result.exit_code == 2
+    assert "LPX001" in result.stdout
+    assert result.stderr == "convlint: b.py:2:1: cannot parse: unmatched ')'\n"
+    into_file = convlint("check", "--output-format", output_format, "-o", "report")
+    assert (into_file.exit_code, into_file.stdout) == (2, "")
+    assert (tmp_path / "report").read_text() == result.stdout
+
+
+@pytest.mark.parametrize("output_format", ["json", "sarif", "gitlab", "junit", "github"])
+def test_programs_are_told_of_a_mistake_in_the_configuration(convlint, tmp_path, output_format):
+    (tmp_path / "convlint.toml").write_text("slect = []\n")
+    result = convlint("check", "--output-format", output_format)
+    assert result.exit_code == 2
+    assert "unknown key 'slect'" in result.stdout.replace("&apos;", "'")
+
+
+def test_output_that_cannot_be_written_is_one_line(convlint, write):
+    write("a.py", "error()")
+    result = convlint("check", "-o", "/dev/full")
+    assert result.exit_code == 2
+    assert (
+        result.stderr == "convlint: /dev/full: cannot write the output: No space left on device\n"
+    )
+
+
+def test_statistics_are_also_for_programs(convlint, write):
+    write("a.py", "error()", "error()", "warning()")
+    result = convlint("check", "--statistics", "--output-format", "json")
+    assert [(row["slug"], row["count"]) for row in json.loads(result.stdout)] == [
+        ("broken-loop", 2),
+        ("odd-loop", 1),
+    ]
+
+
+def test_files_that_would_be_checked_are_listed(convlint, write, tmp_path):
+    (tmp_path / "build").mkdir()
+    write("build/a.py", "error()")
+    write("b.py", "error()")
+    result = convlint("check", "--show-files")
+    assert (result.exit_code, result.stdout) == (0, "b.py\n")
+    assert convlint("check", "--show-files", "gone.py").exit_code == 2
+
+
+def test_directory_without_python_files_is_named_once(convlint, write, tmp_path):
+    (tmp_path / "docs").mkdir()
+    write("a.py", "x = 1")
+    result = convlint("check", "docs", "a.py")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("convlint: docs: no Python files here")
+    assert convlint("check", "docs", "a.py", "-q").stderr == ""
+    alone = convlint("check", "docs")
+    assert (alone.stdout, alone.stderr) == ("No Python files found.\n", "")
+
+
+def test_environment_sets_the_format_and_options_win(convlint, write, monkeypatch):
+    write("a.py", "error()")
+    monkeypatch.setenv("CONVLINT_OUTPUT_FORMAT", "concise")
+    assert convlint("check", "-q").stdout.startswith("a.py:2:1: error broken-loop")
+    assert convlint("check", "-q", "--output-format", "pylint").stdout.startswith("a.py:2: [LPX001")
 
 
 def test_nothing_fails_when_fail_on_is_never(convlint, write, tmp_path):

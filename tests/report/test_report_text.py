@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 
 from convlint.findings import (
+    Applicability,
     Confidence,
+    Edit,
     Evidence,
     Finding,
+    Fix,
     Judgement,
     Location,
     Related,
@@ -15,6 +19,8 @@ from convlint.findings import (
     Verdict,
 )
 from convlint.report import text
+from convlint.report.grouped import grouped
+from convlint.report.statistics import statistics, statistics_json
 
 SOURCE = "import torch\nlr = 10\n\toptimizer = SGD(lr=lr)  # 漢字\n"
 
@@ -118,7 +124,7 @@ def test_concise_is_one_line_with_the_verdict():
 
 def test_statistics_count_each_rule_most_frequent_first():
     other = finding(code="LOP001", slug="zero-grad-missing")
-    assert printed(text.statistics([finding(), other, other])) == (
+    assert printed(statistics([finding(), other, other])) == (
         "2  LOP001  zero-grad-missing\n1  OPT001  lr-high\n"
     )
 
@@ -195,3 +201,31 @@ def test_measurement_the_verdict_gives_in_the_same_words_is_said_once():
 )
 def test_numbers_have_three_digits(value, shown):
     assert text.format_number(value) == shown
+
+
+FIX = Fix("lower it", (Edit(PLACE, "1"),), Applicability.SAFE)
+
+
+def test_statistics_mark_what_can_be_fixed_and_count_it_for_programs():
+    fixable = finding(fix=FIX)
+    partly = [finding(code="LOP001", slug="z", fix=FIX), finding(code="LOP001", slug="z")]
+    assert printed(statistics([fixable, *partly])) == ("2  LOP001  [-] z\n1  OPT001  [*] lr-high\n")
+    assert json.loads(statistics_json([fixable, *partly])) == [
+        {"code": "LOP001", "slug": "z", "count": 2, "fixable": 1},
+        {"code": "OPT001", "slug": "lr-high", "count": 1, "fixable": 1},
+    ]
+
+
+def test_grouped_findings_stand_in_columns_under_their_file():
+    first = finding(Location("a.py", 3, 18, 3, 23))
+    second = finding(Location("a.py", 12, 5, 12, 9), severity=Severity.ERROR, fix=FIX)
+    third = finding(Location("b.py", 1, 1, 1, 2), slug="other")
+    assert printed(grouped([first, second, third])) == (
+        "a.py:\n"
+        "  3:18  warning lr-high (OPT001) The learning rate 10 is too high\n"
+        "  12:5  error   lr-high (OPT001) [*] The learning rate 10 is too high\n"
+        "\n"
+        "b.py:\n"
+        "  1:1  warning other (OPT001) The learning rate 10 is too high\n"
+        "\n"
+    )
