@@ -12,7 +12,17 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from convlint.findings import Confidence, Evidence, Finding, Fix, Location, Related, Severity
+from convlint.findings import (
+    Applicability,
+    Confidence,
+    Edit,
+    Evidence,
+    Finding,
+    Fix,
+    Location,
+    Related,
+    Severity,
+)
 from convlint.rule_options import Option, converted, options_of
 
 if TYPE_CHECKING:
@@ -21,7 +31,10 @@ if TYPE_CHECKING:
     from convlint.gpu_probes.observations import Observations
     from convlint.program.facts import TrainingProgram
 
-__all__ = ["Rule", "all_rules", "find_rule"]
+Changes = tuple[Edit, ...] | None
+"""Edits that belong together; None when they cannot be written exactly."""
+
+__all__ = ["Changes", "Rule", "all_rules", "find_rule"]
 
 
 class Rule:
@@ -40,6 +53,9 @@ class Rule:
     confidence: ClassVar[Confidence] = Confidence.HIGH
     default: ClassVar[bool] = True
     """Whether the rule is on without being selected."""
+    fix: ClassVar[Applicability | None] = None
+    """Whether findings can be fixed, and how safely; some may still come without a fix, where the
+    source is written in a way that no exact edit is known for."""
     confirmed_by: ClassVar[tuple[str, ...]] = ()
     """Slugs of measured rules whose finding confirms (and whose healthy reading refutes) a static
     finding of this rule, beside its own ``measured``."""
@@ -126,6 +142,20 @@ class Rule:
             help=help,
             fix=fix,
         )
+
+    def repair(self, message: str, *changes: Changes) -> Fix | None:
+        """A fix made of ``changes``, as safe as ``fix`` says.
+
+        None, no fix at all, when one of the changes is None: it is not known how to write it.
+        """
+        edits: dict[Edit, None] = {}
+        for change in changes:
+            if change is None:
+                return None
+            edits.update(dict.fromkeys(change))
+        if self.fix is None or not edits:
+            return None
+        return Fix(message, tuple(edits), self.fix)
 
 
 _registry: tuple[Rule, ...] | None = None

@@ -5,12 +5,21 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
+from typing import TYPE_CHECKING
 
 import pytest
 
+from convlint.documents import PythonDocument
 from convlint.engine import check_source
 from convlint.findings import Confidence
+from convlint.fixes import fix_until_settled
+from convlint.outcome import Outcome, SourceTexts
 from convlint.rules import Rule, all_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from convlint.fixes import FixRun
 
 SECTIONS = (
     "What it does",
@@ -49,6 +58,19 @@ def slugs_found(rule: Rule, source: str) -> set[str]:
     }
 
 
+def repaired(rule: Rule, source: str) -> FixRun:
+    """``source`` with every fix this one rule offers made, until it offers none."""
+
+    def check(replaced: Mapping[str, bytes]) -> Outcome:
+        text = replaced.get("example.py", source.encode()).decode()
+        findings = check_source(text, "example.py", rules=[rule], min_confidence=Confidence.LOW)
+        return Outcome(
+            findings=findings, sources=SourceTexts({"example.py": text}), checked={"example.py"}
+        )
+
+    return fix_until_settled(check, lambda path: PythonDocument(path, source.encode()), unsafe=True)
+
+
 def test_the_catalogue_is_not_empty_and_names_are_unique() -> None:
     assert RULES
     assert len({rule.slug for rule in RULES}) == len(RULES)
@@ -73,6 +95,31 @@ def test_the_example_fires(rule: Rule) -> None:
 @pytest.mark.parametrize("rule", STATIC_RULES, ids=lambda rule: rule.slug)
 def test_what_to_use_instead_does_not_fire(rule: Rule) -> None:
     assert slugs_found(rule, code_block(sections(rule)["Use instead"])) == set()
+
+
+@pytest.mark.parametrize(
+    "rule", [r for r in STATIC_RULES if r.fix is not None], ids=lambda rule: rule.slug
+)
+def test_the_fix_removes_what_the_example_shows(rule: Rule) -> None:
+    example = code_block(sections(rule)["Example"])
+    run = repaired(rule, example)
+    assert [finding.slug for finding in run.fixed], "the rule declares a fix and offers none"
+    assert {finding.fix.applicability for finding in run.fixed if finding.fix} == {rule.fix}
+    assert run.notes == []
+    assert run.outcome.findings == []
+    fixed = run.changes["example.py"]
+    assert repaired(rule, fixed).changes == {}
+    crlf = repaired(rule, example.replace("\n", "\r\n")).changes["example.py"]
+    assert crlf == fixed.replace("\n", "\r\n")
+
+
+@pytest.mark.parametrize(
+    "rule", [r for r in STATIC_RULES if r.fix is None], ids=lambda rule: rule.slug
+)
+def test_rules_that_declare_no_fix_offer_none(rule: Rule) -> None:
+    source = code_block(sections(rule)["Example"])
+    findings = check_source(source, "example.py", rules=[rule], min_confidence=Confidence.LOW)
+    assert [finding.fix for finding in findings if finding.fix is not None] == []
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.slug)

@@ -228,7 +228,8 @@ def extract_program(
     interpreter = Interpreter(index, project_root)
     interpreter.run(module)
     interpreter.resolve_plain_lists()
-    return Exporter(interpreter, module).program(_role(path))
+    program = Exporter(interpreter, module).program(_role(path))
+    return program.written_from({m.path: m.source for m in (*interpreter.modules, module)})
 
 
 def _role(path: str) -> str:

@@ -12,11 +12,16 @@ also refer to each other by number.
 from __future__ import annotations
 
 import enum
-from typing import Union
+from typing import TYPE_CHECKING, Union
 
 import msgspec
 
 from convlint.findings import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from convlint.program.layout import Layout
 
 SCHEMA_VERSION = 1
 
@@ -526,7 +531,7 @@ class Exhausted(msgspec.Struct, frozen=True):
     name: str
 
 
-class TrainingProgram(msgspec.Struct, frozen=True):
+class TrainingProgram(msgspec.Struct, frozen=True, dict=True):
     """Everything static extraction knows of one file (and what it imports from the project).
 
     ``role`` is ``script``, ``test`` or ``library``. ``managed`` names the frameworks that own the
@@ -558,3 +563,23 @@ class TrainingProgram(msgspec.Struct, frozen=True):
     unreferenced: tuple[str, ...] = ()
     """Functions (``f``) and methods (``Class.f``) of the file whose name occurs nowhere else in
     it or in the project files it imports."""
+
+    def written_from(self, texts: Mapping[str, str]) -> TrainingProgram:
+        """The same program, knowing the source ``texts`` it was read from, by path.
+
+        They are no facts: they are neither compared nor encoded.
+        """
+        self.__dict__.update(texts=texts, layouts={})
+        return self
+
+    def layout(self, place: Location | None) -> Layout | None:
+        """How the file around ``place`` is written; None when its text is not known."""
+        texts: Mapping[str, str] = self.__dict__.get("texts", {})
+        if place is None or place.path not in texts:
+            return None
+        layouts: dict[str, Layout] = self.__dict__["layouts"]
+        if place.path not in layouts:
+            from convlint.program.layout import Layout
+
+            layouts[place.path] = Layout(place.path, texts[place.path])
+        return layouts[place.path]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Applicability, Edit, Evidence, Finding, Fix, Location, Severity
+from convlint.findings import Applicability, Evidence, Finding, Location, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,26 +55,29 @@ class SoftmaxNoDim(Rule):
     """
 
     code, slug, severity = "NRM015", "softmax-no-dim", Severity.WARNING
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe cannot tell a chosen dimension from a guessed one"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per softmax without a dimension."""
-        places: dict[Location, tuple[str, Fix | None]] = {}
+        places: dict[Location, str] = {}
         for call in program.calls:
             if call.name in FUNCTIONS and _missing(call.args):
-                places.setdefault(call.location, (call.name.rpartition(".")[2], None))
+                places.setdefault(call.location, call.name.rpartition(".")[2])
         for layer in program.objects:
             if layer.cls in CLASSES and _missing(layer.args):
-                fix = None if layer.args else _fix(layer.location)
-                places.setdefault(layer.location, (layer.cls.rpartition(".")[2], fix))
-        for location, (name, fix) in places.items():
+                places.setdefault(layer.location, layer.cls.rpartition(".")[2])
+        for location, name in places.items():
             yield self.finding(
                 location,
                 f"{name} without `dim` lets PyTorch guess the dimension: 0 for tensors of three "
                 "dimensions, which is the batch",
                 help="pass `dim=-1` (or the dimension of the classes)",
                 evidence=(Evidence("static", "no `dim` argument"),),
-                fix=fix,
+                fix=self.repair(
+                    "name the last dimension",
+                    edits.set_argument(program, location, "dim", "-1"),
+                ),
             )
 
 
@@ -83,12 +87,3 @@ def _missing(args: dict[str, Value]) -> bool:
         return False
     dim = args.get("dim")
     return dim is None or (dim.known and dim.constant is None)
-
-
-def _fix(call: Location) -> Fix | None:
-    """``dim=-1`` between the parentheses of a call without arguments."""
-    end = call.end_column - 1
-    if end < 1:
-        return None
-    inside = Location(call.path, call.end_line, end, call.end_line, end)
-    return Fix("name the last dimension", (Edit(inside, "dim=-1"),), Applicability.UNSAFE)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Related,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import (
     transform_steps,
 )
@@ -80,6 +76,7 @@ class AugmentAfterNormalize(Rule):
     """
 
     code, slug, severity = "DAT011", "augment-after-normalize", Severity.WARNING
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe sees batches, not how they were put together"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -109,4 +106,8 @@ class AugmentAfterNormalize(Rule):
                         help="move it before Normalize",
                         related=(Related(normalised.location, "the normalisation"),),
                         evidence=(Evidence("static", f"Normalize → {kind}"),),
+                        fix=self.repair(
+                            "move it before Normalize",
+                            edits.move_element(program, step.location, normalised.location),
+                        ),
                     )

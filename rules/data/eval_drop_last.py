@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Confidence,
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import (
     named_for_evaluation,
 )
@@ -68,6 +64,7 @@ class EvalDropLast(Rule):
     """
 
     code, slug, severity = "DAT012", "eval-drop-last", Severity.WARNING
+    fix = Applicability.SAFE
     default = False
     confidence = Confidence.MEDIUM
     unmeasured_because = "the probe sees batches, not how they were put together"
@@ -89,4 +86,7 @@ class EvalDropLast(Rule):
                     "the evaluation loader drops the examples of its last batch",
                     help="leave `drop_last` out",
                     evidence=(Evidence("static", "drop_last=True"),),
+                    fix=self.repair(
+                        "keep the last batch", edits.set_literal(program, loader, drop, "False")
+                    ),
                 )

@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import (
     is_evaluating,
 )
@@ -74,6 +71,7 @@ class EvalShuffled(Rule):
     """
 
     code, slug, severity = "DAT005", "eval-shuffled", Severity.INFO
+    fix = Applicability.SAFE
     default = False
     unmeasured_because = "the probe sees batches, not how they were put together"
 
@@ -97,4 +95,7 @@ class EvalShuffled(Rule):
                     "the evaluation loader shuffles",
                     help="leave `shuffle` out",
                     evidence=(Evidence("static", "shuffle=True"),),
+                    fix=self.repair(
+                        "do not shuffle", edits.set_literal(program, loader, shuffle, "False")
+                    ),
                 )

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Confidence,
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import (
     dataset_of,
     transform_steps,
@@ -31,8 +27,10 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import (
+        Object,
         TrainingProgram,
     )
+    from convlint.rules import Changes
 
 ARITHMETIC = frozenset({"sub", "isub", "sub_", "transform", "<unknown>"})
 """Operations that may normalise later."""
@@ -96,6 +94,7 @@ class ImageNoNormalize(Rule):
     """
 
     code, slug, severity = "DAT002", "image-no-normalize", Severity.INFO
+    fix = Applicability.UNSAFE
     default = False
     confidence = Confidence.MEDIUM
     confirmed_by = ("unnormalized-input",)
@@ -124,4 +123,21 @@ class ImageNoNormalize(Rule):
                         "the images are scaled to [0, 1] and not centred",
                         help="add `Normalize(mean, std)` after `ToTensor`",
                         evidence=(Evidence("static", "ToTensor is the last step"),),
+                        fix=self.repair(
+                            "centre and scale the pixels", _centred(program, steps[-1])
+                        ),
                     )
+
+
+CHANNELS = {"MNIST": 1, "FashionMNIST": 1, "KMNIST": 1, "EMNIST": 1, "QMNIST": 1, "USPS": 1}
+
+
+def _centred(program: TrainingProgram, last: Object) -> Changes:
+    """Append Normalize to [-1, 1]; one value stands for every channel."""
+    call = edits.call_at(program, last.location)
+    layout = program.layout(last.location)
+    if call is None or layout is None or call.method != "ToTensor":
+        return None
+    if layout.siblings_of(last.location) is None:
+        return None
+    return edits.append(last.location, f", {call.receiver_text}.Normalize((0.5,), (0.5,))")

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Related,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import (
     transform_steps,
 )
@@ -25,8 +21,10 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import (
+        Object,
         TrainingProgram,
     )
+    from convlint.rules import Changes
 
 CHANNELS = {
     "MNIST": 1, "FashionMNIST": 1, "KMNIST": 1, "QMNIST": 1, "EMNIST": 1, "USPS": 1, "Omniglot": 1,
@@ -79,6 +77,7 @@ class NormalizeWrongChannels(Rule):
     """
 
     code, slug, severity = "DAT017", "normalize-wrong-channels", Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe sees batches, not how they were put together"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -120,5 +119,26 @@ class NormalizeWrongChannels(Rule):
                         related=(Related(dataset.location, "the dataset"),),
                         severity=Severity.WARNING if copied else None,
                         evidence=(Evidence("static", f"mean {numbers}"),),
+                        fix=self.repair(
+                            f"use the statistics of {name}", _statistics(program, step, name)
+                        ),
                     )
                 break
+
+
+STATISTICS = {
+    "MNIST": ("(0.1307,)", "(0.3081,)"),
+    "FashionMNIST": ("(0.2860,)", "(0.3530,)"),
+    "CIFAR10": ("(0.4914, 0.4822, 0.4465)", "(0.2470, 0.2435, 0.2616)"),
+    "CIFAR100": ("(0.5071, 0.4865, 0.4409)", "(0.2673, 0.2564, 0.2762)"),
+}
+"""Mean and standard deviation of the training images, in [0, 1]."""
+
+
+def _statistics(program: TrainingProgram, step: Object, dataset: str) -> Changes:
+    known = STATISTICS.get(dataset)
+    if known is None:
+        return None
+    mean = edits.set_argument(program, step.location, "mean", known[0], 0)
+    std = edits.set_argument(program, step.location, "std", known[1], 1)
+    return None if mean is None or std is None else (*mean, *std)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Evidence, Finding, Related, Severity
+from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import dataset_of, is_evaluation, transform_steps
 from convlint.rules.patterns.flows import SHAPE_OPS, FlowGraph, objects_by_id
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import Object, TrainingProgram
+    from convlint.rules import Changes
 
 TO_UNIT_RANGE = frozenset({"ToTensor", "ToDtype", "ConvertImageDtype"})
 """Steps after which pixels lie in [0, 1]."""
@@ -100,6 +102,7 @@ class PretrainedWithoutNormalize(Rule):
     """
 
     code, slug, severity = "DAT001", "pretrained-without-normalize", Severity.WARNING
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe cannot know what scale the pretrained weights expect"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -127,6 +130,10 @@ class PretrainedWithoutNormalize(Rule):
                     help="append transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, "
                     "0.225]), or use the `transforms()` of the weights",
                     related=(Related(backbone.location, "the pretrained model is made here"),),
+                    fix=self.repair(
+                        "normalise as ImageNet was",
+                        _normalised(program, steps[-1] if steps else None),
+                    ),
                     evidence=(
                         Evidence("static", f"the transform is {' → '.join(names)}, no Normalize"),
                     ),
@@ -159,3 +166,26 @@ def _image_dataset(objects: Mapping[int, Object], source: int | None) -> Object 
     ):
         item = dataset_of(objects, item)
     return item
+
+
+MEAN_AND_STD = "[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]"
+"""Of ImageNet, as the weights' documentation gives them."""
+
+
+def _normalised(program: TrainingProgram, last: Object | None) -> Changes:
+    """Append Normalize, written as the last step of the transform is."""
+    call = edits.call_at(program, last.location) if last is not None else None
+    layout = program.layout(last.location) if last is not None else None
+    if last is None or call is None or layout is None:
+        return None
+    kind = last.cls.rpartition(".")[2]
+    if call.method == kind:
+        name = f"{call.receiver_text}.Normalize"
+    else:
+        found = layout.name_of("torchvision.transforms.Normalize")
+        if found is None:
+            return None
+        name = found
+    if layout.siblings_of(last.location) is None:
+        return None
+    return edits.append(last.location, f", {name}({MEAN_AND_STD})")

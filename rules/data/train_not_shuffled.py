@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from convlint.findings import Applicability, Confidence, Edit, Evidence, Finding, Fix, Severity
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
 from convlint.program.facts import Event, EventKind, Loop
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import dataset_of, is_evaluating, is_training
 from convlint.rules.patterns.flows import objects_by_id
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import Node, Object, TrainingProgram, Value
+    from convlint.rules import Changes
 
 ORDERED = re.compile(
     r"seq|series|tempor|forecast|stream|iterable|bptt|corpus|buffer|replay|rollout|trajector"
@@ -90,6 +92,7 @@ class TrainNotShuffled(Rule):
     """
 
     code, slug, severity = "DAT004", "train-not-shuffled", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     unmeasured_because = "the probe does not know the order in which the data is stored"
 
@@ -116,7 +119,7 @@ class TrainNotShuffled(Rule):
                 "same order",
                 help="pass `shuffle=True`",
                 evidence=(Evidence("static", "`shuffle` is not true and there is no sampler"),),
-                fix=_fix(loader.args.get("shuffle")),
+                fix=self.repair("shuffle the training data", _shuffled(program, loader)),
             )
 
 
@@ -176,10 +179,10 @@ def _use_of_loaders(program: TrainingProgram) -> tuple[frozenset[int], frozenset
     return frozenset(training), frozenset(evaluating)
 
 
-def _fix(shuffle: Value | None) -> Fix | None:
-    """Turn a literal ``shuffle=False`` into True; an absent argument is left to the reader."""
-    if shuffle is None or shuffle.location is None or shuffle.constant is not False:
+def _shuffled(program: TrainingProgram, loader: Object) -> Changes:
+    call = edits.call_at(program, loader.location)
+    if not edits.made_once(program, loader):
         return None
-    if shuffle.origin is not None and shuffle.origin.kind != "literal":
-        return None
-    return Fix("shuffle the training data", (Edit(shuffle.location, "True"),), Applicability.UNSAFE)
+    if call is not None and call.argument("shuffle", 2) is None:
+        return edits.add_keyword(program, loader.location, "shuffle", "True")
+    return edits.set_literal(program, loader, loader.args.get("shuffle"), "True")

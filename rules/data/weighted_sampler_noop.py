@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Applicability,
-    Edit,
-    Evidence,
-    Finding,
-    Fix,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     FlowGraph,
     one_per_place,
@@ -72,6 +66,7 @@ class WeightedSamplerNoop(Rule):
     """
 
     code, slug, severity = "DAT013", "weighted-sampler-noop", Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe sees batches, not how they were put together"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -93,7 +88,10 @@ class WeightedSamplerNoop(Rule):
                     "without replacement every example is drawn exactly once: the weights have no "
                     "effect",
                     help="use `replacement=True`",
-                    fix=_fix(replacement),
+                    fix=self.repair(
+                        "draw with replacement",
+                        edits.set_literal(program, sampler, replacement, "True"),
+                    ),
                     evidence=(Evidence("static", "replacement=False, as many draws as examples"),),
                 )
 
@@ -107,10 +105,3 @@ def _size(graph: FlowGraph, weights: Value | None) -> float | None:
     made = graph.agreed_origin(weights.flow, frozenset({"<constant>"}))
     size = made.args.get("0") if made is not None and "1" not in made.args else None
     return size.number if size is not None else None
-
-
-def _fix(replacement: Value) -> Fix | None:
-    if replacement.location is None:
-        return None
-    edit = Edit(replacement.location, "True")
-    return Fix("draw with replacement", (edit,), Applicability.UNSAFE)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits, loop_edits
 from convlint.rules.patterns.flows import PLACEMENT_OPS, FlowGraph
 from convlint.rules.patterns.loops import clearings, steps_of
 from convlint.rules.patterns.ownership import is_managed, object_of, sole_optimizer
@@ -15,7 +17,8 @@ from convlint.rules.patterns.paths import training_loops
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.program.facts import LossCall, TrainingProgram
+    from convlint.program.facts import Event, LossCall, TrainingProgram
+    from convlint.rules import Changes
     from convlint.rules.patterns.paths import TrainingLoop
 
 
@@ -81,6 +84,7 @@ class AccumulationNotNormalised(Rule):
     code = "LOP004"
     slug = "accumulation-not-normalised"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report every backward whose plain mean loss is accumulated over batches."""
@@ -101,6 +105,10 @@ class AccumulationNotNormalised(Rule):
                             "gradients of several batches are summed before each step, and the loss "
                             "is not divided by their number: the step grows with it",
                             help="divide the loss by the number of accumulated batches",
+                            fix=self.repair(
+                                "divide the loss by the number of accumulated batches",
+                                _divided(program, loop, optimizer, backward.event),
+                            ),
                         )
 
 
@@ -134,3 +142,24 @@ def _averages(loss: LossCall, program: TrainingProgram) -> bool:
     criterion = object_of(program, loss.object)
     reduction = (criterion.args if criterion is not None else loss.args).get("reduction")
     return reduction is None or reduction.constant == "mean"
+
+
+_COUNT = re.compile(r"%\s*([\w.]+)\s*(?:==|!=)")
+
+
+def _divided(
+    program: TrainingProgram, loop: TrainingLoop, optimizer: int, backward: Event
+) -> Changes:
+    """Divide by the ``k`` of ``if (i + 1) % k == 0``, where all tests name the same one."""
+    tests = {
+        match.group(1)
+        for step in steps_of(loop, optimizer)
+        for condition in step.conditions
+        if (match := _COUNT.search(condition.text)) is not None
+    }
+    if len(tests) != 1:
+        return None
+    step = steps_of(loop, optimizer)[0].event
+    if not edits.same_function(program, backward.location, step.location):
+        return None
+    return loop_edits.divide_loss(program, backward, tests.pop())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import name_of, object_of
 from convlint.rules.patterns.paths import training_loops
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 
 class BestStateAliased(Rule):
@@ -88,6 +90,7 @@ class BestStateAliased(Rule):
     code = "LOP017"
     slug = "best-state-aliased"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report states kept in a training and used after more of it."""
@@ -114,4 +117,15 @@ class BestStateAliased(Rule):
                         f"`{name}` holds the live weights, not a copy: later steps change it too",
                         help="keep `copy.deepcopy(model.state_dict())`",
                         related=(Related(call.location, "used here, after more training"),),
+                        fix=self.repair("keep a copy", _copied(program, kept.location)),
                     )
+
+
+def _copied(program: TrainingProgram, place: Location) -> Changes:
+    if edits.call_at(program, place) is None:
+        return None
+    deepcopy = edits.name_for(program, place, "copy.deepcopy")
+    if deepcopy is None:
+        return None
+    wrapped = edits.wrap(place, f"{deepcopy[0]}(", ")")
+    return None if wrapped is None else (*wrapped, *deepcopy[1])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 
 class CallForward(Rule):
@@ -73,6 +75,7 @@ class CallForward(Rule):
     code = "LOP030"
     slug = "call-forward"
     severity = Severity.INFO
+    fix = Applicability.UNSAFE
     default = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -84,4 +87,12 @@ class CallForward(Rule):
                     call.location,
                     "`forward` is called by name, so the module's hooks do not run",
                     help="call the module itself",
+                    fix=self.repair("call the module itself", _called(program, call.location)),
                 )
+
+
+def _called(program: TrainingProgram, place: Location) -> Changes:
+    call = edits.call_at(program, place)
+    if call is None or call.method != "forward":
+        return None
+    return edits.replace(call.callee, call.receiver_text)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import loop_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.happened import (
     after_each_step,
@@ -92,6 +93,7 @@ class ClipAfterStep(Rule):
     code = "LOP006"
     slug = "clip-after-step"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
     measurements = ("optimizers",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -111,6 +113,10 @@ class ClipAfterStep(Rule):
                     "nothing is clipped",
                     help="clip between backward and step",
                     related=(Related(step.event.location, "the unclipped step"),),
+                    fix=self.repair(
+                        "clip before the step",
+                        loop_edits.move_before(program, clip.event.location, step.event.location),
+                    ),
                 )
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

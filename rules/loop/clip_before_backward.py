@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import loop_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.happened import (
     before_each_step,
@@ -90,6 +91,7 @@ class ClipBeforeBackward(Rule):
     code = "LOP007"
     slug = "clip-before-backward"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
     measurements = ("optimizers",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -109,6 +111,12 @@ class ClipBeforeBackward(Rule):
                     f"`{name}` receives them unclipped",
                     help="clip between backward and step",
                     related=(Related(backward.event.location, "the gradients come from here"),),
+                    fix=self.repair(
+                        "clip after the backward",
+                        loop_edits.move_behind(
+                            program, clip.event.location, backward.event.location
+                        ),
+                    ),
                 )
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.layers import canonical, is_recurrent, is_weight_layer
 from convlint.rules.patterns.ownership import (
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Event, TrainingProgram
+    from convlint.rules import Changes
     from convlint.rules.patterns.paths import Occurrence
 
 MOST = 0.5
@@ -92,6 +94,7 @@ class ClipOtherParameters(Rule):
     code = "LOP033"
     slug = "clip-other-parameters"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report loops all of whose clips miss the parameters of the optimizer."""
@@ -113,6 +116,10 @@ class ClipOtherParameters(Rule):
                         clips[0].event.location,
                         message,
                         help=f"clip the parameters that were given to `{name}`",
+                        fix=self.repair(
+                            f"clip the parameters that were given to `{name}`",
+                            _clip_those_of(program, clips[0].event, optimizer),
+                        ),
                     )
 
 
@@ -144,3 +151,25 @@ def _missed(program: TrainingProgram, clips: list[Occurrence], optimizer: int) -
     if len(missed) == len(weights) or len(missed) <= MOST * len(weights):
         return ""
     return f"{len(missed)} of the {len(weights)} layers"
+
+
+def _clip_those_of(program: TrainingProgram, clip: Event, optimizer: int) -> Changes:
+    """Clip ``model.parameters()`` when that is what the optimizer was given, by the same name."""
+    owner = object_of(program, optimizer)
+    call = edits.call_at(program, clip.location)
+    layout = program.layout(clip.location)
+    if owner is None or call is None or layout is None or owner.location.path != layout.path:
+        return None
+    made = edits.call_at(program, owner.location)
+    given = None if made is None else made.argument("params", 0)
+    parameters = layout.call(given.value) if given is not None else None
+    if parameters is None or parameters.method != "parameters" or parameters.arguments:
+        return None
+    clipped = call.argument("parameters", 0)
+    statement = edits.statement_at(program, owner.location)
+    in_scope = statement is not None and (
+        statement.function is None or edits.same_function(program, owner.location, clip.location)
+    )
+    if clipped is None or not in_scope or not layout.is_path_of_names(parameters.receiver_text):
+        return None
+    return edits.replace(clipped.value, layout.text(parameters.place))

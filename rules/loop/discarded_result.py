@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import JOIN, FlowGraph, one_per_place
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import Flow, TrainingProgram
+    from convlint.rules import Changes
 
 
 class DiscardedResult(Rule):
@@ -79,6 +81,7 @@ class DiscardedResult(Rule):
     code = "LOP027"
     slug = "discarded-result"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report calls of methods without side effect as statements."""
@@ -102,6 +105,7 @@ class DiscardedResult(Rule):
                 unused.location,
                 f"`{unused.name}` returns a new tensor, and nothing takes it: the line does nothing",
                 help="assign the result",
+                fix=self.repair("assign the result", _assigned(program, unused.location)),
             )
 
 
@@ -116,3 +120,10 @@ _PURE = frozenset(
 def _is_tensor(flow: Flow) -> bool:
     """Whether this is surely a tensor: an operation's result, not a batch that may be anything."""
     return flow.op == "<constant>" or not flow.op.startswith(("<", "getitem", "get_item"))
+
+
+def _assigned(program: TrainingProgram, place: Location) -> Changes:
+    """``x.to(device)`` to ``x = x.to(device)``."""
+    name = edits.receiver_of(program, place)
+    statement = edits.lone_call(program, place)
+    return None if name is None or statement is None else edits.insert_at(place, f"{name} = ")

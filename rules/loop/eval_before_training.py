@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Finding, Related, Severity
+from convlint.findings import Applicability, Confidence, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.modes import (
     MODE_EVENTS,
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import Entry, TrainingProgram
-    from convlint.rules.patterns.paths import Occurrence
+    from convlint.rules import Changes
+    from convlint.rules.patterns.paths import Occurrence, TrainingLoop
 
 _DELIBERATE = ("freeze", "frozen")
 
@@ -89,6 +91,7 @@ class EvalBeforeTraining(Rule):
     code = "LOP011"
     slug = "eval-before-training"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
     confirmed_by = ("eval-mode-in-training",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -113,6 +116,10 @@ class EvalBeforeTraining(Rule):
                     help=f"call `{name}.train()` before the training loop",
                     confidence=Confidence.HIGH if sensitive else Confidence.MEDIUM,
                     related=(Related(backward.event.location, "trained here in eval mode"),),
+                    fix=self.repair(
+                        "switch to training mode before the loop",
+                        _switched_back(program, loop, switch),
+                    ),
                 )
 
 
@@ -141,3 +148,12 @@ def _handed_on(program: TrainingProgram, entry: Entry, model: int) -> bool:
         o.kind is EventKind.UNKNOWN_CALL and parts & {*o.event.escapes, o.event.target}
         for o in occurrences(entry.body)
     )
+
+
+def _switched_back(program: TrainingProgram, loop: TrainingLoop, switch: Occurrence) -> Changes:
+    """Call ``train()`` directly before the outermost training loop."""
+    name = edits.receiver_of(program, switch.event.location)
+    place = loop.nest[0].location
+    if name is None or not edits.same_function(program, place, switch.event.location):
+        return None
+    return edits.insert_before(edits.compound_at(program, place), f"{name}.train()")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Finding, Severity
+from convlint.findings import Applicability, Confidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.evaluations import evaluated_in_training_mode
 from convlint.rules.patterns.ownership import name_of, object_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 
 class EvalMissing(Rule):
@@ -91,6 +94,7 @@ class EvalMissing(Rule):
     code = "LOP010"
     slug = "eval-missing"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -104,4 +108,25 @@ class EvalMissing(Rule):
                 f"`{name}` is evaluated here in training mode: dropout is active and batch "
                 "statistics are those of the evaluation batches",
                 help=f"call `{name}.eval()` before and `{name}.train()` after the evaluation",
+                fix=self.repair(
+                    "evaluate in eval mode, then switch back",
+                    _in_eval_mode(program, evaluated.forward.location),
+                ),
             )
+
+
+def _in_eval_mode(program: TrainingProgram, forward: Location) -> Changes:
+    """Set the modes before and after the loop around the forward."""
+    call = edits.call_at(program, forward)
+    layout = program.layout(forward)
+    statement = edits.statement_at(program, forward)
+    if call is None or layout is None or statement is None:
+        return None
+    loop = next((s for s in statement.around() if s.kind in ("For", "While")), None)
+    if loop is None or loop.function != statement.function:
+        return None
+    if not layout.is_path_of_names(call.callee_text):
+        return None
+    before = edits.insert_before(loop, f"{call.callee_text}.eval()")
+    after = edits.insert_after(program, loop, f"{call.callee_text}.train()")
+    return None if before is None or after is None else (*before, *after)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Evidence, Finding, Related, Severity
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.modes import (
     MODE_EVENTS,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.gpu_probes.observations import ModeUse, Observations
     from convlint.program.facts import Loop, TrainingProgram
+    from convlint.rules import Changes
     from convlint.rules.patterns.paths import Occurrence, Path, TrainingLoop
 
 EVAL_FORWARDS = 2
@@ -112,6 +114,7 @@ class EvalModeInTraining(Rule):
     code = "LOP009"
     slug = "eval-mode-in-training"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     measurements = ("modes",)
     unmeasured_because = "the probe saw no evaluation within its steps"
@@ -154,6 +157,10 @@ class EvalModeInTraining(Rule):
             help=f"call `{name}.train()` at the top of the loop that trains it",
             severity=severity,
             related=(Related(backward.event.location, "trained here in eval mode"),),
+            fix=self.repair(
+                "switch to training mode at the start of each iteration that trains",
+                _switched_back(program, loop, switch),
+            ),
         )
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
@@ -275,3 +282,18 @@ def _train_call_out_of_sight(program: TrainingProgram, loop: Loop, model: int) -
     if loop.incomplete and not calls:
         return True
     return any(parts & {*call.escapes, call.target} for call in calls)
+
+
+def _switched_back(program: TrainingProgram, loop: TrainingLoop, switch: Occurrence) -> Changes:
+    """Call ``train()`` at the top of the outermost loop that both switches and trains."""
+    name = edits.receiver_of(program, switch.event.location)
+    statement = edits.statement_at(program, switch.event.location)
+    if statement is None or name is None:
+        return None
+    for around in loop.nest:
+        outer = edits.compound_at(program, around.location)
+        if outer is None or outer not in statement.around():
+            continue
+        if outer.function == statement.function:
+            return edits.insert_at_start(program, outer, f"{name}.train()")
+    return None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Location, Related, Severity
+from convlint.findings import Applicability, Finding, Location, Related, Severity
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.ownership import object_of
 from convlint.rules.patterns.paths import all_loops, breaks, occurrences
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import Loop, TrainingProgram
+    from convlint.rules import Changes
 
 
 class ExhaustedIterator(Rule):
@@ -77,6 +79,7 @@ class ExhaustedIterator(Rule):
     code = "LOP019"
     slug = "exhausted-iterator"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report loops that walk an iterator older than a loop around them."""
@@ -101,6 +104,9 @@ class ExhaustedIterator(Rule):
                 "first pass and this loop never runs again",
                 help="make the iterator in the head of this loop",
                 related=(Related(loop.iterator, "made here, once"),),
+                fix=self.repair(
+                    "make the iterator in the head of the loop", _inlined(program, loop)
+                ),
             )
 
 
@@ -110,3 +116,29 @@ _TRAINING = frozenset({EventKind.FORWARD, EventKind.BACKWARD, EventKind.STEP})
 def _is_finite(program: TrainingProgram, loop: Loop) -> bool:
     loader = object_of(program, loop.over.object)
     return loader is not None and loader.kind is ObjectKind.LOADER
+
+
+def _inlined(program: TrainingProgram, loop: Loop) -> Changes:
+    """Put what makes the iterator where its name stands in the head; ``iter`` is not needed there.
+
+    The assignment goes when nothing else reads its name.
+    """
+    layout = program.layout(loop.iterator)
+    head = edits.compound_at(program, loop.location, "For")
+    made = edits.own_statement(program, loop.iterator)
+    call = edits.call_at(program, loop.iterator)
+    if layout is None or head is None or made is None or call is None:
+        return None
+    name = layout.expression(head.iterable)
+    if made.kind != "Assign" or made.targets != (name,) or made.function != head.function:
+        return None
+    plain = [a for a in call.arguments if a.name is None and layout.is_path_of_names(a.text)]
+    if head.iterable is None or len(plain) != len(call.arguments) or made.place > head.place:
+        return None
+    text = layout.text(call.place)
+    if call.callee_text == "iter" and len(plain) == 1:
+        text = plain[0].text
+    changes = edits.replace(head.iterable, text)
+    if layout.reads_of(name or "") == 1:
+        changes = (*(changes or ()), *(edits.remove_statement(program, made) or ()))
+    return changes

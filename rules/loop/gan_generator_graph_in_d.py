@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Finding, Severity
+from convlint.findings import Applicability, Confidence, Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.orders import gradient_orders
 from convlint.rules.patterns.ownership import Match, acts_on, name_of, object_of, submodules
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
     from convlint.rules.patterns.paths import Occurrence
 
 
@@ -86,6 +88,7 @@ class GanGeneratorGraphInD(Rule):
     code = "LOP028"
     slug = "gan-generator-graph-in-d"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -111,6 +114,10 @@ class GanGeneratorGraphInD(Rule):
                                 "nothing clears them before its own backward adds to them",
                                 help="detach the generated output in this loss, or clear the "
                                 "gradients before the next backward",
+                                fix=self.repair(
+                                    "detach the generated output in this loss",
+                                    _detached(program, graph, leaked, layers),
+                                ),
                             )
                         break
                     waiting = occurrence if _reaches(graph, occurrence, layers) else None
@@ -141,3 +148,20 @@ def _is_apart(program: TrainingProgram, step: Occurrence, layers: set[int]) -> b
         and bool(other.parameters_of)
         and not submodules(program, other.parameters_of or ()) & layers
     )
+
+
+def _detached(
+    program: TrainingProgram, graph: FlowGraph, backward: Occurrence, layers: set[int]
+) -> Changes:
+    """Detach what the other network takes in, where it is the generator's output by name."""
+    places: set[Location] = set()
+    for number in graph.attached_ancestors(backward.event.flow):
+        flow = graph.get(number)
+        if flow is None or flow.layer is None or flow.layer in layers or flow.location is None:
+            continue
+        if any((f := graph.get(n)) is not None and f.layer in layers for n in flow.inputs):
+            places.add(flow.location)
+    call = edits.call_at(program, places.pop()) if len(places) == 1 else None
+    if call is None or len(call.arguments) != 1:
+        return None
+    return edits.call_method(program, call.arguments[0].value, ".detach()")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.paths import training_loops
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import Carried, Flow, TrainingProgram
+    from convlint.rules import Changes
+    from convlint.rules.patterns.paths import Occurrence, TrainingLoop
 
 
 class HiddenStateNotDetached(Rule):
@@ -82,6 +85,7 @@ class HiddenStateNotDetached(Rule):
     code = "LOP015"
     slug = "hidden-state-not-detached"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report states whose graph reaches over the boundary between two backward passes."""
@@ -108,6 +112,10 @@ class HiddenStateNotDetached(Rule):
                             "this backward goes back into a graph that is already freed",
                             help=f"detach `{carried.name}` before the next iteration uses it",
                             related=(Related(source, f"`{carried.name}` is computed here"),),
+                            fix=self.repair(
+                                f"detach `{carried.name}` after the backward",
+                                _detached(program, loop, backward, carried),
+                            ),
                         )
 
 
@@ -130,3 +138,16 @@ def _follows(graph: FlowGraph, flow: Flow, carried: Carried) -> bool:
     return not members.isdisjoint((*carried.before, *carried.after)) or any(
         f is not None and f.layer is not None for f in map(graph.get, members)
     )
+
+
+def _detached(
+    program: TrainingProgram, loop: TrainingLoop, backward: Occurrence, carried: Carried
+) -> Changes:
+    place = backward.event.location
+    if not edits.same_function(program, place, loop.loop.location):
+        return None
+    name = carried.name
+    value = f"{name}.detach()"
+    if len(carried.after) > 1:
+        value = f"tuple(state.detach() for state in {name})"
+    return edits.insert_after(program, edits.lone_call(program, place), f"{name} = {value}")

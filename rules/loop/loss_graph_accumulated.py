@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Applicability, Edit, Finding, Fix, Location, Related, Severity
+from convlint.findings import Applicability, Finding, Location, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.paths import training_loops
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.program.facts import Event, TrainingProgram
+    from convlint.rules import Changes
     from convlint.rules.patterns.paths import TrainingLoop
 
 
@@ -82,6 +84,7 @@ class LossGraphAccumulated(Rule):
     code = "LOP014"
     slug = "loss-graph-accumulated"
     severity = Severity.WARNING
+    fix = Applicability.SAFE
     unmeasured_because = "over the few steps of a probe the graph grows too little to tell"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -100,20 +103,20 @@ class LossGraphAccumulated(Rule):
                         "grows with each step",
                         help="add `loss.detach()` (or `loss.item()`, which waits for the GPU)",
                         related=(Related(backward.location, "the loss is back-propagated here"),),
-                        fix=_detached(event, backward),
+                        fix=self.repair(
+                            "add the loss without its graph", _detached(event, backward)
+                        ),
                     )
 
 
-def _detached(event: Event, backward: Event) -> Fix | None:
+def _detached(event: Event, backward: Event) -> Changes:
     """Detach what is added, when that is the back-propagated loss and nothing around it.
 
     Both must stand in the same function, so that whatever is added there is a tensor.
     """
     if event.flow != backward.flow or event.via != backward.via:
         return None
-    place = event.location
-    end = Location(place.path, place.end_line, place.end_column, place.end_line, place.end_column)
-    return Fix("add the loss without its graph", (Edit(end, ".detach()"),), Applicability.SAFE)
+    return edits.append(event.location, ".detach()")
 
 
 def _kept_losses(loop: TrainingLoop, graph: FlowGraph) -> Iterator[tuple[Event, Event]]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.paths import breaks, loops_in, occurrences, training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.program.facts import TrainingProgram
+    from convlint.findings import Location
+    from convlint.program.facts import Loop, TrainingProgram
+    from convlint.rules import Changes
 
 
 class LossOverwrittenInLoop(Rule):
@@ -77,6 +80,7 @@ class LossOverwrittenInLoop(Rule):
     code = "LOP038"
     slug = "loss-overwritten-in-loop"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report losses that only the last iteration of a finished loop decides."""
@@ -101,4 +105,28 @@ class LossOverwrittenInLoop(Rule):
                     "each iteration overwrites this loss and only the last value is back-propagated",
                     help="add the losses up inside the loop (`loss += ...`, starting from 0)",
                     related=(Related(backward.event.location, "back-propagated once, here"),),
+                    fix=self.repair(
+                        "add the losses up, from 0", _added_up(program, loss.location, finished)
+                    ),
                 )
+
+
+def _added_up(program: TrainingProgram, place: Location, loop: Loop) -> Changes:
+    """``loss = ...`` to ``loss += ...`` with ``loss = 0`` before the loop."""
+    statement = edits.own_statement(program, place)
+    head = edits.compound_at(program, loop.location)
+    layout = program.layout(place)
+    if statement is None or head is None or layout is None or statement.kind != "Assign":
+        return None
+    if len(statement.targets) != 1 or not statement.targets[0].isidentifier():
+        return None
+    if head not in statement.around() or statement.function != head.function:
+        return None
+    name = statement.targets[0]
+    if any(name in other.reads for other in layout.statements_in(head.place) if not other.compound):
+        return None
+    started = edits.insert_before(head, f"{name} = 0")
+    between = edits.between(statement.place, place)
+    if started is None or layout.text(between).strip() != f"{name} =":
+        return None
+    return (*started, *(edits.replace(between, f"{name} += ") or ()))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Finding, Related, Severity
+from convlint.findings import Applicability, Confidence, Finding, Related, Severity
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits, loop_edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.layers import canonical, is_recurrent
 from convlint.rules.patterns.loops import backward_before_step
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import Object, TrainingProgram
+    from convlint.program.facts import Event, Object, TrainingProgram
+    from convlint.rules import Changes
     from convlint.rules.patterns.paths import TrainingLoop
 
 SHORT = 10
@@ -123,6 +125,7 @@ class MissingClipping(Rule):
     code = "LOP008"
     slug = "missing-clipping"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("gradient-spikes",)
     # Exploding gradients come in rare spikes: a hundred quiet steps do not exclude them.
@@ -157,6 +160,10 @@ class MissingClipping(Rule):
                     help="clip between backward and step, for example "
                     "`torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)`",
                     related=(Related(layer.location, f"the {kind} layer"),),
+                    fix=self.repair(
+                        "clip the norm of the gradients at 1",
+                        _clipped(program, loop, optimizer, backward),
+                    ),
                 )
 
 
@@ -210,3 +217,24 @@ def _recurrent_layer(program: TrainingProgram, loop: TrainingLoop, optimizer: in
 def _is_short(program: TrainingProgram, layer: Object) -> bool:
     length = longest_sequence(program, FlowGraph(program), layer)
     return length is not None and length <= SHORT
+
+
+def _clipped(
+    program: TrainingProgram, loop: TrainingLoop, optimizer: int, backward: Event
+) -> Changes:
+    """Clip before the step; scaled gradients would have to be unscaled first."""
+    if "scaled" in backward.flags:
+        return None
+    model = loop_edits.model_name(program, loop, backward.location)
+    clip = edits.name_for(program, backward.location, "torch.nn.utils.clip_grad_norm_")
+    statement = edits.lone_call(program, backward.location)
+    if model is None or clip is None:
+        return None
+    code = f"{clip[0]}({model}.parameters(), 1.0)"
+    step = loop_edits.step_of(loop, optimizer)
+    if step is not None and edits.same_function(program, step.location, backward.location):
+        # where several batches are accumulated, only their sum is to be clipped
+        added = edits.insert_before(edits.own_statement(program, step.location), code)
+    else:
+        added = edits.insert_after(program, statement, code)
+    return None if added is None else (*added, *clip[1])

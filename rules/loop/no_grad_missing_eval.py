@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import is_evaluating
 from convlint.rules.patterns.flows import objects_by_id, one_per_place
 from convlint.rules.patterns.modes import MODE_EVENTS, sets_mode
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
     from convlint.rules.patterns.paths import Occurrence, Path
 
 
@@ -86,6 +88,7 @@ class NoGradMissingEval(Rule):
     code = "LOP013"
     slug = "no-grad-missing-eval"
     severity = Severity.INFO
+    fix = Applicability.UNSAFE
     default = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -97,6 +100,9 @@ class NoGradMissingEval(Rule):
                     forward.event.location,
                     "this evaluation builds a graph for every batch and never uses it",
                     help="evaluate under `torch.no_grad()` or `torch.inference_mode()`",
+                    fix=self.repair(
+                        "evaluate without gradients", _without_gradients(program, forward)
+                    ),
                 )
 
 
@@ -152,3 +158,15 @@ def _evaluated_with_graph(program: TrainingProgram, path: Path) -> Occurrence | 
 
 
 _MODES = (EventKind.TRAIN_MODE, EventKind.EVAL_MODE)
+
+
+def _without_gradients(program: TrainingProgram, forward: Occurrence) -> Changes:
+    """Put the loop around the forward, or its statement, under ``no_grad``."""
+    place = forward.event.location
+    statement = edits.statement_at(program, place)
+    no_grad = edits.name_for(program, place, "torch.no_grad")
+    if statement is None or no_grad is None:
+        return None
+    around = next((s for s in statement.around() if s.kind in ("For", "While")), statement)
+    wrapped = edits.wrap_in_block(program, around, f"with {no_grad[0]}():")
+    return None if wrapped is None else (*wrapped, *no_grad[1])

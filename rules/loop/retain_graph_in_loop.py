@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Finding, Severity
+from convlint.findings import Applicability, Confidence, Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import UNKNOWN_SOURCES, FlowGraph, one_per_place
 from convlint.rules.patterns.paths import training_loops
 
@@ -78,6 +79,7 @@ class RetainGraphInLoop(Rule):
     code = "LOP016"
     slug = "retain-graph-in-loop"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -101,6 +103,10 @@ class RetainGraphInLoop(Rule):
                     "`retain_graph=True` keeps a graph that no other backward uses",
                     help="drop the argument; if PyTorch then raises, something from the previous "
                     "iteration has to be detached",
+                    fix=self.repair(
+                        "drop `retain_graph`",
+                        edits.remove_argument(program, backward.event.location, "retain_graph", 1),
+                    ),
                 )
 
 

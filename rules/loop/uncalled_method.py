@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Applicability, Edit, Finding, Fix, Location, Severity
+from convlint.findings import Applicability, Finding, Location, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import object_of
 
@@ -75,6 +76,7 @@ class UncalledMethod(Rule):
     code = "LOP026"
     slug = "uncalled-method"
     severity = Severity.ERROR
+    fix = Applicability.SAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report expression statements that only name one of the training's methods."""
@@ -83,15 +85,11 @@ class UncalledMethod(Rule):
             if unused.called or not _matters(program, unused):
                 continue
             if one_per_place(places, unused.location):
-                end = unused.location
-                behind = Location(
-                    end.path, end.end_line, end.end_column, end.end_line, end.end_column
-                )
                 yield self.finding(
                     unused.location,
                     f"`{unused.name}` is named here but not called, so the line does nothing",
                     help=f"write `{unused.name}()`",
-                    fix=Fix("call the method", (Edit(behind, "()"),), Applicability.SAFE),
+                    fix=self.repair("call the method", edits.append(unused.location, "()")),
                 )
 
 

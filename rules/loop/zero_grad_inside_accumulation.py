@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.loops import steps_of
 from convlint.rules.patterns.ownership import Match, acts_on, is_managed, sole_optimizer
 from convlint.rules.patterns.paths import training_loops
@@ -78,6 +79,7 @@ class ZeroGradInsideAccumulation(Rule):
     code = "LOP037"
     slug = "zero-grad-inside-accumulation"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report unconditional clears in loops whose steps are not."""
@@ -112,4 +114,17 @@ class ZeroGradInsideAccumulation(Rule):
                         "of the other batches are lost",
                         help="clear them under the same test as the step, after it",
                         related=(Related(steps[0].event.location, "applied only here"),),
+                        fix=self.repair(
+                            "clear the gradients after the step",
+                            edits.move(
+                                program,
+                                edits.lone_call(program, clear.event.location),
+                                after=edits.lone_call(program, steps[0].event.location),
+                            )
+                            if len(steps) == 1
+                            and edits.same_function(
+                                program, clear.event.location, steps[0].event.location
+                            )
+                            else None,
+                        ),
                     )

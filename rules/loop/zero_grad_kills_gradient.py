@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import loop_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.happened import (
     before_each_step,
@@ -87,6 +88,7 @@ class ZeroGradKillsGradient(Rule):
     code = "LOP002"
     slug = "zero-grad-kills-gradient"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
     measurements = ("optimizers",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -106,6 +108,10 @@ class ZeroGradKillsGradient(Rule):
                     "step has nothing to apply",
                     help="clear the gradients after the step, or before the backward",
                     related=(Related(step.event.location, "this step finds no gradient"),),
+                    fix=self.repair(
+                        "clear the gradients after the step",
+                        loop_edits.move_behind(program, clear.event.location, step.event.location),
+                    ),
                 )
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Evidence, Finding, Severity
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import loop_edits
 from convlint.rules.patterns.loops import (
     backward_before_step,
     clearings,
@@ -92,6 +93,7 @@ class ZeroGradMissing(Rule):
     code = "LOP001"
     slug = "zero-grad-missing"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
     measurements = ("optimizers",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -114,6 +116,10 @@ class ZeroGradMissing(Rule):
                     "follows the sum of all gradients since the start",
                     help=f"call `{name}.zero_grad()` once per step, before this backward",
                     confidence=absence_confidence(program, loop, optimizer),
+                    fix=self.repair(
+                        "clear the gradients at the start of each iteration",
+                        loop_edits.clear_first(program, loop, optimizer, backward),
+                    ),
                 )
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits, loop_edits
 from convlint.rules.patterns.loops import (
     backward_before_step,
     clearings,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.program.facts import Loop, TrainingProgram
+    from convlint.rules import Changes
     from convlint.rules.patterns.paths import Occurrence, TrainingLoop
 
 
@@ -85,6 +87,7 @@ class ZeroGradPerEpoch(Rule):
     code = "LOP003"
     slug = "zero-grad-per-epoch"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
     confirmed_by = ("zero-grad-missing",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -113,6 +116,13 @@ class ZeroGradPerEpoch(Rule):
             help=f"call `{name}.zero_grad()` inside this loop, once per step",
             confidence=absence_confidence(program, loop, optimizer),
             related=(Related(clear.event.location, "gradients are cleared here"),),
+            fix=self.repair(
+                "clear the gradients in every iteration",
+                _moved_inside(program, loop, clear)
+                or loop_edits.clear_first(
+                    program, loop, optimizer, backward_before_step(loop, optimizer)
+                ),
+            ),
         )
 
 
@@ -129,3 +139,12 @@ def _iterates_loader(program: TrainingProgram, loop: Loop | None) -> bool:
         return False
     over = object_of(program, loop.over.object)
     return over is not None and over.kind is ObjectKind.LOADER
+
+
+def _moved_inside(program: TrainingProgram, loop: TrainingLoop, clear: Occurrence) -> Changes:
+    """Move the one unconditional clear into the loop, when both are in the same function."""
+    place = clear.event.location
+    if clear.conditional or not edits.same_function(program, place, loop.loop.location):
+        return None
+    inner = edits.compound_at(program, loop.loop.location)
+    return edits.move(program, edits.lone_call(program, place), at_start_of=inner)

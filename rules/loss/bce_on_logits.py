@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Evidence, Severity
+from convlint.findings import Applicability, Confidence, Evidence, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import loss_edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.layers import is_normalisation, is_weight_layer
 from convlint.rules.patterns.losses import trained_losses
@@ -73,6 +74,7 @@ class BceOnLogits(Rule):
     """
 
     code, slug, severity = "LOS005", "bce-on-logits", Severity.ERROR
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -91,6 +93,12 @@ class BceOnLogits(Rule):
                 "[0, 1]",
                 help="use binary_cross_entropy_with_logits, or apply a sigmoid first",
                 evidence=(Evidence("static", f"the input comes from {origins[0].op}"),),
+                fix=self.repair(
+                    "use the loss that takes logits",
+                    loss_edits.rename_loss(
+                        program, loss, "binary_cross_entropy_with_logits", "BCEWithLogitsLoss"
+                    ),
+                ),
             )
 
 

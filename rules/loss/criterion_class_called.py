@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Finding, Location
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Object, TrainingProgram
+    from convlint.rules import Changes
 
 WEIGHTS = frozenset({"weight", "pos_weight"})
 NO_DATA = frozenset({"<symbol>", "<parameter>"})
@@ -72,6 +74,7 @@ class CriterionClassCalled(Rule):
     """
 
     code, slug, severity = "LOS020", "criterion-class-called", Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per loss object constructed from tensors."""
@@ -90,4 +93,29 @@ class CriterionClassCalled(Rule):
                     f"{name}(...) with tensors constructs the loss with them as settings and computes "
                     "nothing",
                     help=f"write {name}()(output, target), or use the function of torch.nn.functional",
+                    fix=self.repair("call the function", _as_function(program, item)),
                 )
+
+
+FUNCTIONS = {
+    "CrossEntropyLoss": "cross_entropy",
+    "NLLLoss": "nll_loss",
+    "BCELoss": "binary_cross_entropy",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
+    "MSELoss": "mse_loss",
+    "L1Loss": "l1_loss",
+    "SmoothL1Loss": "smooth_l1_loss",
+    "HuberLoss": "huber_loss",
+    "KLDivLoss": "kl_div",
+}
+
+
+def _as_function(program: TrainingProgram, loss: Object) -> Changes:
+    name = FUNCTIONS.get(loss.cls.rpartition(".")[2])
+    if name is None:
+        return None
+    function = edits.name_for(program, loss.location, f"torch.nn.functional.{name}")
+    if function is None:
+        return None
+    renamed = edits.rename_callee(program, loss.location, function[0])
+    return None if renamed is None else (*renamed, *function[1])

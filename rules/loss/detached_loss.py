@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.gradients import Gradients, events_of_kind
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Finding, Location
     from convlint.program.facts import Flow, TrainingProgram
+    from convlint.rules import Changes
 
 CUTS = frozenset({"variable", "detach", "data"})
 SCALING = frozenset({"to", "float", "mean", "sum", "div", "mul", "scaled"})
@@ -74,6 +76,7 @@ class DetachedLoss(Rule):
     """
 
     code, slug, severity = "LOS010", "detached-loss", Severity.ERROR
+    fix = Applicability.UNSAFE
     confirmed_by = ("parameter-without-gradient",)
     silence_refutes = False
 
@@ -95,6 +98,7 @@ class DetachedLoss(Rule):
                         "the loss that is back-propagated is a new tensor without a graph, so no weight "
                         "receives a gradient",
                         help="back-propagate the loss itself",
+                        fix=self.repair("use the loss itself", _uncut(program, where)),
                     )
             elif event.flow in marked and event.flow in losses:
                 harmless = gradients.carries(event.flow)
@@ -105,6 +109,12 @@ class DetachedLoss(Rule):
                         "weights, and hides that the graph is cut from one that does not",
                         help="remove it, and look for what cuts the graph",
                         severity=Severity.WARNING if harmless else None,
+                        fix=self.repair(
+                            "remove it",
+                            edits.remove_statement(
+                                program, edits.lone_call(program, marked[event.flow])
+                            ),
+                        ),
                     )
 
 
@@ -126,3 +136,20 @@ def _is_cut(gradients: Gradients, flow: Flow) -> bool:
         requires = flow.args.get("requires_grad")
         return requires is not None and requires.constant is True
     return flow.op in CUTS and any(gradients.carries(number) for number in flow.inputs)
+
+
+def _uncut(program: TrainingProgram, place: Location) -> Changes:
+    """``torch.tensor(loss, requires_grad=True)`` and ``loss.detach()`` to ``loss``."""
+    call = edits.call_at(program, place)
+    layout = program.layout(place)
+    if call is None or layout is None:
+        return None
+    if call.method == "detach" and not call.arguments and call.receiver is not None:
+        return edits.replace(place, call.receiver_text)
+    given = call.argument("data", 0)
+    if given is None or call.callee_text.rpartition(".")[2] not in ("tensor", "Variable"):
+        return None
+    inner = layout.call(given.value)
+    if inner is not None and inner.method in ("item", "numpy", "tolist"):
+        return None
+    return edits.replace(place, given.text) if layout.is_atom(given.value) else None

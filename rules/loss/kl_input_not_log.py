@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Fix, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import loss_edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.losses import trained_losses
 
@@ -79,6 +80,7 @@ class KlInputNotLog(Rule):
     """
 
     code, slug, severity = "LOS007", "kl-input-not-log", Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per divergence one of whose arguments is in the wrong space."""
@@ -92,6 +94,7 @@ class KlInputNotLog(Rule):
                     fault,
                     help="kl_div takes log-probabilities of the prediction first, then the target "
                     "probabilities",
+                    fix=_fix(self, program, graph, loss),
                 )
 
 
@@ -107,3 +110,16 @@ def _fault(graph: FlowGraph, loss: LossCall) -> str:
     if not log_target.constant and graph.agreed_origin(loss.target, LOG_PROBABILITIES) is not None:
         return "kl_div receives log-probabilities as its target without log_target=True"
     return ""
+
+
+def _fix(
+    rule: KlInputNotLog, program: TrainingProgram, graph: FlowGraph, loss: LossCall
+) -> Fix | None:
+    source = graph.agreed_origin(loss.input, PROBABILITIES)
+    if source is not None:
+        renamed = loss_edits.rename_operation(program, source, "log_softmax", "LogSoftmax")
+        return rule.repair("use log_softmax", renamed)
+    log_target = loss.args.get("log_target")
+    told = log_target is not None and log_target.constant is True
+    setting = loss_edits.set_loss_argument(program, loss, "log_target", str(not told))
+    return rule.repair("say what the target is", setting)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import loss_edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.losses import trained_losses
 
@@ -74,6 +75,7 @@ class KlReductionMean(Rule):
     """
 
     code, slug, severity = "LOS008", "kl-reduction-mean", Severity.WARNING
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per divergence with the mean over all elements."""
@@ -94,6 +96,10 @@ class KlReductionMean(Rule):
                 "kl_div averages over the classes as well as the batch, so the divergence is divided by "
                 "the number of classes",
                 help='pass reduction="batchmean"',
+                fix=self.repair(
+                    "average over the batch",
+                    loss_edits.set_loss_argument(program, loss, "reduction", '"batchmean"'),
+                ),
             )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Related, Severity
+from convlint.findings import Applicability, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.losses import trained_losses
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Finding, Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 
 class LossOverwritten(Rule):
@@ -68,6 +70,7 @@ class LossOverwritten(Rule):
     """
 
     code, slug, severity = "LOS016", "loss-overwritten", Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per loss whose name is assigned again unread."""
@@ -80,4 +83,19 @@ class LossOverwritten(Rule):
                 f"this loss is never used: its name is assigned again in line {loss.overwritten.line}",
                 help="add the terms (`loss += ...`), or remove the first",
                 related=(Related(loss.overwritten, "assigned again here"),),
+                fix=self.repair("add the terms", _added(program, loss.overwritten)),
             )
+
+
+def _added(program: TrainingProgram, place: Location) -> Changes:
+    """``loss = ...`` to ``loss += ...``."""
+    statement = edits.statement_at(program, place)
+    if statement is None or statement.kind != "Assign" or statement.value is None:
+        return None
+    if len(statement.targets) != 1 or not statement.targets[0].isidentifier():
+        return None
+    head = edits.between(statement.place, statement.value)
+    layout = program.layout(place)
+    if layout is None or layout.text(head).strip() != f"{statement.targets[0]} =":
+        return None
+    return edits.replace(head, f"{statement.targets[0]} += ")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Evidence, Finding, Related, Severity
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import LOADED_TARGETS_1D, batch_source
 from convlint.rules.patterns.figures import measured_evidence
 from convlint.rules.patterns.flows import PLACEMENT_OPS, FlowGraph, objects_by_id
@@ -17,8 +18,10 @@ from convlint.rules.patterns.places import place_to_location
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from convlint.findings import Location
     from convlint.gpu_probes.observations import LossFunction, Observations
     from convlint.program.facts import Flow, Object, TrainingProgram
+    from convlint.rules import Changes
 
 REGRESSION_LOSSES = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 
@@ -89,6 +92,7 @@ class MseShapeBroadcast(Rule):
     """
 
     code, slug, severity = "LOS014", "mse-shape-broadcast", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     measurements = ("losses",)
 
@@ -105,6 +109,9 @@ class MseShapeBroadcast(Rule):
                 "so every prediction is compared with every target",
                 help="make the shapes equal, for example `prediction.squeeze(-1)`",
                 related=(Related(layer.location, "the prediction's last dimension is 1 here"),),
+                fix=self.repair(
+                    "drop the prediction's last dimension", _squeezed(program, loss.location)
+                ),
                 evidence=(
                     Evidence("static", "the model ends in a layer with one output unit"),
                     Evidence("static", "the target is a one-dimensional array"),
@@ -223,3 +230,11 @@ def _is_column(graph: FlowGraph, flow: Flow) -> bool:
 
 def _is_loaded_vector(flow: Flow) -> bool:
     return flow.index == 1 and flow.name.rpartition(".")[2] in LOADED_TARGETS_1D
+
+
+def _squeezed(program: TrainingProgram, place: Location) -> Changes:
+    call = edits.call_at(program, place)
+    prediction = None if call is None else call.argument("input", 0)
+    if prediction is None:
+        return None
+    return edits.call_method(program, prediction.value, ".squeeze(-1)")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Evidence, Finding, Related, Severity
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import loss_edits
 from convlint.rules.patterns.figures import measured_evidence, share
 from convlint.rules.patterns.flows import FlowGraph
 from convlint.rules.patterns.losses import trained_losses
@@ -80,6 +81,7 @@ class NllNeedsLogProbs(Rule):
     """
 
     code, slug, severity = "LOS004", "nll-needs-log-probs", Severity.ERROR
+    fix = Applicability.UNSAFE
     measurements = ("losses",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -108,6 +110,15 @@ class NllNeedsLogProbs(Rule):
                 else "apply log_softmax to the output, or use cross_entropy, which includes it",
                 confidence=Confidence.HIGH if probabilities else Confidence.MEDIUM,
                 related=related,
+                fix=self.repair(
+                    "use log_softmax",
+                    loss_edits.rename_operation(program, source, "log_softmax", "LogSoftmax"),
+                )
+                if probabilities
+                else self.repair(
+                    "use cross_entropy, which applies log_softmax itself",
+                    loss_edits.rename_loss(program, loss, "cross_entropy", "CrossEntropyLoss"),
+                ),
                 evidence=(Evidence("static", f"the input of nll_loss is {what}"),),
             )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Related, Severity
+from convlint.findings import Applicability, Confidence, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import loss_edits
 from convlint.rules.patterns.flows import SHAPE_OPS, FlowGraph, one_per_place
 from convlint.rules.patterns.losses import trained_losses
 
@@ -77,6 +78,7 @@ class PaddingInLoss(Rule):
     """
 
     code, slug, severity = "LOS013", "padding-in-loss", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -100,6 +102,10 @@ class PaddingInLoss(Rule):
                     f"targets are padded with {padding:g}, which counts as a class here (ignore_index is "
                     f"{ignored.number:g})",
                     help="pad targets with -100, or pass ignore_index",
+                    fix=self.repair(
+                        "leave the padding out of the loss",
+                        loss_edits.set_loss_argument(program, loss, "ignore_index", f"{padding:g}"),
+                    ),
                     related=(Related(padded.location, "padded here"),) if padded.location else (),
                 )
 

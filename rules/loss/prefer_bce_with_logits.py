@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import loss_edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.losses import trained_losses
 
@@ -71,6 +72,7 @@ class PreferBceWithLogits(Rule):
     """
 
     code, slug, severity = "LOS006", "prefer-bce-with-logits", Severity.INFO
+    fix = Applicability.UNSAFE
     default = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -78,7 +80,8 @@ class PreferBceWithLogits(Rule):
         graph = FlowGraph(program)
         places: set[Location] = set()
         for loss in trained_losses(program, frozenset({"binary_cross_entropy"})):
-            if graph.agreed_origin(loss.input, SIGMOID) is None:
+            sigmoid = graph.agreed_origin(loss.input, SIGMOID)
+            if sigmoid is None:
                 continue
             if not one_per_place(places, loss.location):
                 continue
@@ -90,4 +93,11 @@ class PreferBceWithLogits(Rule):
                 else "binary_cross_entropy of a sigmoid loses the gradient of confident logits",
                 help="drop the sigmoid and use binary_cross_entropy_with_logits",
                 severity=Severity.ERROR if mixed else None,
+                fix=self.repair(
+                    "drop the sigmoid and use the loss that takes logits",
+                    loss_edits.without_activation(program, graph, sigmoid, loss),
+                    loss_edits.rename_loss(
+                        program, loss, "binary_cross_entropy_with_logits", "BCEWithLogitsLoss"
+                    ),
+                ),
             )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import loss_edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.losses import trained_losses
 
@@ -70,6 +71,7 @@ class RedundantLogSoftmax(Rule):
     """
 
     code, slug, severity = "LOS002", "redundant-log-softmax", Severity.INFO
+    fix = Applicability.UNSAFE
     default = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -77,11 +79,16 @@ class RedundantLogSoftmax(Rule):
         graph = FlowGraph(program)
         places: set[Location] = set()
         for loss in trained_losses(program, frozenset({"cross_entropy"})):
-            if graph.agreed_origin(loss.input, LOG_SOFTMAX) is None:
+            log_softmax = graph.agreed_origin(loss.input, LOG_SOFTMAX)
+            if log_softmax is None:
                 continue
             if one_per_place(places, loss.location):
                 yield self.finding(
                     loss.location,
                     "cross-entropy applies log-softmax itself: the log-softmax before it has no effect",
                     help="pass the raw logits, or use nll_loss",
+                    fix=self.repair(
+                        "remove the log-softmax",
+                        loss_edits.without_activation(program, graph, log_softmax, loss),
+                    ),
                 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Evidence, Finding, Related, Severity
+from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import loss_edits
 from convlint.rules.patterns.figures import measured_evidence, share
 from convlint.rules.patterns.flows import FlowGraph
 from convlint.rules.patterns.losses import trained_losses
@@ -90,6 +91,7 @@ class SigmoidIntoBceLogits(Rule):
     """
 
     code, slug, severity = "LOS003", "sigmoid-into-bce-logits", Severity.ERROR
+    fix = Applicability.UNSAFE
     measurements = ("losses",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -114,6 +116,10 @@ class SigmoidIntoBceLogits(Rule):
                 help="pass the raw logits: remove the sigmoid (apply it only where predictions "
                 "are read)",
                 related=related,
+                fix=self.repair(
+                    "remove the sigmoid",
+                    loss_edits.without_activation(program, graph, sigmoid, loss),
+                ),
                 evidence=(
                     Evidence("static", f"the input of {loss.name} comes straight from a sigmoid"),
                 ),

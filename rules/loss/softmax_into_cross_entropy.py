@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Evidence, Finding, Related, Severity
+from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import loss_edits
 from convlint.rules.patterns.figures import measured_evidence, share
 from convlint.rules.patterns.flows import FlowGraph
 from convlint.rules.patterns.losses import trained_losses
@@ -81,6 +82,7 @@ class SoftmaxIntoCrossEntropy(Rule):
     """
 
     code, slug, severity = "LOS001", "softmax-into-cross-entropy", Severity.ERROR
+    fix = Applicability.UNSAFE
     measurements = ("losses",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -105,6 +107,10 @@ class SoftmaxIntoCrossEntropy(Rule):
                 help="pass the raw logits: remove the softmax (apply it only where predictions "
                 "are read)",
                 related=related,
+                fix=self.repair(
+                    "remove the softmax",
+                    loss_edits.without_activation(program, graph, softmax, loss),
+                ),
                 evidence=(
                     Evidence("static", "the input of cross_entropy comes straight from a softmax"),
                 ),

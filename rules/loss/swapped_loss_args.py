@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import SHAPE_OPS, FlowGraph, objects_by_id, one_per_place
 from convlint.rules.patterns.gradients import Gradients
 from convlint.rules.patterns.losses import trained_losses
@@ -84,6 +85,7 @@ class SwappedLossArgs(Rule):
     """
 
     code, slug, severity = "LOS017", "swapped-loss-args", Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per loss whose arguments surely stand in each other's place."""
@@ -97,6 +99,9 @@ class SwappedLossArgs(Rule):
                     loss.location,
                     f"{loss.name} takes the prediction first and the target second; here they are swapped",
                     help="exchange the two arguments",
+                    fix=self.repair(
+                        "exchange the two arguments", edits.swap_arguments(program, loss.location)
+                    ),
                 )
 
 

@@ -1,0 +1,108 @@
+"""Edits to training loops: clear gradients, clip them, switch modes, put calls in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.program.facts import EventKind
+from convlint.rules.patterns import edits
+from convlint.rules.patterns.paths import STEPS, stepped_optimizer
+
+if TYPE_CHECKING:
+    from convlint.findings import Location
+    from convlint.program.facts import Event, TrainingProgram
+    from convlint.rules import Changes
+    from convlint.rules.patterns.paths import TrainingLoop
+
+
+def step_of(loop: TrainingLoop, optimizer: int) -> Event | None:
+    """The first step of an optimizer in a loop."""
+    for occurrence in loop.occurrences:
+        if occurrence.kind in STEPS and stepped_optimizer(occurrence.event) == optimizer:
+            return occurrence.event
+    return None
+
+
+def optimizer_name(program: TrainingProgram, step: Event | None) -> str | None:
+    """How the source names the optimizer of ``optimizer.step()`` or ``scaler.step(optimizer)``."""
+    if step is None:
+        return None
+    if step.kind is not EventKind.SCALER_STEP:
+        return edits.receiver_of(program, step.location)
+    text = edits.argument_text(program, step.location, "optimizer", 0)
+    layout = program.layout(step.location)
+    if text is None or layout is None or not layout.is_path_of_names(text):
+        return None
+    return text
+
+
+def clear_first(
+    program: TrainingProgram, loop: TrainingLoop, optimizer: int, backward: Event
+) -> Changes:
+    """Clear the optimizer's gradients first thing in the loop that steps it.
+
+    Where loop and step stand in different functions: directly before the backward.
+    """
+    step = step_of(loop, optimizer)
+    name = optimizer_name(program, step)
+    if step is None or name is None:
+        return None
+    code = f"{name}.zero_grad()"
+    place = loop.loop.location
+    if edits.same_function(program, place, step.location):
+        return edits.insert_at_start(program, edits.compound_at(program, place), code)
+    if edits.same_function(program, backward.location, step.location):
+        return edits.insert_before(edits.statement_at(program, backward.location), code)
+    return None
+
+
+def move_behind(
+    program: TrainingProgram, moved: Location | None, anchor: Location | None
+) -> Changes:
+    """Move the statement of one call directly behind that of another in the same block."""
+    one, other = edits.own_statement(program, moved), edits.own_statement(program, anchor)
+    if not edits.neighbours(program, one, other):
+        return None
+    return edits.move(program, one, after=other)
+
+
+def move_before(
+    program: TrainingProgram, moved: Location | None, anchor: Location | None
+) -> Changes:
+    """Move the statement of one call directly before that of another in the same block."""
+    one, other = edits.own_statement(program, moved), edits.own_statement(program, anchor)
+    if not edits.neighbours(program, one, other):
+        return None
+    return edits.move(program, one, before=other)
+
+
+def divide_loss(program: TrainingProgram, backward: Event, divisor: str) -> Changes:
+    """``loss.backward()`` to ``(loss / k).backward()``, inside of a scaler's ``scale`` if any."""
+    call = edits.call_at(program, backward.location)
+    layout = program.layout(backward.location)
+    if call is None or layout is None or call.receiver is None or call.method != "backward":
+        return None
+    scaled = layout.call(call.receiver)
+    if scaled is None:
+        if not layout.is_atom(call.receiver):
+            return None
+        return edits.wrap(call.receiver, "(", f" / {divisor})")
+    first = scaled.argument("outputs", 0)
+    if scaled.method != "scale" or first is None or not layout.is_atom(first.value):
+        return None
+    return edits.append(first.value, f" / {divisor}")
+
+
+def model_name(program: TrainingProgram, loop: TrainingLoop, near: Location) -> str | None:
+    """How the source around ``near`` names the one model that runs in the loop."""
+    names: set[str] = set()
+    for occurrence in loop.of_kind(EventKind.FORWARD):
+        place = occurrence.event.location
+        call = edits.call_at(program, place)
+        layout = program.layout(place)
+        if call is None or layout is None or not layout.is_path_of_names(call.callee_text):
+            return None
+        if not edits.same_function(program, place, near):
+            return None
+        names.add(call.callee_text)
+    return names.pop() if len(names) == 1 else None
