@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from convlint.findings import (
+    Applicability,
     Confidence,
     Severity,
 )
@@ -34,6 +35,7 @@ class RuleDescription(msgspec.Struct, frozen=True):
     default: bool
     static: bool
     measured: bool
+    fix: Applicability | None
     summary: str
     explanation: str
 
@@ -48,6 +50,7 @@ def describe(rule: Rule) -> RuleDescription:
         default=rule.default,
         static=rule.has_static(),
         measured=rule.has_measured(),
+        fix=rule.fix,
         summary=summary(rule),
         explanation=documentation(rule),
     )
@@ -67,6 +70,7 @@ def explanation(rule: Rule, *, fenced: bool = False) -> str:
         rule.severity.value,
         checks(rule),
         "on by default" if rule.default else "off until selected",
+        f"{rule.fix.value} fix" if rule.fix is not None else "no fix",
     ]
     documented = documentation(rule, fenced=fenced)
     return f"# {rule.slug} ({rule.code})\n\n{', '.join(facts)}\n\n{documented}\n"
