@@ -161,7 +161,6 @@ def _fixing_rules() -> tuple[Rule, ...]:
 def fixing_rules(stub_rules: tuple[Rule, ...], monkeypatch: pytest.MonkeyPatch) -> tuple[Rule, ...]:
     """The small catalogue with rules that offer fixes."""
     rules = (*stub_rules, *_fixing_rules())
-    monkeypatch.setattr(convlint.selection, "all_rules", lambda: rules)
     monkeypatch.setattr(convlint.rules, "all_rules", lambda: rules)
     return rules
 

@@ -66,7 +66,8 @@ def test_a_page_names_what_confirms_a_finding() -> None:
 
 def test_a_page_says_whether_the_offered_fix_is_safe() -> None:
     assert "| fix | safe: call the method |" in page(rule_named("uncalled-method"))
-    assert "| fix | – |" in page(rule_named("zero-grad-missing"))
+    assert "| fix | unsafe: clear the gradients" in page(rule_named("zero-grad-missing"))
+    assert "| fix | – |" in page(rule_named("constant-batches"))
 
 
 def test_writing_removes_the_page_of_a_rule_that_is_gone(tmp_path: Path) -> None:
