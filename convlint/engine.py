@@ -134,7 +134,7 @@ def check_source(
     suppressions = find_suppressions(source)
     judged = {rule.slug for rule in rules}
     known = tuple({card.slug: card for card in (*rule_cards(), *cards_of(rules))}.values())
-    unused = unused_comments(suppressions, findings, path, judged, judged, known)
+    unused = unused_comments(suppressions, findings, path, judged, judged, known, {path: source})
     kept = without_suppressed([*findings, *unused], suppressions)
     kept = [finding for finding in kept if finding.confidence.rank >= min_confidence.rank]
     return sorted(kept, key=lambda finding: finding.sort_key)

@@ -32,7 +32,12 @@ class UserError(Exception):
 
 def did_you_mean(name: str, known: list[str]) -> str:
     """``; did you mean 'lr-high'?`` for the nearest of ``known``, or nothing when none is near."""
+    near = nearest(name, known)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The one of ``known`` that is nearest to ``name``, or nothing when none is near."""
     import difflib
 
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return next(iter(difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)), "")

@@ -102,7 +102,13 @@ def keep_wanted(
         rules = settings.selection
         if shown in judged:
             group += unused_comments(
-                comments, group, shown, rules.slugs, judged[shown], settings.catalogue
+                comments,
+                group,
+                shown,
+                rules.slugs,
+                judged[shown],
+                settings.catalogue,
+                outcome.sources,
             )
         kept = [
             finding
@@ -120,10 +126,11 @@ def unused_comments(
     selected: Collection[str],
     judged: Collection[str],
     catalogue: tuple[RuleCard, ...],
+    texts: Mapping[str, str],
 ) -> list[Finding]:
     """Findings about comments that silence nothing, when the rule for them is ``selected``.
 
-    ``catalogue`` has every rule a comment may name.
+    ``catalogue`` has every rule a comment may name, ``texts`` the text of the file.
     """
     if not suppressions or UNUSED_SUPPRESSION not in selected:
         return []
@@ -135,6 +142,7 @@ def unused_comments(
             suppressions,
             findings,
             path=path,
+            texts=texts,
             unused=unused,
             catalogue=catalogue,
             judged=judged,

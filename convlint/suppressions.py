@@ -2,11 +2,16 @@
 
 * ``# convlint: ignore[slug-or-code, ...] reason`` at the end of a statement, or alone on the line
   above it; without brackets it silences every rule there;
-* ``# convlint: ignore-file[slug-or-code, ...] reason`` anywhere: for the whole file;
+* ``# convlint: ignore-next-line[...] reason``: for the statement after the comment, which may
+  itself stand at the end of one;
+* ``# convlint: disable[...] reason``: from here on, until ``# convlint: enable[...]`` of the same
+  names (``enable`` alone ends all of them) or the end of the file;
+* ``# convlint: ignore-file[...] reason`` anywhere: for the whole file;
 * ``# noqa: CODE, ...`` and a bare ``# noqa`` at the end of a statement, as other linters read it.
 
 Names are slugs, codes and code prefixes. A name in our own comments that no rule has, or whose
-rule has nothing to say there, is reported in its turn (``unused-suppression``).
+rule has nothing to say there, is reported in its turn (``unused-suppression``), and so is one of
+our codes in a ``noqa``.
 """
 
 from __future__ import annotations
@@ -20,22 +25,27 @@ import msgspec
 from convlint.findings import Finding, Location
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from convlint.catalogue import RuleCard
 
-_OURS = re.compile(r"#\s*convlint:\s*(ignore-file|ignore)\b\s*(?:\[([^\]]*)\])?", re.IGNORECASE)
-_NOQA = re.compile(
+OURS = re.compile(
+    r"#\s*convlint:\s*(ignore-file|ignore-next-line|ignore|disable|enable)\b(?!-)"
+    r"\s*(?:\[([^\]]*)\])?",
+    re.IGNORECASE,
+)
+NOQA = re.compile(
     r"#\s*noqa\b(?!-)(?:\s*:\s*([A-Z][A-Z0-9]*[0-9]+(?:[\s,]+[A-Z][A-Z0-9]*[0-9]+)*))?(\s*:)?",
     re.IGNORECASE,
 )
-_EVERYTHING = "*"
+EVERYTHING = "*"
 
 
 class Suppression(msgspec.Struct, frozen=True):
     """One comment: the rules it ``names`` (lower-case; ``*`` is all) on which lines.
 
-    ``last_line`` is None for a suppression that holds for the whole file.
+    ``last_line`` is None for one that holds to the end of the file. One that speaks of no line at
+    all, such as an ``enable`` with nothing to end, has its ``last_line`` before its first.
     """
 
     names: tuple[str, ...]
@@ -46,6 +56,11 @@ class Suppression(msgspec.Struct, frozen=True):
     """A ``noqa``, whose codes may belong to another linter."""
     comment_columns: tuple[int, int] = (1, 1)
     """Where the comment starts and ends, from 1, the end exclusive."""
+
+    @property
+    def ends_nothing(self) -> bool:
+        """Whether it is an ``enable`` without a ``disable``, or speaks of no statement."""
+        return self.last_line is not None and self.last_line < self.first_line
 
     def silences(self, finding: Finding) -> bool:
         """Whether this comment speaks of ``finding``."""
@@ -59,7 +74,7 @@ class Suppression(msgspec.Struct, frozen=True):
         return tuple(
             name
             for name in self.names
-            if name == _EVERYTHING or _stands_for(name, finding.slug, finding.code)
+            if name == EVERYTHING or _stands_for(name, finding.slug, finding.code)
         )
 
 
@@ -86,6 +101,7 @@ def unused_suppressions(
     findings: Collection[Finding],
     *,
     path: str,
+    texts: Mapping[str, str],
     unused: RuleCard,
     catalogue: Iterable[RuleCard],
     judged: Collection[str],
@@ -94,32 +110,45 @@ def unused_suppressions(
 
     ``findings`` are those of the file before any comment silenced them, of any confidence;
     ``judged`` the slugs of the rules that saw the whole file. Rules that also judge a run are
-    left out of account: the comment may be there for ``convlint probe``. So are ``noqa`` and
-    comments that name no rule.
+    left out of account: the comment may be there for ``convlint probe``. So are comments that
+    name no rule, and codes of other linters. ``texts`` has the text of the file: the fix is an
+    edit of it.
     """
-    static_only = [rule for rule in catalogue if not rule.has_measured()]
+    from convlint.comment_edits import correct_name, remove_name
+
     known = tuple(catalogue)
     for suppression in suppressions:
-        if suppression.foreign or _EVERYTHING in suppression.names:
-            continue
         used = {name for finding in findings for name in suppression.names_silencing(finding)}
         for name in dict.fromkeys(suppression.names):
             rules = [rule for rule in known if _stands_for(name, rule.slug, rule.code)]
-            if not rules:
-                message = f"no rule is called {name!r}{_nearest(name, known)}"
-            elif name in used or not all(
-                rule in static_only and rule.slug in judged and rule is not unused for rule in rules
+            fix = None
+            if suppression.foreign and not any(name == rule.code.lower() for rule in rules):
+                continue
+            if suppression.ends_nothing:
+                message = "no `disable` is in force here, so this comment ends nothing"
+                fix = remove_name(texts[path], path, suppression, name)
+                advice = "Take the comment out."
+            elif name == EVERYTHING:
+                continue
+            elif not rules:
+                nearest = _nearest(name, known)
+                message = f"no rule is called {name!r}"
+                message += f"; did you mean {nearest!r}?" if nearest else ""
+                fix = correct_name(texts[path], path, suppression, name, nearest)
+                advice = "Correct the name."
+            elif name in used or any(
+                rule.has_measured() or rule.slug not in judged or rule is unused for rule in rules
             ):
                 continue
             else:
-                message = f"{name} has nothing to say here, so this comment silences nothing"
+                shown = name.upper() if suppression.foreign else name
+                message = f"{shown} has nothing to say here, so this comment silences nothing"
+                fix = remove_name(texts[path], path, suppression, name)
+                advice = f"Take {shown} out of the comment."
             start, end = suppression.comment_columns
             line = suppression.comment_line
-            yield unused.finding(
-                Location(path, line, start, line, end),
-                message,
-                help=f"Take {name} out of the comment." if rules else "Correct the name.",
-            )
+            found = unused.finding(Location(path, line, start, line, end), message, help=advice)
+            yield msgspec.structs.replace(found, fix=fix)
 
 
 def _stands_for(name: str, slug: str, code: str) -> bool:
@@ -127,9 +156,9 @@ def _stands_for(name: str, slug: str, code: str) -> bool:
 
 
 def _nearest(name: str, catalogue: tuple[RuleCard, ...]) -> str:
-    from convlint.errors import did_you_mean
+    from convlint.errors import nearest
 
-    return did_you_mean(name, [rule.slug for rule in catalogue])
+    return nearest(name, [rule.slug for rule in catalogue])
 
 
 def _suppressions(source: str) -> Iterator[Suppression]:
@@ -138,31 +167,43 @@ def _suppressions(source: str) -> Iterator[Suppression]:
     statement_start: int | None = None
     trailing: list[_Comment] = []
     leading: list[_Comment] = []
+    next_line: list[_Comment] = []
+    ranges = _Ranges()
     silent = {tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING}
     try:
         for token in tokenize.generate_tokens(io.StringIO(source, newline=None).readline):
             if token.type == tokenize.COMMENT:
                 comment = _Comment(token.start[0], token.start[1] + 1, token.string)
                 (leading if statement_start is None else trailing).append(comment)
+                ranges.read(comment)
             elif token.type == tokenize.NEWLINE:
                 first = statement_start if statement_start is not None else token.start[0]
+                for comment in (*next_line, *leading):
+                    yield from _read_next_line(comment, first, token.start[0])
                 for comment in trailing:
                     yield from _read_comment(comment, first, token.start[0])
                 for comment in _directly_above(leading, first):
                     yield from _read_comment(comment, first, token.start[0], alone=True)
-                statement_start, trailing, leading = None, [], []
+                statement_start, next_line, trailing, leading = None, trailing, [], []
             elif token.type not in silent and statement_start is None:
                 statement_start = token.start[0]
     except (tokenize.TokenError, SyntaxError):
         return
     for comment in leading:
         yield from _read_comment(comment, comment.line, comment.line, alone=True)
+    for comment in (*next_line, *leading):
+        yield from _read_next_line(comment, comment.line + 1, comment.line)
+    yield from ranges.closed()
 
 
 class _Comment(msgspec.Struct, frozen=True):
     line: int
     column: int
     text: str
+
+    def columns(self, match: re.Match[str]) -> tuple[int, int]:
+        """Where ``match`` starts and ends in the line."""
+        return (self.column + match.start(), self.column + match.end())
 
 
 def _directly_above(comments: list[_Comment], statement: int) -> list[_Comment]:
@@ -181,22 +222,80 @@ def _directly_above(comments: list[_Comment], statement: int) -> list[_Comment]:
 def _read_comment(
     comment: _Comment, first_line: int, last_line: int, *, alone: bool = False
 ) -> Iterator[Suppression]:
-    for match in _OURS.finditer(comment.text):
+    for match in OURS.finditer(comment.text):
+        if match.group(1).lower() not in ("ignore", "ignore-file"):
+            continue
         whole_file = match.group(1).lower() == "ignore-file"
         yield Suppression(
             _names(match.group(2)),
             comment.line,
             1 if whole_file else first_line,
             None if whole_file else last_line,
-            comment_columns=(comment.column + match.start(), comment.column + match.end()),
+            comment_columns=comment.columns(match),
         )
-    noqa = None if alone else _NOQA.search(comment.text)
+    noqa = None if alone else NOQA.search(comment.text)
     if noqa is not None and not noqa.group(2):
-        names = _names(noqa.group(1))
-        yield Suppression(names, comment.line, first_line, last_line, foreign=True)
+        yield Suppression(
+            _names(noqa.group(1)),
+            comment.line,
+            first_line,
+            last_line,
+            foreign=True,
+            comment_columns=comment.columns(noqa),
+        )
+
+
+def _read_next_line(comment: _Comment, first_line: int, last_line: int) -> Iterator[Suppression]:
+    for match in OURS.finditer(comment.text):
+        if match.group(1).lower() == "ignore-next-line":
+            names = _names(match.group(2))
+            columns = comment.columns(match)
+            yield Suppression(names, comment.line, first_line, last_line, comment_columns=columns)
+
+
+class _Ranges:
+    """Reads ``disable`` and ``enable`` in the order they stand in."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[str, Suppression]] = []
+        self._done: list[Suppression] = []
+
+    def read(self, comment: _Comment) -> None:
+        """Begin or end what the comment says."""
+        for match in OURS.finditer(comment.text):
+            names, columns = _names(match.group(2)), comment.columns(match)
+            what = match.group(1).lower()
+            if what == "disable":
+                self._open += [
+                    (
+                        name,
+                        Suppression((name,), comment.line, comment.line, comment_columns=columns),
+                    )
+                    for name in names
+                ]
+            elif what == "enable":
+                for name in names:
+                    self._end(name, comment, columns)
+
+    def _end(self, name: str, comment: _Comment, columns: tuple[int, int]) -> None:
+        ended = [entry for entry in self._open if name in (EVERYTHING, entry[0])]
+        self._open = [entry for entry in self._open if entry not in ended]
+        self._done += [msgspec.structs.replace(begun, last_line=comment.line) for _, begun in ended]
+        if not ended:
+            self._done.append(
+                Suppression(
+                    (name,), comment.line, comment.line + 1, comment.line, comment_columns=columns
+                )
+            )
+
+    def closed(self) -> Iterator[Suppression]:
+        """Every range; those that nothing ended hold to the end of the file."""
+        yield from self._done
+        for _, suppression in self._open:
+            yield suppression
 
 
 def _names(listed: str | None) -> tuple[str, ...]:
     if listed is None:
-        return (_EVERYTHING,)
+        return (EVERYTHING,)
     return tuple(name.lower() for name in re.split(r"[\s,]+", listed) if name)

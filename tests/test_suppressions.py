@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convlint.comment_edits import remove_name
 from convlint.engine import check_source
-from convlint.findings import Confidence, Finding, Location, Severity
+from convlint.findings import Applicability, Confidence, Finding, Location, Severity
+from convlint.fixes import apply_edits
 from convlint.suppressions import find_suppressions, without_suppressed
 
 
@@ -91,6 +93,26 @@ def test_whole_file_can_be_silenced_from_anywhere():
     assert not silenced(source.replace("LOP001", "LOP002"), 4)
 
 
+def test_next_line_is_the_statement_after_the_comment():
+    trailing = "a()  # convlint: ignore-next-line[LOP001] why\nloss.backward()\nloss.backward()\n"
+    assert [silenced(trailing, line) for line in (1, 2, 3)] == [False, True, False]
+    alone = "# convlint: ignore-next-line[LOP001]\n\nSGD(\n    p,\n)\nstep()\n"
+    assert [silenced(alone, line) for line in (3, 4, 5, 6)] == [True, True, True, False]
+
+
+def test_range_holds_until_it_is_ended_or_to_the_end_of_the_file():
+    source = (
+        "a()\n# convlint: disable[LOP001, lr-high] why\nb()\nc()  # convlint: enable[LOP001]\nd()\n"
+    )
+    assert [silenced(source, line) for line in (1, 3, 4, 5)] == [False, True, True, False]
+    endless = source.replace("enable[LOP001]", "nothing")
+    assert silenced(endless, 5)
+    everything = source.replace("[LOP001, lr-high]", "").replace("enable[LOP001]", "enable")
+    assert [silenced(everything, line) for line in (3, 5)] == [True, False]
+    other = source.replace("enable[LOP001]", "enable[lr-high]")
+    assert silenced(other, 5)
+
+
 def test_text_in_a_string_is_no_comment():
     assert not silenced("print('# convlint: ignore-file')\nloss.backward()\n", 2)
 
@@ -172,7 +194,8 @@ def test_misspelt_name_is_reported_with_the_nearest(spoken_of):
 @pytest.mark.parametrize(
     "comment",
     [
-        "# noqa: LOP001, ABC123",
+        "# noqa: LOP, ABC123",
+        "# noqa",
         "# convlint: ignore",
         "# convlint: ignore[unnormalized-input] judges runs as well",
         "# convlint: ignore[nothing-like-it, unused-suppression]",
@@ -191,3 +214,60 @@ def test_rule_that_did_not_run_is_not_called_unused(spoken_of):
 
 def test_code_prefix_silences_as_it_selects():
     assert silenced("loss.backward()  # convlint: ignore[LOP]\n", 1)
+
+
+FIXED = [
+    ("  # convlint: ignore[missing-clipping] gone long ago", ""),
+    ("  # convlint: ignore[LOP008, LOP001] x", "  # convlint: ignore[LOP001] x"),
+    ("  # noqa: E501, LOP008  why", "  # noqa: E501  why"),
+    ("  # noqa: LOP008", ""),
+    ("  # type: ignore  # convlint: ignore[LOP008] x  # cold", "  # type: ignore  # cold"),
+    ("  # convlint: disable[LOP008] x", ""),
+    ("\n    # convlint: ignore-next-line[LOP008] x", ""),
+    ("\n    # convlint: ignore-file[LOP008]", ""),
+    ("  # convlint: enable[LOP008]", ""),
+    ("  # convlint: enable", ""),
+]
+
+
+@pytest.mark.parametrize(("comment", "left"), FIXED)
+def test_fix_takes_out_what_silences_nothing_and_no_more(tmp_path, monkeypatch, comment, left):
+    monkeypatch.chdir(tmp_path)
+    source = LOOP.format(clear="optimizer.zero_grad()", comment=comment)
+    for _ in range(3):
+        found = check_source(source, "train.py", select=["LOP", "SUP"])
+        fixes = [f.fix for f in found if f.slug == "unused-suppression"]
+        if not fixes:
+            break
+        assert fixes[0].applicability is Applicability.SAFE
+        source = apply_edits(source, fixes[0].edits)
+    else:
+        pytest.fail("the comment is reported again and again")
+    assert source == LOOP.format(clear="optimizer.zero_grad()", comment=left)
+
+
+def test_names_that_are_used_stay_in_the_comment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    comment = "  # convlint: ignore[LOP008, zero-grad-missing] sums up"
+    source = LOOP.format(clear="pass", comment=comment)
+    (finding,) = check_source(source, "train.py", select=["LOP001", "LOP008", "SUP"])
+    assert apply_edits(source, finding.fix.edits) == LOOP.format(
+        clear="pass", comment="  # convlint: ignore[zero-grad-missing] sums up"
+    )
+
+
+def test_misspelt_name_is_corrected_by_an_unsafe_fix(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    comment = "  # convlint: ignore[zero-grad-mising] why"
+    source = LOOP.format(clear="pass", comment=comment)
+    finding = next(f for f in check_source(source, "train.py") if f.code == "SUP001")
+    assert finding.fix.applicability is Applicability.UNSAFE
+    fixed = apply_edits(source, finding.fix.edits)
+    assert fixed == source.replace("mising", "missing")
+    assert "zero-grad-missing" not in {f.slug for f in check_source(fixed, "train.py")}
+
+
+def test_comment_that_is_not_where_it_is_said_to_stand_gets_no_fix():
+    (suppression,) = find_suppressions("x()  # convlint: ignore[LOP008]\n")
+    assert remove_name("x()\n", "a.py", suppression, "lop008") is None
+    assert remove_name("", "a.py", suppression, "lop008") is None

@@ -18,8 +18,10 @@ class UnusedSuppression(Rule):
     """A comment silences a rule that does not exist or has nothing to say there.
 
     ## What it does
-    Reports each name in a `# convlint: ignore[...]` or `# convlint: ignore-file[...]` comment that
-    no rule has, or whose rule reports nothing there.
+    Reports each name in a `# convlint:` comment (`ignore`, `ignore-next-line`, `ignore-file`,
+    `disable`) that no rule has, or whose rule reports nothing there; codes of ours in a `noqa`
+    that silence nothing; and an `enable` with nothing to end. `--fix` takes the name out, or the
+    whole comment with its last name.
     ## Why it hurts
     A misspelt name silences nothing. A comment left behind after its fault was put right hides the
     fault when it comes back.
@@ -33,8 +35,8 @@ class UnusedSuppression(Rule):
         model = torch.nn.Linear(4, 1)
     ## When it is fine
     A rule that also judges a run is never called unused: the comment may be there for
-    `convlint probe`. Neither are rules that were not selected, comments that name no rule, `noqa`,
-    and files that only define what other files run, when these are not checked beside them.
+    `convlint probe`. Neither are rules that were not selected, comments that name no rule, codes
+    of other linters, and files that only define what other files run, when these are not checked beside them.
     ## Measured
     No: it speaks of comments alone.
     ## References
