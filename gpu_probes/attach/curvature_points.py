@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from convlint.gpu_probes.attach.forward_replay import replayed_loss
 from convlint.gpu_probes.attach.measuring import kept_random_state
+from convlint.gpu_probes.tape import Change, TapeUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from convlint.gpu_probes.attach.forward_watch import ForwardPass
-    from convlint.gpu_probes.attach.loss_watch import LossCall
     from convlint.gpu_probes.attach.observer import Observer
     from convlint.gpu_probes.observations import Curvature, Place
+    from convlint.gpu_probes.tape import Tape
 
 # Share of the whole budget each of the two measurements may take.
 _BUDGET_SHARE = 0.2
@@ -45,12 +44,11 @@ class CurvaturePoints:
         loss: torch.Tensor,
         scale: float,
         leaves: dict[int, torch.Tensor],
-        forwards: list[ForwardPass],
-        calls: list[LossCall],
+        tape: Tape | None,
     ) -> None:
         """Measure now when this is the batch for it; the graph of ``loss`` is still whole.
 
-        ``forwards`` and ``calls`` are the forward passes and loss calls the loss came from.
+        ``tape`` is the recording the loss came from, where there is one.
         """
         observer = self._observer
         phase = self.awaited()
@@ -70,8 +68,7 @@ class CurvaturePoints:
             kept_random_state(),
             observer.measuring.section(f"curvature at the {phase}"),
         ):
-            closure = _closure(loss, forwards, calls)
-            self._measure(loss, scale, leaves, phase, closure)
+            self._measure(loss, scale, leaves, phase, _exact(tape, loss))
         for flow in flows:
             flow.active = observer.window_open
         self.seconds += time.monotonic() - started
@@ -103,7 +100,7 @@ class CurvaturePoints:
         scale: float,
         leaves: dict[int, torch.Tensor],
         phase: str,
-        closure: Callable[[], torch.Tensor] | None,
+        tape: Tape | None,
     ) -> None:
         from convlint.gpu_probes.curvature.measure import measure_curvature
         from convlint.gpu_probes.curvature.operator import CurvatureUnavailable
@@ -129,7 +126,8 @@ class CurvaturePoints:
                     phase=phase,
                     deadline=time.monotonic() + _BUDGET_SHARE * observer.settings.budget,
                     loss_scale=scale / accumulated,
-                    closure=closure,
+                    closure=None if tape is None else tape.loss,
+                    differentiable=None if tape is None else _twice_differentiable(tape),
                     identify=identify,
                 )
             except CurvatureUnavailable as reason:
@@ -138,11 +136,17 @@ class CurvaturePoints:
         self.results.append(result)
 
 
-def _closure(
-    loss: torch.Tensor, forwards: list[ForwardPass], calls: list[LossCall]
-) -> Callable[[], torch.Tensor] | None:
-    """The loss computed again from its one forward pass, where there is exactly one."""
-    if len(forwards) != 1 or forwards[0].recorded is None:
+def _exact(tape: Tape | None, loss: torch.Tensor) -> Tape | None:
+    """``tape`` where it gives the script's own loss to the bit."""
+    if tape is None:
         return None
-    with torch.enable_grad():
-        return replayed_loss(forwards[0].recorded, loss, calls)
+    try:
+        with torch.no_grad():
+            again = tape.loss()
+    except TapeUnavailable:
+        return None
+    return tape if torch.equal(again, loss.detach()) else None
+
+
+def _twice_differentiable(tape: Tape) -> Callable[[], torch.Tensor]:
+    return lambda: tape.loss(change=Change(twice_differentiable=True))

@@ -13,7 +13,6 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from convlint.gpu_probes.attach.autograd_graph import tensors_in
-from convlint.gpu_probes.attach.forward_replay import RecordedForward, record_forward
 from convlint.gpu_probes.attach.mode_watch import ModeWatch, is_mode_sensitive
 from convlint.gpu_probes.attach.module_registry import unwrapped
 from convlint.gpu_probes.attach.moving_targets import MovingTargets
@@ -78,7 +77,6 @@ class ForwardPass:
     first_layer: nn.Module | None = None
     calls: dict[str, int] = field(default_factory=dict)
     place: Place | None = None
-    recorded: RecordedForward | None = None
     missed: int = 0
     """Backward passes that did not come from this forward pass."""
 
@@ -181,14 +179,14 @@ class ForwardWatch:
             self._current = ForwardPass(model, place=user_place())
             keywords, self._keywords = self._keywords, {}
             inputs = _named_inputs(module, args, keywords)
-            if self._observer.curvature.awaited() is not None:
-                self._current.recorded = record_forward(module, args, keywords)
             if self._observer.window_open:
                 self._current.inputs = inputs
             self._compare_with_previous(inputs)
         if self._current is not None and self._observer.window_open:
             self._mode = _FunctionalActivations(self)
             self._mode.__enter__()  # type: ignore[no-untyped-call]  # untyped in torch
+        if self._current is not None:
+            self._observer.tapes.begin()
 
     def _compare_with_previous(self, inputs: list[tuple[str, torch.Tensor]]) -> None:
         """Notice a batch that lies where the one before lies: the data set itself.
@@ -222,8 +220,6 @@ class ForwardWatch:
             with self._measuring.section("inputs"):
                 self._give_inputs(forward, None, None)
             forward.nodes = [t.grad_fn for t in tensors_in(output) if t.grad_fn is not None]
-            if forward.recorded is not None:
-                forward.recorded.output = output
             if forward.nodes:
                 self.passes.append(forward)
 

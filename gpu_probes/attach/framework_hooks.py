@@ -137,6 +137,7 @@ def _hook_clipping(observer: Observer) -> None:
             result = _original(parameters, *args, **kwargs)
             if observer.measuring.idle:
                 clipped = [parameters] if isinstance(parameters, torch.Tensor) else parameters
+                observer.tapes.clipped(clipped, *_clipping(_original, args, kwargs))
                 for record in observer.optimizers.holding(id(p) for p in clipped):
                     record.clipped = True
                     record.note("clip")
@@ -145,6 +146,16 @@ def _hook_clipping(observer: Observer) -> None:
         wrapped = functools.wraps(original)(clip)
         setattr(nn.utils, name, wrapped)
         setattr(nn.utils.clip_grad, name, wrapped)
+
+
+def _clipping(
+    original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[object, float | None]:
+    """The threshold of a clip, and the order of its norm (None by value)."""
+    given = inspect.signature(original).bind(None, *args, **kwargs).arguments
+    if "clip_value" in given:
+        return given["clip_value"], None
+    return given.get("max_norm"), float(given.get("norm_type", 2.0))
 
 
 def _hook_scaler(observer: Observer) -> None:

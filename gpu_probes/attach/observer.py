@@ -28,6 +28,7 @@ from convlint.gpu_probes.attach.optimizer_watch import (
 from convlint.gpu_probes.attach.places import user_place
 from convlint.gpu_probes.attach.schedule_watch import ScheduleWatch
 from convlint.gpu_probes.attach.step_series import StepSeries
+from convlint.gpu_probes.attach.tape_watch import TapeWatch
 from convlint.gpu_probes.quantities.non_finite import NonFiniteDetector
 from convlint.gpu_probes.quantities.parameters import ParameterRecorder, TrackedParameter
 from convlint.gpu_probes.quantities.updates import UpdateRecorder, gradient_norm
@@ -64,6 +65,7 @@ class Observer:
         self.non_finite = NonFiniteDetector()
         self.series = StepSeries(self.measuring)
         self.curvature = CurvaturePoints(self)
+        self.tapes = TapeWatch(self)
         self.forward = ForwardWatch(self)
         self.phase = "hold" if self.settings.hold > 0 else "run"
         self._hold_is_over = False
@@ -120,6 +122,7 @@ class Observer:
             self._training_since = self.probe.seconds()
         loss = tensors[0]
         place = user_place()
+        self.tapes.back_propagating(loss, self._scale_known(loss))
         leaves: dict[int, torch.Tensor] = {}
         graph: LossGraph | None = None
         forwards: list[ForwardPass] = []
@@ -133,7 +136,8 @@ class Observer:
             self.check_finite("loss", "loss", value, place)
             if not self.optimizers.stepping:
                 self._look_for_updates_by_hand(leaves)
-        calls = self.losses.claim(graph) if graph is not None else []
+        if graph is not None:
+            self.losses.claim(graph)
         if self.window_open and graph is not None:
             self._track_parameters(forwards, leaves)
             with self.measuring.section("parameters"):
@@ -142,7 +146,7 @@ class Observer:
                     for key, leaf in leaves.items()
                     if leaf.grad is not None
                 }
-        self.curvature.consider(loss, scale, leaves, forwards, calls)
+        self.curvature.consider(loss, scale, leaves, self.tapes.current)
 
     def after_backward(self) -> None:
         """The gradients of the last back-propagated loss are in ``.grad``."""
@@ -188,8 +192,10 @@ class Observer:
                 self._end_hold("the optimizer evaluates the loss itself in a closure")
                 self.phase = "run"
             if self.phase == "hold":
+                self.tapes.before_step(record, withheld=True, closure=closure)
                 self.optimizers.withhold(record)
                 return
+        self.tapes.before_step(record, withheld=False, closure=closure)
         if not closure:
             self._note_norm(record)
         with self.measuring.section("update ratio"):
@@ -253,6 +259,10 @@ class Observer:
         if self._walks_left == 0:
             self.forward.detach()
         return graph.leaves, graph, forwards
+
+    def _scale_known(self, loss: torch.Tensor) -> float:
+        known = self._scales.get(id(loss))
+        return known[1] if known is not None and known[0]() is loss else 1.0
 
     def _scale_of(self, loss: torch.Tensor) -> float:
         known = self._scales.pop(id(loss), None)

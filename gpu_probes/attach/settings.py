@@ -19,7 +19,7 @@ class ProbeSettings:
     """One probe: the script with its arguments, the horizon and what is allowed.
 
     ``directory`` is private to this probe and removed by the parent; ``budget`` is in seconds from
-    the start of the child. ``seed`` None leaves the random state as it is.
+    the start of the child; the first ``recorded_steps`` real steps are recorded as tapes. ``seed`` None leaves the random state as it is.
     """
 
     script: str
@@ -32,6 +32,7 @@ class ProbeSettings:
     allow_writes: bool = False
     seed: int | None = 0
     curvature: bool = True
+    recorded_steps: int = 24
 
     @staticmethod
     def read(path: str) -> ProbeSettings:

@@ -53,6 +53,7 @@ def measure_curvature(
     seed: int = 0,
     loss_scale: float = 1.0,
     closure: Callable[[], torch.Tensor] | None = None,
+    differentiable: Callable[[], torch.Tensor] | None = None,
     buffers: Sequence[torch.Tensor] = (),
     identify: Callable[[torch.optim.Optimizer], tuple[int, Place | None]] | None = None,
 ) -> Curvature:
@@ -67,14 +68,17 @@ def measure_curvature(
     by which ``loss`` exceeds the loss the optimizer minimizes: GradScaler's scale, 1/k for one of
     k accumulated micro-batches. ``closure`` evaluates the loss again on the same batch with
     the same random draws, at whatever the parameters hold; it serves the consistency check and the
-    fall-backs for graphs without second derivatives; ``buffers`` are put back after each call.
+    fall-backs for graphs without second derivatives; ``differentiable`` does so by operations that
+    have them, where that is known how; ``buffers`` are put back after each call.
     ``identify`` gives the number and place of an optimizer; by default its position.
 
     Raises ``CurvatureUnavailable`` with the reason when nothing can be measured.
     """
     started = time.monotonic()
     with preserved_random_state():
-        hessian = _usable_hessian(loss, parameters, loss_scale, closure, buffers)
+        hessian = _usable_hessian(
+            loss, parameters, loss_scale, closure, differentiable or closure, buffers
+        )
         steps = _affordable_iterations(hessian, iterations)
         rules = [(o, update_rule(o, hessian.parameters, hessian.gradient)) for o in optimizers]
         own_run = any(rule is not None and not rule.uniform for _, rule in rules)
@@ -153,20 +157,25 @@ def _usable_hessian(
     parameters: Sequence[torch.Tensor],
     loss_scale: float,
     closure: Callable[[], torch.Tensor] | None,
+    differentiable: Callable[[], torch.Tensor] | None,
     buffers: Sequence[torch.Tensor],
 ) -> HessianOperator:
     """The first operator that gives a finite product, in order of preference."""
     try:
         return _tried(RetainedGraphHessian(loss, parameters, loss_scale=loss_scale))
     except CurvatureUnavailable as first_failure:
-        if closure is None or not bool(torch.isfinite(loss.detach()).all()):
+        if (
+            closure is None
+            or differentiable is None
+            or not bool(torch.isfinite(loss.detach()).all())
+        ):
             raise
         reason = first_failure
     try:
-        differentiable = _evaluate_differentiably(closure, buffers)
+        evaluated = _evaluate_differentiably(differentiable, buffers)
         return _tried(
             RetainedGraphHessian(
-                differentiable,
+                evaluated,
                 parameters,
                 loss_scale=loss_scale,
                 method="double backward on a re-run with differentiable kernels",

@@ -1,0 +1,118 @@
+"""What a tape holds: aten operations over numbered values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+Function = Any
+"""A ``torch._ops.OpOverload``: one aten operation, as it is dispatched."""
+
+UNDECLARED_WRITES = {
+    "aten::native_batch_norm": (3, 4),
+    "aten::cudnn_batch_norm": (3, 4),
+    "aten::miopen_batch_norm": (3, 4),
+}
+"""Positions of arguments (running mean and variance) an operation writes without its schema
+saying so."""
+
+STORAGE_CHANGES = frozenset({"aten::set_", "aten::resize_", "aten::resize_as_"})
+"""Operations after which a value is no longer where it was; a tape cannot follow them."""
+
+
+class TapeUnavailable(Exception):
+    """The step cannot be recorded or replayed; ``reason`` is one line for the user."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Stands for a tensor in recorded arguments: the number of its value."""
+
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One recorded operation.
+
+    ``args`` and ``keywords`` are the arguments with every tensor replaced by a ``Reference``;
+    ``outputs`` are the numbers of the tensors it returned, in order (None for anything else);
+    ``gradients`` is the grad mode it ran in; ``writes`` are the values it changes in place;
+    ``dtype`` is the type of its first output; ``place`` the user's line, where it was noted.
+    """
+
+    function: Function
+    args: tuple[Any, ...]
+    keywords: dict[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int | None, ...]
+    gradients: bool
+    writes: tuple[int, ...]
+    random: bool
+    dtype: torch.dtype | None = None
+    strides: tuple[int, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """The schema's name, as in ``aten::addmm``."""
+        return str(self.function._schema.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What is known of an operation before it runs: which arguments it writes, whether it draws
+    random numbers, whether it takes a ``dtype``."""
+
+    name: str
+    written_positions: tuple[int, ...]
+    written_keywords: tuple[str, ...]
+    random: bool
+    takes_dtype: bool
+
+
+@lru_cache(maxsize=4096)
+def traits(function: Function) -> Traits:
+    """The traits of one aten operation, from its schema."""
+    schema = function._schema
+    positions, keywords = [], []
+    for position, argument in enumerate(schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            keywords.append(argument.name)
+            if not argument.kwarg_only:
+                positions.append(position)
+    positions += UNDECLARED_WRITES.get(schema.name, ())
+    return Traits(
+        name=schema.name,
+        written_positions=tuple(positions),
+        written_keywords=tuple(keywords),
+        random=torch.Tag.nondeterministic_seeded in function.tags,
+        takes_dtype=any(argument.name == "dtype" for argument in schema.arguments),
+    )
+
+
+def map_tensors(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
+    """``value`` with every tensor in it, however nested in lists, tuples and dicts, changed."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(map_tensors(item, change) for item in value)
+    if isinstance(value, dict):
+        return {key: map_tensors(item, change) for key, item in value.items()}
+    return value
+
+
+def fill(value: Any, values: list[Any]) -> Any:
+    """Recorded arguments with every reference replaced by its value."""
+    if type(value) is Reference:
+        return values[value.value]
+    if type(value) is list or type(value) is tuple:
+        return type(value)(fill(item, values) for item in value)
+    return value
