@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from convlint.cli.accepting import Accepting, accept_options, tell
 from convlint.cli.fixing import Fixing, fix_options, summary_of_fixes
 from convlint.cli.options import (
     EXIT_CODE,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     metavar="PATH",
     help="The name of what is read from standard input, for messages and configuration.",
 )
+@accept_options
 @report_options
 @option(
     "--show-files",
@@ -90,6 +92,10 @@ def command(
     A comment on the line of a finding, or alone above it, silences it:
       # convlint: ignore[zero-grad-missing] the reason
 
+    In a project with many findings, start from what is there and fail on what is new:
+      convlint check --baseline convlint-baseline.json --update-baseline
+      convlint check --baseline convlint-baseline.json
+
     \b
     Exit codes:
       0  nothing found at or above --fail-on
@@ -111,13 +117,16 @@ def command(
         raise click.UsageError(f"{asked} runs no rule, so there is nothing to fix")
     if fixing.interactive and STDIN in paths:
         raise click.UsageError("--interactive asks on standard input, so - cannot be checked")
+    accepting = Accepting.taken_from(options, paths or (".",))
+    if accepting.asked_for and (fixing.asked_for or show_facts or show_files):
+        raise click.UsageError("findings are accepted or fixed, not both at once")
     overrides = take_overrides(options)
     if show_files:
         return _show_files(paths or (".",), overrides)
     stdin = sys.stdin.buffer.read() if STDIN in paths else None
 
     def check(replaced: Mapping[str, bytes]) -> Outcome:
-        return check_paths(
+        outcome = check_paths(
             paths or (".",),
             overrides,
             stdin=stdin,
@@ -125,6 +134,7 @@ def command(
             facts_only=show_facts,
             replaced=replaced,
         )
+        return accepting.without_accepted(outcome, overrides)
 
     with failing_in_report(reporting.output_format):
         if fixing.asked_for:
@@ -138,6 +148,11 @@ def command(
     if not reporting.quiet and (outcome.files or not reporting.for_people):
         for directory in outcome.empty:
             complain(f"{directory}: no Python files here, beside those excluded or ignored by Git")
+    if accepting.asked_for:
+        tell(accepting.write_down(outcome))
+        for failure in accepting.failures:
+            complain(str(failure))
+        return EXIT_CANNOT if problems or accepting.failures else EXIT_CLEAN
     if fixing.silent_about_rest:
         if not reporting.quiet:
             print(summary_of_fixes(fixing, outcome.findings), file=sys.stderr)  # noqa: T201
@@ -149,7 +164,9 @@ def command(
         for program in outcome.programs:
             write_bytes(msgspec.json.format(msgspec.json.encode(program), indent=2) + b"\n")
     else:
-        reporting.write(outcome, problems, fixing, to_stderr=fixing.asked_for and STDIN in paths)
+        source_on_stdout = fixing.asked_for and STDIN in paths
+        note = accepting.summary()
+        reporting.write(outcome, problems, fixing, note, to_stderr=source_on_stdout)
     if problems:
         return EXIT_CANNOT
     if fixing.changed and fixing.exit_non_zero:

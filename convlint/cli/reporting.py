@@ -103,11 +103,12 @@ class Reporting:
         outcome: Outcome,
         problems: Sequence[UserError],
         fixing: Fixing,
+        note: str | None = None,
         *,
         to_stderr: bool = False,
     ) -> None:
         """Write the report to the file, to standard output, or to standard error where that
-        carries something else.
+        carries something else. ``note`` is said in the end to people.
 
         Raises:
             UserError: it cannot be written.
@@ -115,7 +116,7 @@ class Reporting:
         from convlint.cli.streams import write_bytes, write_report
 
         if self.for_people:
-            lines = self._lines(outcome, fixing)
+            lines = self._lines(outcome, fixing, note)
             if self.output_file is None:
                 write_report(lines, to_stderr=to_stderr)
             else:
@@ -148,7 +149,7 @@ class Reporting:
                 f"cannot write the output: {error.strerror or error}", path=str(self.output_file)
             ) from None
 
-    def _lines(self, outcome: Outcome, fixing: Fixing) -> Iterator[Line]:
+    def _lines(self, outcome: Outcome, fixing: Fixing, note: str | None) -> Iterator[Line]:
         from convlint.cli.fixing import summary_of_fixes
         from convlint.report import text
 
@@ -177,3 +178,5 @@ class Reporting:
         fixable = summary_of_fixes(fixing, findings)
         if fixable is not None:
             yield ((fixable, ""),)
+        if note is not None:
+            yield ((note, ""),)

@@ -17,12 +17,22 @@ ORDER = (
 
 
 class SectionedOption(click.Option):
-    """An option that belongs to a section of ``--help``."""
+    """An option that belongs to a section of ``--help``.
 
-    def __init__(self, *names: Any, section: str = LAST, **attributes: Any) -> None:
+    One that ``may_stand_alone`` takes its value behind ``=`` only, and is empty without one.
+    """
+
+    def __init__(
+        self,
+        *names: Any,
+        section: str = LAST,
+        may_stand_alone: bool = False,
+        **attributes: Any,
+    ) -> None:
         attributes.setdefault("show_envvar", attributes.get("envvar") is not None)
         super().__init__(*names, **attributes)
         self.section = section
+        self.may_stand_alone = may_stand_alone
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
         """The environment's value; one for an option that may be repeated, spaces and all."""
@@ -32,6 +42,18 @@ class SectionedOption(click.Option):
 
 class SectionedCommand(click.Command):
     """A command that shows its options by section."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; what follows an option that may stand alone is no value of it."""
+        alone = {
+            name
+            for parameter in self.params
+            if isinstance(parameter, SectionedOption) and parameter.may_stand_alone
+            for name in parameter.opts
+        }
+        end = args.index("--") if "--" in args else len(args)
+        options = [f"{arg}=" if arg in alone else arg for arg in args[:end]]
+        return super().parse_args(ctx, [*options, *args[end:]])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one list for each section, in the order of ``ORDER``."""
