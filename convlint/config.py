@@ -143,6 +143,17 @@ class Settings:
         """The configuration files that were read, the nearest last."""
         return tuple(layer.source for layer in self._layers if layer.source)
 
+    @cached_property
+    def judging_key(self) -> str:
+        """Equal for settings under which all rules have the same to say of the same source."""
+        own = [layer for layer in self._layers if layer.configuration.rules]
+        if not own and not self.rule_options:
+            return ""
+        from convlint.custom_rules import fingerprint
+
+        of_rules = [fingerprint(layer.configuration.rules, layer.root) for layer in own]
+        return msgspec.json.encode((self.rule_options, of_rules), order="sorted").decode()
+
     def fingerprint(self) -> bytes:
         """Equal for settings under which the same source gives the same findings."""
         said = [

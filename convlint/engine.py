@@ -7,30 +7,28 @@ files and rules go on.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from convlint import sources
 from convlint.catalogue import cards_of, rule_cards
 from convlint.config import Overrides, SettingsFinder
-from convlint.discovery import find_files
+from convlint.dependencies import Surroundings
 from convlint.errors import UserError
-from convlint.findings import Confidence, Finding, Location
-from convlint.judging import extract_facts, judge_file, own_fault, run_measured_rules, run_rules
+from convlint.findings import Confidence, Finding
+from convlint.gathering import Gathering
+from convlint.judge import Judge
+from convlint.judging import run_measured_rules, run_rules
 from convlint.outcome import Outcome, keep_wanted, unused_comments
 from convlint.selection import RuleChoice, resolve_selection
-from convlint.suppressions import Suppression, find_suppressions, without_suppressed
+from convlint.suppressions import find_suppressions, without_suppressed
+from convlint.workload import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from convlint.judging import FileReport
-    from convlint.program import ProjectIndex
     from convlint.rules import Rule
 
 __all__ = [
@@ -56,47 +54,60 @@ def check_paths(
     stdin_name: str = STDIN_NAME,
     facts_only: bool = False,
     replaced: Mapping[str, bytes] = MappingProxyType({}),
+    cache: Path | None = None,
+    jobs: int = 1,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Outcome:
     """Check files and directories; ``-`` stands for ``stdin``, shown as ``stdin_name``.
 
     With ``facts_only`` no rule runs and ``programs`` holds what was extracted. ``replaced`` has
     bytes that stand for those on the disk, by shown path: files as they would be once fixed.
+    ``cache`` is the directory where reports are kept from one run to the next, ``jobs`` the
+    processes that share the work when there is much. ``on_note`` hears what only someone who
+    wonders about the speed wants to know.
 
     Raises:
         UserError: the configuration or the choice of rules has a mistake.
     """
-    finder = SettingsFinder(overrides)
-    run = _Run(finder, facts_only, replaced)
-    outcome = run.outcome
-    for shown, data in replaced.items():
-        outcome.sources[shown] = sources.decode(data, shown)
     named = [os.fspath(path) for path in paths]
-    for name in filter(None, named):
-        finder.for_directory(Path(name) if Path(name).is_dir() else Path(name).parent)
-    if STDIN in named:
-        shown = sources.display_path(Path(stdin_name))
-        data = replaced.get(shown, stdin or b"")
-        with contextlib.suppress(UserError):
-            outcome.sources[shown] = sources.decode(data, shown)
-        run.check(data, Path(stdin_name), shown)
-    files = find_files(
-        (name for name in named if name != STDIN),
-        exclusion_of=finder.for_directory,
-        on_problem=outcome.problems.append,
-        on_nothing=outcome.empty.append,
-    )
-    with _collecting_between_files() as collect:
-        for file in files:
-            shown = sources.display_path(file)
-            try:
-                data = replaced[shown] if shown in replaced else sources.read_file(file)
-            except UserError as problem:
-                outcome.problems.append(problem)
-                continue
-            run.check(data, file, shown)
-            collect()
-    in_walk = any(name != STDIN and Path(name).is_dir() for name in named)
-    run.settle(whole_project=in_walk)
+    surroundings = Surroundings()
+    if cache is None or facts_only or replaced or STDIN in named:
+        memory = None
+    else:
+        from convlint.memory import Memory
+
+        memory = Memory(cache, surroundings, on_note)
+    with contextlib.nullcontext() if memory is None else memory.rules_known():
+        finder = SettingsFinder(overrides)
+        outcome = Outcome()
+        for name in filter(None, named):
+            finder.for_directory(Path(name) if Path(name).is_dir() else Path(name).parent)
+        if STDIN in named:
+            shown = sources.display_path(Path(stdin_name))
+            replaced = {shown: stdin or b"", **replaced}
+        for changed, data in replaced.items():
+            with contextlib.suppress(UserError):
+                outcome.sources[changed] = sources.decode(data, changed)
+        judge = Judge(finder, surroundings, replaced)
+        work = Workload(finder, judge, outcome, replaced, memory)
+        found = work.find(name for name in named if name != STDIN)
+        if STDIN in named:
+            rest = (e for e in found if isinstance(e, UserError) or e[1] != shown)
+            found = [(stdin_name, shown), *rest]
+        if facts_only:
+            work.extract(found)
+            return outcome
+        files = [entry for entry in found if not isinstance(entry, UserError)]
+        reports = work.reports(files, overrides, jobs)
+        gathering = Gathering(finder, outcome)
+        for entry in found:
+            if isinstance(entry, UserError):
+                outcome.problems.append(entry)
+            else:
+                path, shown = entry
+                gathering.take(reports[shown], Path(path), shown)
+        in_walk = any(name != STDIN and Path(name).is_dir() for name in named)
+        gathering.settle(whole_project=in_walk)
     return outcome
 
 
@@ -138,156 +149,3 @@ def check_source(
     kept = without_suppressed([*findings, *unused], suppressions)
     kept = [finding for finding in kept if finding.confidence.rank >= min_confidence.rank]
     return sorted(kept, key=lambda finding: finding.sort_key)
-
-
-_COLLECTED_AFTER = 400_000
-"""New objects after which cycles are looked for: some thousand lines of source."""
-
-
-@contextlib.contextmanager
-def _collecting_between_files() -> Iterator[Callable[[], None]]:
-    """Look for garbage between files only, by the function this yields.
-
-    A syntax tree is made of very many objects that live as long as the work on their file; looking
-    through them again and again while they are made takes a quarter of the whole run.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-
-    def collect() -> None:
-        if gc.get_count()[0] > _COLLECTED_AFTER:
-            gc.collect()
-
-    try:
-        yield collect
-    finally:
-        if enabled:
-            gc.enable()
-
-
-class _Run:
-    """One walk over files: what was found so far, and what the files share."""
-
-    def __init__(
-        self, finder: SettingsFinder, facts_only: bool, replaced: Mapping[str, bytes]
-    ) -> None:
-        self.outcome = Outcome()
-        self._finder = finder
-        self._facts_only = facts_only
-        self._replaced = replaced
-        self._index: ProjectIndex | None = None
-        self._found: dict[tuple[str, Location, str], Finding] = {}
-        self._judged: dict[str, Collection[str]] = {}
-        self._suppressions: dict[str, tuple[Suppression, ...]] = {}
-        self._imported_alone: set[str] = set()
-        self._real_paths: dict[str, str] = {}
-
-    def check(self, data: bytes, file: Path, shown: str) -> None:
-        """Judge one file; what cannot be read or parsed becomes a problem of the outcome."""
-        if self._facts_only:
-            self._extract(data, file, shown)
-        elif not sources.mentions_ml_library(data):
-            self.outcome.files += 1
-        else:
-            report = judge_file(
-                data,
-                shown,
-                project_root=_project_root(file),
-                index=self._shared_index(),
-                rules=self._finder.for_file(file).every_rule,
-            )
-            if any(finding.fix is not None for finding in report.findings):
-                # Fixes speak of this text, not of what the file may hold by the time they are made.
-                self.outcome.sources[shown] = sources.decode(data, shown)
-            self.take(report, file, shown)
-
-    def take(self, report: FileReport, file: Path, shown: str) -> None:
-        """Count in what the rules have to say of one file."""
-        outcome = self.outcome
-        if report.problem is not None:
-            outcome.problems.append(report.problem.error(shown))
-            return
-        settings = self._finder.for_file(file)
-        failed = {fault.rule for fault in report.faults}
-        for fault in report.faults:
-            if not fault.rule or fault.rule in settings.selection:
-                outcome.faults.append(fault.error(shown))
-        if "" in failed:
-            return
-        outcome.files += 1
-        outcome.checked.add(shown)
-        for finding in report.findings:
-            if finding.slug in settings.selection:
-                self._keep(finding)
-        self._suppressions[shown] = report.suppressions
-        self._judged[shown] = settings.selection.slugs - failed if report.complete else ()
-        if report.standalone:
-            self._imported_alone.add(shown)
-
-    def settle(self, *, whole_project: bool) -> None:
-        """Let through what settings and comments allow, each fault once.
-
-        ``whole_project`` says that the files around those checked were checked as well.
-        """
-        judged = {
-            shown: () if shown in self._imported_alone and not whole_project else slugs
-            for shown, slugs in self._judged.items()
-        }
-        keep_wanted(
-            self._found.values(),
-            self._finder,
-            self.outcome,
-            judged=judged,
-            suppressions=self._suppressions,
-        )
-
-    def _extract(self, data: bytes, file: Path, shown: str) -> None:
-        outcome = self.outcome
-        if not sources.mentions_ml_library(data):
-            outcome.files += 1
-            return
-        try:
-            _, program = extract_facts(
-                data, shown, project_root=_project_root(file), index=self._shared_index()
-            )
-        except UserError as problem:
-            outcome.problems.append(problem)
-        except Exception as error:
-            outcome.faults.append(UserError(own_fault("reading the program", error), path=shown))
-        else:
-            outcome.files += 1
-            outcome.programs.append(program)
-
-    def _shared_index(self) -> ProjectIndex:
-        if self._index is None:
-            from convlint.program import ProjectIndex
-
-            self._index = ProjectIndex(
-                {Path(os.path.realpath(path)): data for path, data in self._replaced.items()}
-            )
-        return self._index
-
-    def _keep(self, finding: Finding) -> None:
-        """A fault in a file that several others import is seen from each of them."""
-        place = finding.location
-        real = self._real_paths.get(place.path)
-        if real is None:
-            real = os.path.realpath(place.path)
-            self._real_paths[place.path] = real
-        key = (real, msgspec.structs.replace(place, path=""), finding.slug)
-        known = self._found.get(key)
-        if known is None or _weight(finding) > _weight(known):
-            self._found[key] = finding
-
-
-def _weight(finding: Finding) -> tuple[int, int]:
-    return (finding.severity.rank, finding.confidence.rank)
-
-
-def _project_root(file: Path) -> Path:
-    """The directory imports of the project are looked up from: the nearest with a project file."""
-    absolute = Path(os.path.abspath(file))  # noqa: PTH100
-    for parent in absolute.parents:
-        if (parent / "pyproject.toml").exists() or (parent / ".git").exists():
-            return parent
-    return absolute.parent

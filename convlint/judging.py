@@ -6,24 +6,25 @@ read again under another configuration.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from convlint import sources
 from convlint.custom_rules import OURS, origin
+from convlint.dependencies import UNKNOWN, Dependencies, Record, Signature
 from convlint.errors import UserError
 from convlint.findings import Confidence, Finding, Severity
 from convlint.suppressions import Suppression, find_suppressions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from convlint.gpu_probes.observations import Observations
     from convlint.outcome import Outcome
-    from convlint.program import ProjectIndex
     from convlint.program.facts import TrainingProgram
+    from convlint.recording import RecordingIndex
     from convlint.rules import Rule
 
 _ONE_LEVEL_DOWN = {Severity.ERROR: Severity.WARNING, Severity.WARNING: Severity.INFO}
@@ -56,23 +57,32 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     standalone: bool = True
     """Whether the file runs nothing itself: other files may put its functions to a use that makes
     a comment necessary."""
+    dependencies: Dependencies = Dependencies()
+    """What beside the file the report rests on."""
 
 
 NOTHING_TO_SAY = FileReport()
 """Of a file that mentions no machine-learning library."""
 
 
-def judge_file(
+class JudgedFile(NamedTuple):
+    """A report, and what the file was when it was read; without a digest it is not to be kept."""
+
+    report: FileReport
+    signature: Signature = UNKNOWN
+    digest: bytes = b""
+
+
+def judge_source(
     data: bytes,
     shown: str,
     *,
     project_root: Path,
-    index: ProjectIndex,
+    index: RecordingIndex,
     rules: Iterable[Rule],
 ) -> FileReport:
     """Judge the file that holds ``data`` and goes by the path ``shown``. Never raises."""
-    if not sources.mentions_ml_library(data):
-        return NOTHING_TO_SAY
+    index.record = Record()
     try:
         source, program = extract_facts(data, shown, project_root=project_root, index=index)
     except UserError as problem:
@@ -90,11 +100,12 @@ def judge_file(
         faults=tuple(faults),
         complete=not program.problems,
         standalone=all(entry.standalone for entry in program.entries),
+        dependencies=index.record.dependencies(project_root),
     )
 
 
 def extract_facts(
-    data: bytes, shown: str, *, project_root: Path, index: ProjectIndex
+    data: bytes, shown: str, *, project_root: Path, index: RecordingIndex
 ) -> tuple[str, TrainingProgram]:
     """The text of a file and its facts.
 

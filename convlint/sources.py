@@ -55,6 +55,15 @@ def read_file(path: Path) -> bytes:
     Raises:
         UserError: it cannot be read, or it is a notebook.
     """
+    return read_with_status(path)[0]
+
+
+def read_with_status(path: Path) -> tuple[bytes, os.stat_result]:
+    """The bytes of ``path``, and what the file system said of it when they were read.
+
+    Raises:
+        UserError: it cannot be read, or it is a notebook.
+    """
     shown = display_path(path)
     if path.suffix == ".ipynb":
         raise UserError(
@@ -62,7 +71,9 @@ def read_file(path: Path) -> bytes:
             path=shown,
         )
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            data = file.read()
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror or error}", path=shown) from None
     if len(data) > LARGEST_FILE and mentions_ml_library(data):
@@ -71,7 +82,7 @@ def read_file(path: Path) -> bytes:
             " (`exclude` in the configuration leaves it out)",
             path=shown,
         )
-    return data
+    return data, status
 
 
 def mentions_ml_library(data: bytes) -> bool:

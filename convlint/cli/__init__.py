@@ -14,7 +14,7 @@ from convlint import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("check", "probe", "audit", "rule", "rules", "config")
+COMMANDS = ("check", "probe", "audit", "rule", "rules", "config", "clean")
 """In the order ``--help`` shows them; ``convlint.cli.<name>`` holds each as ``command``."""
 
 EXIT_CLEAN = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convlint.cli.accepting import Accepting, accept_options, tell
+from convlint.cli.caching import speed_options, taken_speed
 from convlint.cli.fixing import Fixing, fix_options, summary_of_fixes
 from convlint.cli.options import (
     EXIT_CODE,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Print what was understood of each file as JSON, and run no rule.",
 )
+@speed_options
 @option(
     "--exit-zero",
     section=EXIT_CODE,
@@ -120,6 +122,7 @@ def command(
     accepting = Accepting.taken_from(options, paths or (".",))
     if accepting.asked_for and (fixing.asked_for or show_facts or show_files):
         raise click.UsageError("findings are accepted or fixed, not both at once")
+    speed = taken_speed(options, verbose=reporting.verbose)
     overrides = take_overrides(options)
     if show_files:
         return _show_files(paths or (".",), overrides)
@@ -133,6 +136,7 @@ def command(
             stdin_name=stdin_filename or STDIN_NAME,
             facts_only=show_facts,
             replaced=replaced,
+            **speed,
         )
         return accepting.without_accepted(outcome, overrides)
 

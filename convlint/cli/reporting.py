@@ -57,7 +57,7 @@ def report_options(command: Command) -> Command:
                 "--verbose",
                 section=OUTPUT,
                 is_flag=True,
-                help="Say on standard error which files and configurations were read.",
+                help="Say on standard error which files and configurations were read, and why the cache is not used.",
             ),
         ),
         command,

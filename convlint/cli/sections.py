@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 LAST = "Other"
 ORDER = (
-    "The run", "Fixes", "Rules", "Files", "Configuration", "Suppressions", "Output", "Exit code",
+    "The run", "Fixes", "Rules", "Files", "Configuration", "Suppressions", "Output", "Speed",
+    "Exit code",
     LAST,
 )  # fmt: skip
 

@@ -53,6 +53,7 @@ class ImportResolver:
     def __init__(self, files: ProjectFiles | None = None) -> None:
         self.files = files or ProjectFiles()
         self._modules: dict[tuple[str, str], str | None] = {}
+        self._found: dict[tuple[str, str, str | None], str | None] = {}
         self._roots: dict[str, bool] = {}
 
     def resolve(self, name: str, level: int, importer: str, root: str | None) -> str | None:
@@ -65,6 +66,13 @@ class ImportResolver:
             for _ in range(level - 1):
                 folder = os.path.dirname(folder)  # noqa: PTH120
             return self._module(folder, name)
+        key = (folder, name, root)
+        if key not in self._found:
+            self._found[key] = self._search(folder, name, "", root)
+        found = self._found[key]
+        return self._search(folder, name, importer, root) if found == importer else found
+
+    def _search(self, folder: str, name: str, importer: str, root: str | None) -> str | None:
         while True:
             found = self._module(folder, name)
             if found is None and self.files.exists(_join(folder, "src")):

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from convlint.program.imports import ImportResolver
 from convlint.program.libraries.kinds import ML_ROOTS
 from convlint.program.parsing import SourceSyntaxError, parse
 from convlint.program.positions import Positions
@@ -21,8 +22,6 @@ _LARGEST_IMPORTED_FILE = 400_000
 _MOST_CHARACTERS_KEPT = 250_000
 """Source text whose trees are kept in case another file imports it; a tree takes some
 40 bytes for each character."""
-
-_ROOT_MARKERS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 
 
 class SourceModule:
@@ -51,7 +50,7 @@ class ProjectIndex:
         """``replaced`` has bytes that stand for those of files on the disk."""
         self._replaced = replaced
         self._modules: OrderedDict[Path, SourceModule | None] = OrderedDict()
-        self._resolved: dict[tuple[Path, str], Path | None] = {}
+        self._imports = ImportResolver()
         self._trees: OrderedDict[str, ast.Module] = OrderedDict()
         self._characters = 0
 
@@ -101,35 +100,10 @@ class ProjectIndex:
 
     def resolve(self, name: str, level: int, importer: Path, root: Path | None) -> Path | None:
         """The file of module ``name`` as imported (``level`` leading dots) by ``importer``."""
-        if level:
-            base = importer.parent
-            for _ in range(level - 1):
-                base = base.parent
-            return _module_file(base, name)
-        if name.partition(".")[0] in ML_ROOTS:
+        if not level and name.partition(".")[0] in ML_ROOTS:
             return None
-        key = (importer.parent, name)
-        if key not in self._resolved:
-            self._resolved[key] = self._search(name, importer, root)
-        return self._resolved[key]
-
-    def _search(self, name: str, importer: Path, root: Path | None) -> Path | None:
-        for folder in (importer.parent, *importer.parent.parents):
-            found = _module_file(folder, name) or _module_file(folder / "src", name)
-            if found is not None and found != importer:
-                return found
-            if folder == root or any((folder / marker).exists() for marker in _ROOT_MARKERS):
-                return None
-        return None
-
-
-def _module_file(base: Path, name: str) -> Path | None:
-    target = base.joinpath(*name.split(".")) if name else base
-    package = target / "__init__.py"
-    if package.is_file():
-        return package
-    module = target.with_name(target.name + ".py") if name else None
-    return module if module is not None and module.is_file() else None
+        found = self._imports.resolve(name, level, str(importer), str(root) if root else None)
+        return None if found is None else Path(found)
 
 
 def _display(file: Path) -> str:
