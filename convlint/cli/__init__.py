@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convlint import __version__
+from convlint.cli.options import color_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("check", "probe", "audit", "rule", "rules", "config", "clean")
+COMMANDS = (
+    "check", "probe", "audit", "rule", "rules", "categories", "config", "clean", "completion",
+    "help",
+)  # fmt: skip
 """In the order ``--help`` shows them; ``convlint.cli.<name>`` holds each as ``command``."""
 
 EXIT_CLEAN = 0
@@ -121,6 +125,7 @@ def _usage_message(error: click.UsageError) -> str:
       130  interrupted
     """,
 )
+@color_option
 @click.version_option(__version__, "-V", "--version", message="convlint %(version)s")
 def main() -> None:
     """Say whether a training run will converge, and what to change if not, before the full run.

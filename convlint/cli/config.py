@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from convlint.cli.options import OUTPUT, file_options, selection_options, take_overrides
+from convlint.cli.options import (
+    OUTPUT,
+    color_option,
+    file_options,
+    selection_options,
+    take_overrides,
+)
 from convlint.cli.sections import SectionedCommand, option
 
 
@@ -25,6 +31,7 @@ from convlint.cli.sections import SectionedCommand, option
     show_default=True,
     help="text: TOML with the origin of each value behind it; json: for programs.",
 )
+@color_option
 def command(path: str, output_format: str, **options: Any) -> int:
     """Show the settings that hold for PATH (default: the current directory), and where each was
     said: a file, the command line, or by default.

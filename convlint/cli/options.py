@@ -5,6 +5,7 @@ An option that a CI job sets for every call has an environment variable, ``CONVL
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -150,6 +151,7 @@ def report_format_option(command: Command) -> Command:
 def _output_format(formats: tuple[str, ...], help: str, command: Command) -> Command:
     return applied(
         (
+            color_option,
             option(
                 "--output-format",
                 section=OUTPUT,
@@ -162,6 +164,34 @@ def _output_format(formats: tuple[str, ...], help: str, command: Command) -> Com
         ),
         command,
     )
+
+
+def color_option(command: Command) -> Command:
+    """--color, which holds wherever it stands on the command line."""
+    return applied(
+        (
+            option(
+                "--color",
+                section=OUTPUT,
+                type=click.Choice(("auto", "always", "never")),
+                envvar="CONVLINT_COLOR",
+                expose_value=False,
+                callback=_set_color,
+                help="Whether to colour. [default: auto: on a terminal, unless NO_COLOR is set; anywhere"
+                " when FORCE_COLOR is]",
+            ),
+        ),
+        command,
+    )
+
+
+def _set_color(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    """The environment is where every report, and rich, look for it."""
+    wanted = {"always": "FORCE_COLOR", "never": "NO_COLOR"}
+    if value in wanted:
+        for name in wanted.values():
+            os.environ.pop(name, None)
+        os.environ[wanted[value]] = "1"
 
 
 def file_options(command: Command) -> Command:

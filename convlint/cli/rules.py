@@ -6,11 +6,18 @@ from pathlib import Path
 
 import click
 
+from convlint.cli.options import color_option
+
 
 @click.command("rules", short_help="List the rules.")
 @click.option(
-    "--output-format", type=click.Choice(("text", "json")), default="text", show_default=True
+    "--output-format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="text: a line for each; json: for programs.",
 )
+@color_option
 def command(output_format: str) -> int:
     """List every rule: code, slug, severity, how it sees (static: from source by `check`;
     measured: from a short run by `probe`; `audit` joins them) and what it reports.

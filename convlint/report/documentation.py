@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from convlint.engine import check_source
 from convlint.findings import Applicability, Confidence
-from convlint.report.rules import checks, documentation, summary
+from convlint.report.rules import checks, documentation, options, summary
 from convlint.rules import own_rules
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def page(rule: Rule, slugs: set[str] | frozenset[str] = frozenset()) -> str:
     opening, _, sections = text.partition("\n\n")
     table = "\n".join(f"| {name} | {value} |" for name, value in _facts(rule, text).items())
     page = f"# {rule.slug} ({rule.code})\n\n{opening}\n\n| | |\n|---|---|\n{table}\n\n{sections}\n"
+    page += options(rule, fenced=True)
     return _linked(page, slugs - {rule.slug})
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
+import sys
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,12 +19,32 @@ from convlint.findings import (
 from convlint.report.text import FAINT, SEVERITY_STYLE, STRONG, Line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from convlint.rules import Rule
 
 
 _EXAMPLE = re.compile(r"^(## (?:Example|Use instead)\n)((?:    .*\n|\n)+)", re.MULTILINE)
+
+
+class CategoryDescription(msgspec.Struct, frozen=True):
+    """A category of rules: its name and the letters of its codes select all of them."""
+
+    name: str
+    prefix: str
+    rules: int
+    about: str
+
+
+class OptionDescription(msgspec.Struct, frozen=True):
+    """What a user may set in ``rule-options``; ``type`` is said in words, bounds are inclusive."""
+
+    name: str
+    type: str
+    default: Any
+    minimum: float | None
+    maximum: float | None
+    meaning: str
 
 
 class RuleDescription(msgspec.Struct, frozen=True):
@@ -32,10 +54,12 @@ class RuleDescription(msgspec.Struct, frozen=True):
     slug: str
     severity: Severity
     confidence: Confidence
+    category: str
     default: bool
     static: bool
     measured: bool
     fix: Applicability | None
+    options: tuple[OptionDescription, ...]
     summary: str
     explanation: str
 
@@ -47,10 +71,17 @@ def describe(rule: Rule) -> RuleDescription:
         slug=rule.slug,
         severity=rule.severity,
         confidence=rule.confidence,
+        category=rule.category(),
         default=rule.default,
         static=rule.has_static(),
         measured=rule.has_measured(),
         fix=rule.fix,
+        options=tuple(
+            OptionDescription(
+                option.name, option.kind, option.default, option.least, option.most, option.meaning
+            )
+            for option in rule.options().values()
+        ),
         summary=summary(rule),
         explanation=documentation(rule),
     )
@@ -73,13 +104,58 @@ def explanation(rule: Rule, *, fenced: bool = False) -> str:
         f"{rule.fix.value} fix" if rule.fix is not None else "no fix",
     ]
     documented = documentation(rule, fenced=fenced)
-    return f"# {rule.slug} ({rule.code})\n\n{', '.join(facts)}\n\n{documented}\n"
+    more = options(rule, fenced=fenced)
+    return f"# {rule.slug} ({rule.code})\n\n{', '.join(facts)}\n\n{documented}\n{more}"
 
 
 def documentation(rule: Rule, *, fenced: bool = False) -> str:
     """The docstring of the rule as Markdown; with ``fenced`` its examples are marked as Python."""
     text = f"{inspect.cleandoc(type(rule).__doc__ or '')}\n"
     return (_EXAMPLE.sub(_fence, text) if fenced else text).rstrip("\n")
+
+
+def options(rule: Rule, *, fenced: bool = False) -> str:
+    """A section about the options of the rule, with the default values; empty when it has none."""
+    declared = rule.options().values()
+    if not declared:
+        return ""
+    lines = ["", "## Options"]
+    for option in declared:
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (("at least", option.least), ("at most", option.most))
+            if bound is not None
+        ]
+        said = ", ".join([option.kind, *bounds])
+        lines.append(f"- `{option.name}` ({said}): {option.meaning}")
+    table = [f"[tool.convlint.rule-options.{rule.slug}]"]
+    table += [f"{option.name} = {json.dumps(option.default)}" for option in declared]
+    if fenced:
+        return "\n".join([*lines, "", "```toml", *table, "```", ""])
+    return "\n".join([*lines, "", *(f"    {line}" for line in table), ""])
+
+
+def categories(rules: Iterable[Rule]) -> list[CategoryDescription]:
+    """The categories of ``rules``, in order of their codes."""
+    members: dict[str, list[Rule]] = {}
+    for rule in sorted(rules, key=lambda rule: rule.code):
+        members.setdefault(rule.category(), []).append(rule)
+    return [
+        CategoryDescription(
+            name,
+            ", ".join(dict.fromkeys(rule.code.rstrip("0123456789") for rule in group)),
+            len(group),
+            _about(group[0]),
+        )
+        for name, group in members.items()
+    ]
+
+
+def _about(rule: Rule) -> str:
+    """The first sentence about the folder the rule's file lies in."""
+    package = sys.modules.get(type(rule).__module__.rpartition(".")[0])
+    text = inspect.cleandoc(package.__doc__ or "") if package is not None else ""
+    return " ".join(text.split("\n\n", 1)[0].split())
 
 
 def checks(rule: Rule) -> str:
@@ -91,6 +167,24 @@ def checks(rule: Rule) -> str:
 def catalogue_json(rules: Sequence[Rule]) -> bytes:
     """A JSON array of ``RuleDescription``."""
     return msgspec.json.format(msgspec.json.encode([describe(r) for r in rules]), indent=2) + b"\n"
+
+
+def rule_json(rule: Rule) -> bytes:
+    """One ``RuleDescription``."""
+    return msgspec.json.format(msgspec.json.encode(describe(rule)), indent=2) + b"\n"
+
+
+def category_lines(found: Sequence[CategoryDescription]) -> Iterator[Line]:
+    """A table of categories, one line for each."""
+    width = max((len(category.name) for category in found), default=0)
+    prefix = max((len(category.prefix) for category in found), default=0)
+    for category in found:
+        yield (
+            (f"{category.prefix:<{prefix}}", FAINT),
+            (f"  {category.name:<{width}}", STRONG),
+            (f"  {category.rules:>3} rules  ", FAINT),
+            (category.about, ""),
+        )
 
 
 def catalogue_lines(rules: Sequence[Rule]) -> Iterator[Line]:

@@ -10,6 +10,7 @@ from convlint.findings import (
     Finding,
     Severity,
 )
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.initialisations import (
     untouched,
@@ -93,16 +94,20 @@ class DeepPlainNetwork(Rule):
     confidence = Confidence.MEDIUM
     confirmed_by = ("vanishing-gradient", "exploding-gradient")
 
+    layers = Option(
+        DEEPEST_PLAIN, "The number of layers in a row from which on it is reported.", least=2
+    )
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per model."""
         for model in program.models:
-            if len(model.layers) < DEEPEST_PLAIN:
+            if len(model.layers) < self.layers:
                 continue
             architecture = Architecture(program, model)
             if not architecture.plain or not untouched(program, architecture):
                 continue
             run = architecture.longest_run(ACTIVATION_OPS)
-            if len(run) >= DEEPEST_PLAIN:
+            if len(run) >= self.layers:
                 yield self.finding(
                     model.location,
                     f"{len(run)} weight layers in a straight line, without normalisation or a skip "

@@ -10,6 +10,7 @@ from convlint.findings import (
     Finding,
     Severity,
 )
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import (
     one_per_place,
@@ -73,6 +74,8 @@ class ExtremeDropout(Rule):
     code, slug, severity = "NRM013", "extreme-dropout", Severity.WARNING
     unmeasured_because = "it is a matter of structure, which the probe does not measure"
 
+    limit = Option(EXTREME, "The probability from which on it is reported.", least=0, most=1)
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per dropout."""
         if uses_library(program, *GRAPHS):
@@ -90,7 +93,7 @@ class ExtremeDropout(Rule):
             probability = given.number if given is not None else None
             if canonical(name) not in DROPOUT_OPS or given is None or probability is None:
                 continue
-            if not EXTREME <= probability <= 1.0 or any(OF_WORDS.search(n) for n in names):
+            if not self.limit <= probability <= 1.0 or any(OF_WORDS.search(n) for n in names):
                 continue
             if one_per_place(reported, location):
                 source = given.origin.text if given.origin is not None else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Evidence, Finding, Severity
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.initialisations import untouched
 from convlint.rules.patterns.layers import RECTIFIER_OPS, Architecture
@@ -78,6 +79,8 @@ class DeepPlainDefaultInit(Rule):
     confidence = Confidence.MEDIUM
     confirmed_by = ("vanishing-gradient",)
 
+    layers = Option(DEEP, "The number of layers in a row from which on it is reported.", least=2)
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per deep plain network, at its first layer."""
         reported: set[Location] = set()
@@ -88,7 +91,7 @@ class DeepPlainDefaultInit(Rule):
                 continue
             stack = architecture.longest_run(RECTIFIER_OPS)
             first = next((stage.layer for stage in stack if stage.layer is not None), None)
-            if len(stack) < DEEP or first is None or first.location in reported:
+            if len(stack) < self.layers or first is None or first.location in reported:
                 continue
             reported.add(first.location)
             kept = VARIANCE_PER_LAYER ** (len(stack) / 2)

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from convlint.findings import Evidence, Finding, Severity
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.initialisations import final_initialisations, initialiser, is_default
 from convlint.rules.patterns.layers import canonical, fan_in, is_weight_layer
@@ -76,6 +77,8 @@ class NormalInitTooWide(Rule):
     code, slug, severity = "INI005", "normal-init-too-wide", Severity.WARNING
     confirmed_by = ("exploding-gradient", "initial-loss-off", "saturated-activations")
 
+    std = Option(WIDE, "The standard deviation from which on it is judged.", least=0)
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per call that draws the weights of some layer too wide."""
         reported: set[Location] = set()
@@ -85,7 +88,7 @@ class NormalInitTooWide(Rule):
                 continue
             std = call.args.get("std")
             deviation = 1.0 if std is None else std.number
-            if deviation is None or deviation < WIDE:
+            if deviation is None or deviation < self.std:
                 continue
             wide = [layer for layer in initialised.layers if _too_wide(layer, deviation)]
             if not wide:

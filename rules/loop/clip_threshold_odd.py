@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Finding, Severity
 from convlint.program.facts import EventKind
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.paths import training_loops
@@ -89,6 +90,10 @@ class ClipThresholdOdd(Rule):
     severity = Severity.WARNING
     confidence = Confidence.MEDIUM
 
+    largest_norm = Option(LARGE_NORM, "The norm from which on it is reported.", least=0)
+    largest_value = Option(LARGE_VALUE, "The value from which on it is reported.", least=0)
+    smallest_norm = Option(SMALL_NORM, "The largest norm that is reported as too small.", least=0)
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report thresholds outside of the range in which clipping does something."""
         places: set[Location] = set()
@@ -100,7 +105,7 @@ class ClipThresholdOdd(Rule):
                     continue
                 place = limit.location or clip.event.location
                 size = limit.number
-                top = LARGE_VALUE if by_value else LARGE_NORM
+                top = self.largest_value if by_value else self.largest_norm
                 if top <= size < READS_THE_NORM and one_per_place(places, place):
                     yield self.finding(
                         place,
@@ -108,7 +113,9 @@ class ClipThresholdOdd(Rule):
                         "nothing is clipped",
                         help="start from a norm of 1",
                     )
-                elif not by_value and 0 < size <= SMALL_NORM and one_per_place(places, place):
+                elif (
+                    not by_value and 0 < size <= self.smallest_norm and one_per_place(places, place)
+                ):
                     yield self.finding(
                         place,
                         f"a threshold of {size:g} is below nearly every gradient, so each step is cut "

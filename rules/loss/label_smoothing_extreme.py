@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Severity
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.losses import trained_losses
@@ -72,12 +73,14 @@ class LabelSmoothingExtreme(Rule):
 
     code, slug, severity = "LOS019", "label-smoothing-extreme", Severity.WARNING
 
+    limit = Option(EXTREME, "The smoothing from which on it is reported.", least=0, most=1)
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per loss smoothed beyond use."""
         places: set[Location] = set()
         for loss in trained_losses(program, frozenset({"cross_entropy"})):
             smoothing = loss.args.get("label_smoothing")
-            if smoothing is None or smoothing.number is None or smoothing.number < EXTREME:
+            if smoothing is None or smoothing.number is None or smoothing.number < self.limit:
                 continue
             if one_per_place(places, loss.location):
                 yield self.finding(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Evidence, Finding, Severity
 from convlint.program.facts import ObjectKind
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.rates import (
@@ -101,6 +102,9 @@ class AdaptiveLrHigh(Rule):
     confirmed_by = ("update-ratio-too-large", "diverging-loss", "learning-rate-above-stability")
     unmeasured_because = "the probe took too few real steps to judge the learning rate"
 
+    limit = Option(HIGH, "The highest learning rate that is not reported.", least=0)
+    error_from = Option(BROKEN, "The learning rate from which on it is an error.", least=0)
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report the rate of adaptive optimizers over networks."""
         if program.role == "test":
@@ -110,13 +114,13 @@ class AdaptiveLrHigh(Rule):
             if optimizer.kind is not ObjectKind.OPTIMIZER or not _is_adaptive(optimizer):
                 continue
             for rate in learning_rates(optimizer):
-                if rate.number <= HIGH or not optimizes_modules(program, optimizer):
+                if rate.number <= self.limit or not optimizes_modules(program, optimizer):
                     continue
                 if rate_is_set_elsewhere(program, optimizer):
                     continue
                 if default_serves_another_update(program, rate):
                     continue
-                if rate.number < BROKEN and learns_by_reinforcement(program):
+                if rate.number < self.error_from and learns_by_reinforcement(program):
                     continue
                 if not one_per_place(places, rate.location):
                     continue
@@ -126,7 +130,7 @@ class AdaptiveLrHigh(Rule):
                     f"learning rate {rate.text} is high for {name}: every weight moves by about "
                     "that much per step",
                     help="start from 1e-3 (3e-4 for transformers)",
-                    severity=Severity.ERROR if rate.number >= BROKEN else Severity.WARNING,
+                    severity=Severity.ERROR if rate.number >= self.error_from else Severity.WARNING,
                     related=rate.related,
                     evidence=(
                         Evidence(
@@ -134,7 +138,7 @@ class AdaptiveLrHigh(Rule):
                             statement=f"learning rate of {name}",
                             quantity="learning rate",
                             value=rate.number,
-                            expected=f"at most {HIGH:g}",
+                            expected=f"at most {self.limit:g}",
                         ),
                     ),
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Finding, Severity
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.imported import uses_library
@@ -75,6 +76,8 @@ class FinetuneLrHigh(Rule):
     confirmed_by = ("update-ratio-too-large", "diverging-loss")
     unmeasured_because = "the probe took too few real steps to judge the learning rate"
 
+    limit = Option(HIGH, "The learning rate from which on it is reported.", least=0)
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report high rates over pretrained transformers."""
         if program.role == "test" or uses_library(program, "peft", "adapters", "loralib"):
@@ -95,7 +98,7 @@ class FinetuneLrHigh(Rule):
             if not pretrained or rate_is_set_elsewhere(program, optimizer):
                 continue
             for rate in settings(optimizer, "lr"):
-                if rate.number >= HIGH and one_per_place(places, rate.location):
+                if rate.number >= self.limit and one_per_place(places, rate.location):
                     yield self.finding(
                         rate.location,
                         f"learning rate {rate.text} of {optimizer_class(optimizer)} erases what the "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Evidence, Finding, Severity
 from convlint.program.facts import ObjectKind
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.handed import is_handed_on
@@ -86,6 +87,8 @@ class LrNegligible(Rule):
     confirmed_by = ("update-ratio-too-small", "stalled-loss")
     unmeasured_because = "the probe took too few real steps to judge the learning rate"
 
+    limit = Option(NEGLIGIBLE, "The highest learning rate that is reported.", least=0)
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report optimizers all of whose learning rates are known and negligible."""
         if program.role == "test":
@@ -95,7 +98,7 @@ class LrNegligible(Rule):
             if optimizer.kind is not ObjectKind.OPTIMIZER or optimizer.escaped:
                 continue
             rates = list(learning_rates(optimizer))
-            if not rates or any(not 0 <= rate.number <= NEGLIGIBLE for rate in rates):
+            if not rates or any(not 0 <= rate.number <= self.limit for rate in rates):
                 continue
             if rate_is_set_elsewhere(program, optimizer):
                 continue
@@ -115,7 +118,7 @@ class LrNegligible(Rule):
                         statement="learning rate",
                         quantity="learning rate",
                         value=rate.number,
-                        expected=f"above {NEGLIGIBLE:g}",
+                        expected=f"above {self.limit:g}",
                     ),
                 ),
             )

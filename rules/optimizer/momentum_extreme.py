@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.settings import optimizer_class, optimizers_of, settings
@@ -71,12 +72,14 @@ class MomentumExtreme(Rule):
     confirmed_by = ("oscillating-loss", "diverging-loss")
     unmeasured_because = "the loss series was too short to show oscillation"
 
+    limit = Option(NEVER_FORGETS, "The momentum from which on it is reported.", least=0, most=1)
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report momenta at which nothing is forgotten."""
         places: set[Location] = set()
         for optimizer in optimizers_of(program, "SGD", "RMSprop"):
             for momentum in settings(optimizer, "momentum"):
-                if momentum.number >= NEVER_FORGETS and one_per_place(places, momentum.location):
+                if momentum.number >= self.limit and one_per_place(places, momentum.location):
                     memory = (
                         f"averages over {1 / (1 - momentum.number):.0f} steps"
                         if momentum.number < 1

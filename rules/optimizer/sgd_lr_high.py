@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Evidence, Finding, Severity
 from convlint.program.facts import EventKind, ObjectKind
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.paths import occurrences
@@ -95,6 +96,15 @@ class SgdLrHigh(Rule):
     confirmed_by = ("learning-rate-above-stability", "diverging-loss", "update-ratio-too-large")
     unmeasured_because = "the probe took too few real steps to judge the learning rate"
 
+    limit = Option(
+        HIGH, "The learning rate from which on it is reported, without momentum.", least=0
+    )
+    limit_with_momentum = Option(
+        HIGH_WITH_MOMENTUM,
+        "The learning rate from which on it is reported beside a momentum of 0.9 or more.",
+        least=0,
+    )
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report the rate of SGD over networks whose gradients nothing clips."""
         if program.role == "test" or _clips(program):
@@ -108,7 +118,9 @@ class SgdLrHigh(Rule):
                 or rate_is_set_elsewhere(program, optimizer)
             ):
                 continue
-            limit = HIGH_WITH_MOMENTUM if _momentum(optimizer) >= HEAVY_MOMENTUM else HIGH
+            limit = (
+                self.limit_with_momentum if _momentum(optimizer) >= HEAVY_MOMENTUM else self.limit
+            )
             for rate in learning_rates(optimizer):
                 if rate.number < limit or not one_per_place(places, rate.location):
                     continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Finding, Severity
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.settings import optimizer_class, optimizers_of, settings
@@ -75,6 +76,17 @@ class WeightDecayExtreme(Rule):
     code, slug, severity = "OPT006", "weight-decay-extreme", Severity.WARNING
     confidence = Confidence.MEDIUM
 
+    coupled_limit = Option(
+        COUPLED_LIMIT,
+        "The weight decay from which on it is reported where it is part of the gradient.",
+        least=0,
+    )
+    decoupled_limit = Option(
+        DECOUPLED_LIMIT,
+        "The highest weight decay that is not reported where it is decoupled, as in AdamW.",
+        least=0,
+    )
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report decay beyond what recipes use."""
         if program.role == "test":
@@ -87,9 +99,9 @@ class WeightDecayExtreme(Rule):
                 continue
             for decay in settings(optimizer, "weight_decay"):
                 extreme = (
-                    decay.number > DECOUPLED_LIMIT
+                    decay.number > self.decoupled_limit
                     if name == "AdamW"
-                    else decay.number >= COUPLED_LIMIT
+                    else decay.number >= self.coupled_limit
                 )
                 if not extreme or not optimizer.parameters_of:
                     continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Finding, Severity
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import object_of, scheduled_optimizer, submodules
@@ -89,6 +90,8 @@ class NoWarmupTransformer(Rule):
     confirmed_by = ("diverging-loss", "stalled-loss")
     unmeasured_because = "the loss series was too short"
 
+    limit = Option(HIGH, "The learning rate from which on a warm-up is asked for.", least=0)
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report constant high rates over post-norm transformers."""
         if program.role == "test" or program.managed:
@@ -110,7 +113,7 @@ class NoWarmupTransformer(Rule):
             ):
                 continue
             for rate in settings(optimizer, "lr"):
-                if rate.number >= HIGH and one_per_place(places, rate.location):
+                if rate.number >= self.limit and one_per_place(places, rate.location):
                     yield self.finding(
                         rate.location,
                         f"{optimizer_class(optimizer)} starts a post-norm transformer at its full rate of "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
 from convlint.program.facts import ObjectKind
+from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.courses import short_name
 from convlint.rules.patterns.flows import one_per_place
@@ -91,6 +92,10 @@ class WarmupLongerThanRun(Rule):
     code, slug, severity = "SCH018", "warmup-longer-than-run", Severity.WARNING
     unmeasured_because = "whether the rise is the whole plan the probe cannot know"
 
+    share = Option(
+        LARGEST_RATIO, "The share of the run from which on a warm-up is reported.", least=0, most=1
+    )
+
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report warm-ups without a run behind them."""
         places: set[Location] = set()
@@ -109,7 +114,7 @@ class WarmupLongerThanRun(Rule):
             ratio = call.args.get("warmup_ratio")
             if not call.name.endswith("TrainingArguments") or ratio is None or ratio.number is None:
                 continue
-            if ratio.number >= LARGEST_RATIO and one_per_place(places, call.location):
+            if ratio.number >= self.share and one_per_place(places, call.location):
                 yield self.finding(
                     ratio.location or call.location,
                     f"warmup_ratio={ratio.number:g}: the rate rises for most of the run",

@@ -125,7 +125,7 @@ def test_baseline_that_cannot_be_used_is_one_line(convlint, write, tmp_path, con
         (("--update-baseline",), "--update-baseline goes with --baseline FILE"),
         (("--add-ignore", "-"), "--add-ignore changes files"),
         (("--add-ignore", *BASELINE, "--update-baseline"), "exclude one another"),
-        (("--add-ignore", "--fix"), "findings are accepted or fixed, not both at once"),
+        (("--add-ignore", "--fix"), "findings are accepted, fixed or watched"),
     ],
 )
 def test_options_that_do_not_go_together_are_one_line(convlint, arguments, message):

@@ -61,3 +61,46 @@ def test_list_for_programs_has_every_rule_and_its_explanation(convlint):
         assert entry["summary"]
         assert entry["static"] or entry["measured"]
         assert entry["explanation"].startswith(entry["summary"].split()[0])
+
+
+def test_options_of_a_rule_are_shown_with_their_defaults(convlint):
+    shown = convlint("rule", "adaptive-lr-high").stdout
+    assert (
+        "- `limit` (a number, at least 0): The highest learning rate that is not reported." in shown
+    )
+    assert "    [tool.convlint.rule-options.adaptive-lr-high]\n    limit = 0.01\n" in shown
+    described = json.loads(convlint("rule", "OPT001", "--output-format", "json").stdout)
+    assert [option["name"] for option in described["options"]] == ["limit", "error-from"]
+    assert described["category"] == "optimizer"
+
+
+def test_options_shown_are_options_the_configuration_takes(convlint, tmp_path):
+    import tomllib
+
+    described = json.loads(convlint("rule", "--all", "--output-format", "json").stdout)
+    assert len(described) == len(all_rules())
+    text = convlint("rule", "adaptive-lr-high").stdout
+    table = text.partition("## Options")[2].partition("\n\n")[2].replace("    ", "")
+    (tmp_path / "pyproject.toml").write_text(table)
+    assert tomllib.loads(table)["tool"]["convlint"]["rule-options"]
+    assert convlint("config").exit_code == 0
+
+
+def test_categories_select_what_they_list(convlint):
+    listed = json.loads(convlint("categories", "--output-format", "json").stdout)
+    assert sum(category["rules"] for category in listed) == len(all_rules())
+    loop = next(category for category in listed if category["name"] == "loop")
+    by_name = json.loads(convlint("config", "--select", "loop", "--output-format", "json").stdout)
+    by_code = json.loads(
+        convlint("config", "--select", loop["prefix"], "--output-format", "json").stdout
+    )
+    assert by_name["rules"] == by_code["rules"]
+    assert len(by_name["rules"]) == loop["rules"]
+    assert f"{loop['prefix']}  loop" in convlint("categories").stdout
+
+
+@pytest.mark.parametrize("arguments", [("rule",), ("rule", "LOP001", "--all")])
+def test_one_rule_or_all_of_them(convlint, arguments):
+    result = convlint(*arguments)
+    assert result.exit_code == 2
+    assert "name one rule, or give --all" in result.stderr
