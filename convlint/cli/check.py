@@ -220,11 +220,8 @@ def _say_what_was_read(
     if not read:
         complain("no configuration file found or read")
     for path in sorted(outcome.checked):
-        complain(f"judged {path}")
-    complain(
-        f"{outcome.files} files, {len(outcome.checked)} of them about machine learning,"
-        f" in {seconds:.2f} s"
-    )
+        complain(f"checked {path}")
+    complain(f"{len(outcome.checked)} files in {seconds:.2f} s")
 
 
 def _show_files(paths: tuple[str, ...], overrides: Overrides) -> int:
