@@ -96,6 +96,11 @@ def rules_of_projects() -> tuple[Rule, ...]:
     return tuple(rule for rules in _by_file.values() for rule in rules)
 
 
+def files_of_projects() -> tuple[str, ...]:
+    """The files, by their real paths, that those rules were loaded from."""
+    return tuple(_by_file)
+
+
 def rule_files(place: Path) -> Iterator[Path]:
     """The modules a file or folder of rules stands for, in a stable order; tests are left out."""
     if not place.is_dir():

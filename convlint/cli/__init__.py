@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = (
-    "check", "probe", "audit", "rule", "rules", "categories", "config", "clean", "completion",
-    "help",
+    "check", "probe", "audit", "rule", "rules", "categories", "config", "clean", "server",
+    "completion", "help",
 )  # fmt: skip
 """In the order ``--help`` shows them; ``convlint.cli.<name>`` holds each as ``command``."""
 
