@@ -219,6 +219,8 @@ class Access(Operators):
         if name == "__name__":
             return Const(value.name.rpartition(".")[2], LITERAL)
         qualified = canonical(f"{value.name}.{name}")
+        if self.settings and qualified in self.settings:
+            return self.settings[qualified]
         constant = _LIBRARY_CONSTANTS.get(qualified)
         return Const(constant, LITERAL) if constant is not None else Library(qualified)
 

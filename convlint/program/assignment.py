@@ -230,6 +230,9 @@ class Assignment(LibraryMethods):
                 return
         if op is ast.Add and isinstance(value, Tensor) and self.forward_depth == 0:
             self.emit(EventKind.ACCUMULATE, site, flow=value.flow)
+        if op is ast.BitOr and isinstance(current, Map):
+            self.bind_target(statement.target, self.binary(op, current, value, site), scope)
+            return
         if op not in _FOLLOWED:
             self.bind_target(statement.target, UNKNOWN, scope)
             return

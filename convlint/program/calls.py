@@ -31,6 +31,7 @@ from convlint.program.domain import (
 from convlint.program.drafts import ArmDraft, BranchDraft, LoopDraft, NodeDraft
 from convlint.program.expressions import Expressions
 from convlint.program.facts import ObjectKind, Origin
+from convlint.program.namespaces import is_namespace
 from convlint.program.syntax import keyword_parameters, positional_parameters
 
 DEEPEST_CALL = 12
@@ -81,6 +82,10 @@ class Calls(Expressions):
                 for key, item in value.items.items():
                     if isinstance(key, str):
                         result.keywords[key] = Argument(item, site)
+                result.complete = result.complete and value.complete
+            elif isinstance(value, Instance) and is_namespace(value):
+                for name, item in value.attributes.items():
+                    result.keywords[name] = Argument(item, site)
                 result.complete = result.complete and value.complete
             else:
                 result.complete = False
@@ -265,7 +270,10 @@ class Calls(Expressions):
     def _default(self, function: Function, name: str, node: ast.expr) -> Abstract:
         value = self.evaluate(node, function.scope)
         if isinstance(value, Const):
-            origin = Origin("function default", f"default of {name} in {function.name}()")
+            if value.origin is not None and value.origin.kind == "typer default":
+                return value
+            place = function.scope.module.positions.of(node)
+            origin = Origin("function default", f"default of {name} in {function.name}()", place)
             return Const(value.value, origin, certain=bool(self.call_stack) or value.certain)
         return value
 

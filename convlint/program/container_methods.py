@@ -156,9 +156,8 @@ class ValueMethods(LibraryCalls):
             return Seq(sequence.kind, list(sequence.items), sequence.complete, sequence.node)
         return UNKNOWN
 
-    def _mapping_method(
-        self, mapping: Map, name: str, arguments: Arguments, site: Site
-    ) -> Abstract:
+    def mapping_method(self, mapping: Map, name: str, arguments: Arguments, site: Site) -> Abstract:
+        """A method of a dict."""
         key = arguments.positional[0].value if arguments.positional else UNKNOWN
         if name in ("items", "values"):
             return Iterated(name, (mapping,))
@@ -171,6 +170,8 @@ class ValueMethods(LibraryCalls):
             default = (
                 arguments.positional[1].value if len(arguments.positional) > 1 else Const(None)
             )
+            if name == "setdefault":
+                mapping.items[key.value] = default if mapping.complete else UNKNOWN
             return default if mapping.complete else UNKNOWN
         if name == "update":
             if isinstance(key, Map):

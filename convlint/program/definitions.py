@@ -16,6 +16,7 @@ from convlint.program.domain import (
     ProjectModule,
     Scope,
 )
+from convlint.program.fields import filled_parameter
 from convlint.program.index import SourceModule
 from convlint.program.libraries.kinds import MANAGED_BASES, canonical
 from convlint.program.syntax import FunctionNode
@@ -49,10 +50,14 @@ class Definitions(Contexts):
             if isinstance(value, Library):
                 names.append(value.name.removeprefix("builtins."))
                 if called is not None and value.name.startswith("click."):
-                    line = scope.module.positions.of(called).line
-                    option = decorator_option(value.name, self._arguments(called, scope), line)
+                    place = scope.module.positions.of(called)
+                    option = decorator_option(value.name, self._arguments(called, scope), place)
                     if option is not None:
                         function.options[option[0]] = option[1]
+                elif called is not None:
+                    filled = filled_parameter(self, value.name, function)
+                    if filled is not None:
+                        function.options[filled[0]] = filled[1]
             elif isinstance(expression, ast.Attribute):
                 names.append(expression.attr)
         function.decorators = tuple(names)
@@ -86,11 +91,11 @@ class Definitions(Contexts):
                 # Methods see the module's names, not the class body's.
                 member.scope = scope
                 member.owner = klass
-        klass.fields = tuple(
-            line.target.id
+        klass.fields = {
+            line.target.id: line
             for line in statement.body
             if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
-        )
+        }
         self.write(scope.names, statement.name, klass)
         return None
 

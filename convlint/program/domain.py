@@ -13,6 +13,7 @@ from convlint.program.facts import ObjectKind, Origin, Scalar
 if TYPE_CHECKING:
     import ast
 
+    from convlint.findings import Location
     from convlint.program.index import SourceModule
     from convlint.program.syntax import FunctionNode
 
@@ -90,6 +91,11 @@ class Site:
 
     module: SourceModule
     node: ast.AST
+
+    @property
+    def location(self) -> Location:
+        """Where the node stands."""
+        return self.module.positions.of(self.node)
 
 
 @dataclass(slots=True, eq=False)
@@ -268,7 +274,7 @@ class Class(Abstract):
     lineage: frozenset[str]
     resolved: bool
     decorators: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()
+    fields: dict[str, ast.AnnAssign] = field(default_factory=dict)
     """Annotated names of the body in order: the parameters of a dataclass."""
 
 

@@ -98,6 +98,12 @@ class Interpreter(Statements):
                 and instance.forward is None
             ):
                 self._apply_alone(instance)
+        hooked: dict[Class, Instance] = {}
+        for instance in self.instances:
+            if instance.klass in classes and any(map(_calls_hooks, instance.bases)):
+                hooked.setdefault(instance.klass, instance)
+        for klass, instance in hooked.items():
+            self._walk_methods(instance, klass, called)
         for wanted in (False, True):
             for function in functions:
                 is_called = function.name in called
@@ -126,6 +132,10 @@ class Interpreter(Statements):
             return
         if instance.kind is ObjectKind.MODEL:
             self._apply_alone(instance)
+        self._walk_methods(instance, klass, called)
+
+    def _walk_methods(self, instance: Instance, klass: Class, called: frozenset[str]) -> None:
+        """Walk the methods that nothing has called yet."""
         methods = [
             m for c in self.lineage(klass) for m in c.members.values() if isinstance(m, Function)
         ]
@@ -190,6 +200,11 @@ class Interpreter(Statements):
 
     def _has_parameter(self, values: list[Abstract]) -> bool:
         return any(isinstance(v, Tensor) and self.flows[v.flow].op == "<parameter>" for v in values)
+
+
+def _calls_hooks(base: str) -> bool:
+    """Whether a library class calls methods of its subclasses that the program never calls."""
+    return base.endswith(("LightningModule", "LightningDataModule"))
 
 
 _CALL = re.compile(r"(?<!def )(?<!class )\b([A-Za-z_]\w*)\s*\(")

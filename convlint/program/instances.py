@@ -116,21 +116,31 @@ class Instances(Calls):
 
     def _fill_fields(self, instance: Instance, klass: Class, arguments: Arguments) -> None:
         """Dataclass-like classes: annotated fields take the arguments or their defaults."""
-        for owner in reversed(self.lineage(klass)):
-            for name in owner.fields:
+        owners = [owner for owner in reversed(self.lineage(klass)) if owner.fields]
+        for owner in owners:
+            for name, node in owner.fields.items():
                 default = owner.members.get(name)
                 if default is None:
                     continue
                 if isinstance(default, Const):
-                    origin = Origin("dataclass default", f"default of {name} in {owner.name}")
+                    place = owner.scope.module.positions.of(node)
+                    origin = Origin(
+                        "dataclass default", f"default of {name} in {owner.name}", place
+                    )
                     default = Const(default.value, origin, certain=False)
                 instance.attributes[name] = default
         if self.method_of(instance, "__init__") is None:
-            fields = [name for owner in reversed(self.lineage(klass)) for name in owner.fields]
+            fields = dict.fromkeys(name for owner in owners for name in owner.fields)
             for name, argument in zip(fields, arguments.positional, strict=False):
                 instance.attributes[name] = argument.value
             for name, argument in arguments.keywords.items():
                 instance.attributes[name] = argument.value
+            if not arguments.complete:
+                for name in fields.keys() - arguments.keywords.keys():
+                    instance.attributes[name] = UNKNOWN
+            completed = self.method_of(instance, "__post_init__") if fields else None
+            if isinstance(completed, Function):
+                self.call_function(completed, [], {}, instance.site)
 
     def call_instance(
         self, instance: Instance, arguments: Arguments, site: Site, scope: Scope

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convlint.program.builtin_calls import BUILTIN_HANDLERS
+from convlint.program.command_line import PARSERS
 from convlint.program.domain import (
     UNKNOWN,
     Abstract,
@@ -52,7 +53,7 @@ _CONTEXT_MAKERS = frozenset(
     {
         "torch.no_grad", "torch.inference_mode", "torch.enable_grad", "torch.set_grad_enabled",
         "torch.amp.autocast", "torch.distributed.autograd.context", "contextlib.nullcontext",
-        "contextlib.suppress", "argparse.ArgumentParser",
+        "contextlib.suppress",
     }
 )  # fmt: skip
 
@@ -125,7 +126,7 @@ class LibraryCalls(ModuleCalls):
     def _library_result(self, name: str, arguments: Arguments, site: Site) -> Abstract:
         if name in MANAGED_CALLS:
             self.managed[MANAGED_CALLS[name]] = None
-        if name in _CONTEXT_MAKERS or name in _GENERATORS:
+        if name in _CONTEXT_MAKERS or name in _GENERATORS or name in PARSERS:
             return self.make(ObjectKind.LIBRARY, name, arguments, site)
         kind = library_kind(name)
         if kind is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convlint.program.builtin_calls import ordered_dict
+from convlint.program.command_line import COMMAND_LINE_HANDLERS
 from convlint.program.domain import (
     UNKNOWN,
     Abstract,
@@ -21,10 +22,10 @@ from convlint.program.domain import (
     Site,
 )
 from convlint.program.facts import EventKind, ObjectKind, Origin
+from convlint.program.fields import FIELD_HANDLERS
 from convlint.program.indexed import combined, varies
+from convlint.program.namespaces import NAMESPACE_HANDLERS
 from convlint.program.walk import Walk
-
-_NAMESPACES = frozenset({"types.SimpleNamespace", "argparse.Namespace", "easydict.EasyDict"})
 
 
 def _parameter(self: Walk, arguments: Arguments, site: Site) -> Abstract:
@@ -129,13 +130,6 @@ def _save(self: Walk, arguments: Arguments, site: Site) -> Abstract:
     return Const(None)
 
 
-def _namespace(self: Walk, arguments: Arguments, site: Site) -> Abstract:
-    instance = self.new_instance(ObjectKind.INSTANCE, "types.SimpleNamespace", site)
-    for key, argument in arguments.keywords.items():
-        instance.attributes[key] = argument.value
-    return instance
-
-
 def _math(function: Callable[..., float]) -> Callable[[Walk, Arguments, Site], Abstract]:
     def fold(self: Walk, arguments: Arguments, site: Site) -> Abstract:
         numbers = [v.value for v in arguments.values() if isinstance(v, Const)]
@@ -182,7 +176,9 @@ LIBRARY_HANDLERS: dict[str, Callable[[Any, Arguments, Site], Abstract]] = {
     "torch.autograd.grad": _autograd_grad,
     "torch.save": _save,
     "collections.OrderedDict": ordered_dict,
-    **dict.fromkeys(_NAMESPACES, _namespace),
+    **NAMESPACE_HANDLERS,
+    **FIELD_HANDLERS,
+    **COMMAND_LINE_HANDLERS,
     **{
         f"math.{f.__name__}": _math(f)
         for f in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from convlint.program.command_line import add_argument, parsed_arguments
+from convlint.program.command_line import PARSERS, SUBPARSERS, parser_method
 from convlint.program.container_methods import ValueMethods, constant_method
 from convlint.program.domain import (
     UNKNOWN,
@@ -28,10 +28,12 @@ from convlint.program.domain import (
 )
 from convlint.program.drafts import CallDraft
 from convlint.program.facts import EventKind, ObjectKind
+from convlint.program.fields import as_dict, replaced
 from convlint.program.libraries.operations import (
     DETACHING,
     operation,
 )
+from convlint.program.namespaces import is_namespace, keep_hyperparameters, namespace_method
 
 _SAME_MODULE = frozenset(
     {
@@ -64,6 +66,8 @@ class LibraryMethods(ValueMethods):
             return self._tensor_method(receiver, name, arguments, site)
         if isinstance(receiver, Instance):
             receiver.methods.add(name)
+            if name == "save_hyperparameters":
+                keep_hyperparameters(self, receiver, arguments, scope.names, site)
             handler = _BY_KIND.get(receiver.kind, LibraryMethods._other_method)
             return handler(self, receiver, name, arguments, site)
         if isinstance(receiver, Parameters):
@@ -73,7 +77,7 @@ class LibraryMethods(ValueMethods):
         if isinstance(receiver, Seq):
             return self._sequence_method(receiver, name, arguments, site)
         if isinstance(receiver, Map):
-            return self._mapping_method(receiver, name, arguments, site)
+            return self.mapping_method(receiver, name, arguments, site)
         if isinstance(receiver, Const):
             return constant_method(receiver, name, arguments)
         if isinstance(receiver, Iterated) and name == "__next__":
@@ -401,8 +405,15 @@ class LibraryMethods(ValueMethods):
     def _other_method(
         self, instance: Instance, name: str, arguments: Arguments, site: Site
     ) -> Abstract:
-        if instance.cls == "argparse.ArgumentParser" or instance.cls.endswith("._ArgumentGroup"):
-            return self._parser_method(instance, name, arguments, site)
+        if instance.kind is ObjectKind.LIBRARY and (
+            instance.cls in PARSERS or instance.cls == SUBPARSERS
+        ):
+            return parser_method(self, instance, name, arguments, site)
+        if is_namespace(instance):
+            return namespace_method(self, instance, name, arguments, site)
+        if instance.kind is ObjectKind.INSTANCE and name in ("_replace", "_asdict"):
+            fields = replaced(self, instance, arguments, site)
+            return fields if name == "_replace" else as_dict(fields, site)
         if (
             instance.kind is ObjectKind.INSTANCE
             and instance.klass is not None
@@ -427,26 +438,6 @@ class LibraryMethods(ValueMethods):
                 site=site,
             )
         return UNKNOWN
-
-    def _parser_method(
-        self, parser: Instance, name: str, arguments: Arguments, site: Site
-    ) -> Abstract:
-        if name == "add_argument":
-            add_argument(parser, arguments, self.location_line(site))
-        elif name in ("add_argument_group", "add_mutually_exclusive_group"):
-            return parser
-        elif name in ("parse_args", "parse_known_args"):
-            namespace = self.new_instance(ObjectKind.INSTANCE, "argparse.Namespace", site)
-            namespace.attributes.update(parsed_arguments(parser))
-            return namespace if name == "parse_args" else Seq("tuple", [namespace, UNKNOWN])
-        elif name == "set_defaults":
-            for key, argument in arguments.keywords.items():
-                parser.attributes[key] = argument.value
-        return UNKNOWN
-
-    def location_line(self, site: Site) -> int:
-        """The line a site stands in."""
-        return site.module.positions.of(site.node).line
 
 
 def _is_none(value: Abstract) -> bool:

@@ -105,6 +105,8 @@ class Operators(Walk):
             return self._scaled_rate(op, left, right, site)
         if varies(left, right):
             return combined(_power if name == "pow" else function, (left, right))
+        if name == "or" and isinstance(left, Map) and isinstance(right, Map):
+            return Map({**left.items, **right.items}, left.complete and right.complete, left.node)
         if name == "add" and isinstance(left, Seq) and isinstance(right, Seq):
             return Seq(
                 left.kind, left.items + right.items, left.complete and right.complete, left.node

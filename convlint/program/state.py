@@ -79,6 +79,8 @@ class State:
         self.plain_lists: list[PlainListDraft] = []
         self.registered_attributes: set[tuple[int, str]] = set()
         self.managed: dict[str, None] = {}
+        self.settings: dict[str, Abstract] = {}
+        """By qualified name: what the program put into a library (``absl.flags.FLAGS.lr``)."""
         self.imported: dict[str, None] = {}
         self.main: SourceModule | None = None
         self.problems: list[str] = []

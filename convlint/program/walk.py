@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Instance,
         Iterated,
         Library,
+        Map,
         Scope,
         Site,
     )
@@ -59,6 +60,18 @@ class Walk(State, ABC):
     @abstractmethod
     def instantiate(self, klass: Class, arguments: Arguments, site: Site) -> Abstract:
         """Make an instance of a project class."""
+
+    @abstractmethod
+    def apply(self, callee: Abstract, arguments: Arguments, site: Site, scope: Scope) -> Abstract:
+        """Call ``callee`` whatever it is."""
+
+    @abstractmethod
+    def unresolved_call(self, arguments: Arguments, site: Site, name: str = "") -> Abstract:
+        """A call nobody can follow: what it received may be changed by it."""
+
+    @abstractmethod
+    def mapping_method(self, mapping: Map, name: str, arguments: Arguments, site: Site) -> Abstract:
+        """A method of a dict."""
 
     @abstractmethod
     def method_of(self, receiver: Abstract, name: str) -> Abstract | None:
