@@ -87,12 +87,16 @@ class Statement:
     """The innermost function it stands in."""
     targets: tuple[str, ...] = ()
     value: Location | None = None
+    parameters: tuple[str, ...] = ()
+    """The positional parameters of a function."""
     iterable: Location | None = None
     """What a ``for`` loop runs over."""
     reads: frozenset[str] = frozenset()
     """Plain names it reads."""
     writes: frozenset[str] = frozenset()
     """Plain names it assigns."""
+    loop_names: frozenset[str] = frozenset()
+    """Plain names a ``for`` loop assigns in its head."""
     movable: bool = True
     """Whether its text may be indented anew: no string in it runs over several lines."""
     body: list[Statement] = field(default_factory=list)
@@ -235,6 +239,20 @@ class Layout:
     def is_name(self, place: Location | None) -> bool:
         """Whether a place holds a plain name."""
         return isinstance(self._node(place, ast.expr), ast.Name)
+
+    def lambdas_in(self, place: Location) -> list[tuple[Location | None, frozenset[str]]]:
+        """Every lambda inside ``place``: its last parameter (None without) and the names it reads."""
+        found: list[tuple[Location | None, frozenset[str]]] = []
+        for nodes in self._nodes.values():
+            for node in nodes:
+                if not isinstance(node, ast.Lambda) or not _within(self._place(node), place):
+                    continue
+                plain = not (node.args.vararg or node.args.kwarg or node.args.kwonlyargs)
+                plain = plain and not node.args.defaults
+                last = self._place(node.args.args[-1]) if node.args.args and plain else None
+                names = {n.id for n in ast.walk(node.body) if isinstance(n, ast.Name)}
+                found.append((last, frozenset(names - {a.arg for a in node.args.args})))
+        return found
 
     def siblings_of(self, place: Location | None) -> tuple[list[Location], int] | None:
         """The arguments or elements of the call or list that ``place`` is one of, and which."""
@@ -427,9 +445,15 @@ class Layout:
             function=function,
             targets=tuple(self.text(self._place(target)) for target in targets),
             value=self._place(value) if isinstance(value, ast.expr) else None,
+            parameters=tuple(a.arg for a in (*node.args.posonlyargs, *node.args.args))
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            else (),
             iterable=self._place(node.iter) if isinstance(node, ast.For) else None,
             reads=frozenset(n.id for n in names if isinstance(n.ctx, ast.Load)),
             writes=frozenset(n.id for n in names if not isinstance(n.ctx, ast.Load)),
+            loop_names=frozenset(n.id for n in ast.walk(node.target) if isinstance(n, ast.Name))
+            if isinstance(node, ast.For)
+            else frozenset(),
             movable=not any(
                 isinstance(n, (ast.Constant, ast.JoinedStr)) and n.lineno != n.end_lineno
                 for n in ast.walk(node)

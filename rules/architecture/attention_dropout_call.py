@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Confidence,
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.forwards import (
     always_dropping,
 )
@@ -86,6 +82,7 @@ class AttentionDropoutCall(Rule):
     """
 
     code, slug, severity = "NRM012", "attention-dropout-call", Severity.ERROR
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     unmeasured_because = "it is a matter of structure, which the probe does not measure"
 
@@ -98,6 +95,10 @@ class AttentionDropoutCall(Rule):
                     f"the attention kernel drops weights when the model is evaluated: `{argument}` "
                     "does not depend on the mode",
                     help=f"pass `{argument}=p if self.training else 0.0`",
+                    fix=self.repair(
+                        "drop in training mode only",
+                        edits.only_in_training(program, call.location, argument),
+                    ),
                     evidence=(
                         Evidence("static", f"within {call.within[-1]}, no test on the mode"),
                     ),

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Related,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.applied import is_batch_norm, successive
 from convlint.rules.patterns.flows import (
     one_per_place,
@@ -67,6 +63,7 @@ class BiasBeforeNorm(Rule):
     """
 
     code, slug, severity = "NRM001", "bias-before-norm", Severity.INFO
+    fix = Applicability.UNSAFE
     default = False
     unmeasured_because = "it is a matter of structure, which the probe does not measure"
 
@@ -81,6 +78,9 @@ class BiasBeforeNorm(Rule):
                 f"the bias of this {first.cls.rpartition('.')[2]} is subtracted again by the batch "
                 "normalisation that follows",
                 help="pass `bias=False`",
+                fix=self.repair(
+                    "drop the bias", edits.set_argument(program, first.location, "bias", "False")
+                ),
                 related=(Related(second.location, "the normalisation"),),
                 evidence=(Evidence("static", "bias, then batch normalisation"),),
             )

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.applied import is_batch_norm
 from convlint.rules.patterns.flows import (
     one_per_place,
@@ -67,6 +64,7 @@ class BnMomentumConvention(Rule):
     """
 
     code, slug, severity = "NRM005", "bn-momentum-convention", Severity.WARNING
+    fix = Applicability.UNSAFE
     unmeasured_because = "it is a matter of structure, which the probe does not measure"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -99,6 +97,10 @@ class BnMomentumConvention(Rule):
                 f"momentum {value:g} means that {share:.0%} {meant}: the convention is the other "
                 "library's",
                 help=f"use {1.0 - value:g}",
+                fix=self.repair(
+                    f"use {1.0 - value:g}",
+                    edits.set_value(program, momentum, f"{1.0 - value:g}"),
+                ),
                 evidence=(
                     Evidence("static", f"momentum of {cls.rpartition('.')[2]} is {value:g}"),
                 ),

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
@@ -28,8 +25,10 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import (
+        Object,
         TrainingProgram,
     )
+    from convlint.rules import Changes
 
 
 class DropoutModuleInForward(Rule):
@@ -86,6 +85,7 @@ class DropoutModuleInForward(Rule):
     """
 
     code, slug, severity = "NRM009", "dropout-module-in-forward", Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "it is a matter of structure, which the probe does not measure"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -112,4 +112,32 @@ class DropoutModuleInForward(Rule):
                     help="create it in `__init__`, or use "
                     "`nn.functional.dropout(x, p, training=self.training)`",
                     evidence=(Evidence("static", f"constructed within {layer.within[-1]}"),),
+                    fix=self.repair("follow the model's mode", _following_mode(program, layer)),
                 )
+
+
+def _following_mode(program: TrainingProgram, layer: Object) -> Changes:
+    """``nn.Dropout(p)(x)`` to ``F.dropout(x, p, training=self.training)``."""
+    place = next((f.location for f in program.flows if f.layer == layer.id), None)
+    call, made = edits.call_at(program, place), edits.call_at(program, layer.location)
+    function = edits.name_for(program, place, f"torch.nn.functional.{FUNCTIONS.get(layer.cls, '')}")
+    if call is None or made is None or function is None or call.callee != layer.location:
+        return None
+    if layer.cls not in FUNCTIONS or len(call.arguments) != 1 or len(made.arguments) > 1:
+        return None
+    if not edits.in_method(program, place):
+        return None
+    given = made.argument("p", 0)
+    probability = "0.5" if given is None else given.text
+    text = f"{function[0]}({call.arguments[0].text}, {probability}, training=self.training)"
+    written = edits.replace(place, text)
+    return None if written is None else (*written, *function[1])
+
+
+FUNCTIONS = {
+    "torch.nn.Dropout": "dropout",
+    "torch.nn.Dropout1d": "dropout1d",
+    "torch.nn.Dropout2d": "dropout2d",
+    "torch.nn.Dropout3d": "dropout3d",
+    "torch.nn.AlphaDropout": "alpha_dropout",
+}

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
@@ -90,6 +87,7 @@ class FunctionalDropoutAlwaysOn(Rule):
     """
 
     code, slug, severity = "NRM010", "functional-dropout-always-on", Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "it is a matter of structure, which the probe does not measure"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -123,6 +121,12 @@ class FunctionalDropoutAlwaysOn(Rule):
                 "dropout stays on when the model is evaluated: `training` is "
                 + ("not given and defaults to True" if default else "always True"),
                 help="pass `training=self.training`",
+                fix=self.repair(
+                    "follow the model's mode",
+                    edits.set_argument(program, call.location, "training", "self.training", 2)
+                    if edits.in_method(program, call.location)
+                    else None,
+                ),
                 severity=None if default else Severity.INFO,
                 evidence=(Evidence("static", f"within {call.within[-1]}, no test on the mode"),),
             )

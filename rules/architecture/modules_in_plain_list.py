@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Evidence, Finding, Severity
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.figures import measured_evidence, names
 from convlint.rules.patterns.flows import objects_by_id
 from convlint.rules.patterns.layers import PARAMETERLESS_OPS, canonical
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.gpu_probes.observations import Observations, Parameter, Place
     from convlint.program.facts import Model, Object, PlainList, TrainingProgram
+    from convlint.rules import Changes
 
 DELIBERATE = ("_hidden", "frozen", "teacher")
 """Parts of attribute names by which authors say that the optimizer must not see the modules."""
@@ -98,6 +100,7 @@ class ModulesInPlainList(Rule):
     """
 
     code, slug, severity = "NRM007", "modules-in-plain-list", Severity.ERROR
+    fix = Applicability.UNSAFE
     measurements = ("parameters",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -122,6 +125,10 @@ class ModulesInPlainList(Rule):
                     f"{hidden.container}: `parameters()` does not list them, so the optimizer "
                     "never updates them",
                     help=f"keep them in an `nn.{container}`",
+                    fix=self.repair(
+                        f"keep them in a {container}",
+                        _registering(program, hidden.location, container),
+                    ),
                     evidence=(
                         Evidence(
                             "static",
@@ -219,3 +226,16 @@ def _registered(objects: Mapping[int, Object], model: Model) -> frozenset[int]:
 def _optimized(program: TrainingProgram) -> frozenset[int]:
     """Modules whose parameters some optimizer was given by name."""
     return frozenset(number for item in program.objects for number in (item.parameters_of or ()))
+
+
+def _registering(program: TrainingProgram, place: Location, container: str) -> Changes:
+    """Wrap the list where it is assigned; ``append`` and indexing go on as before."""
+    statement = edits.statement_at(program, place)
+    name = edits.name_for(program, place, f"torch.nn.{container}")
+    if statement is None or name is None or statement.value is None:
+        return None
+    starts = (statement.place.line, statement.place.column) == (place.line, place.column)
+    if statement.kind not in ("Assign", "AnnAssign") or not starts:
+        return None
+    wrapped = edits.wrap(statement.value, f"{name[0]}(", ")")
+    return None if wrapped is None else (*wrapped, *name[1])

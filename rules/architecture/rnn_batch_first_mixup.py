@@ -5,14 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Confidence,
-    Evidence,
-    Finding,
-    Related,
-    Severity,
-)
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     FlowGraph,
     objects_by_id,
@@ -113,6 +108,7 @@ class RnnBatchFirstMixup(Rule):
     """
 
     code, slug, severity = "NRM017", "rnn-batch-first-mixup", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     unmeasured_because = "it is a matter of structure, which the probe does not measure"
 
@@ -141,6 +137,10 @@ class RnnBatchFirstMixup(Rule):
                 f"this {layer.cls.rpartition('.')[2]} takes the first axis for time, but the code "
                 "reads the last position of its second axis as the last step",
                 help="pass `batch_first=True`, or read `out[-1]`",
+                fix=self.repair(
+                    "take the batch first",
+                    edits.set_argument(program, layer.location, "batch_first", "True"),
+                ),
                 related=(Related(cut.location, "the last position is read here"),)
                 if cut.location is not None
                 else (),

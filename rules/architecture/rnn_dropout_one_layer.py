@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
@@ -62,6 +59,7 @@ class RnnDropoutOneLayer(Rule):
     """
 
     code, slug, severity = "NRM020", "rnn-dropout-one-layer", Severity.WARNING
+    fix = Applicability.SAFE
     unmeasured_because = "it is a matter of structure, which the probe does not measure"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -82,4 +80,8 @@ class RnnDropoutOneLayer(Rule):
                     f"dropout={rate:g} of a single {layer.cls.rpartition('.')[2]} layer has no effect",
                     help="apply `nn.Dropout` to the output, or stack two layers",
                     evidence=(Evidence("static", "num_layers is 1"),),
+                    fix=self.repair(
+                        "leave it out",
+                        edits.remove_argument(program, layer.location, "dropout"),
+                    ),
                 )

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.forwards import (
     always_dropping,
 )
@@ -79,6 +76,7 @@ class SdpaDropoutAlwaysOn(Rule):
     """
 
     code, slug, severity = "NRM011", "sdpa-dropout-always-on", Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "it is a matter of structure, which the probe does not measure"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -89,5 +87,9 @@ class SdpaDropoutAlwaysOn(Rule):
                 "attention dropout stays on when the model is evaluated: `dropout_p` does not depend "
                 "on the mode",
                 help="pass `dropout_p=p if self.training else 0.0`",
+                fix=self.repair(
+                    "drop in training mode only",
+                    edits.only_in_training(program, call.location, "dropout_p", 4),
+                ),
                 evidence=(Evidence("static", f"within {call.within[-1]}, no test on the mode"),),
             )

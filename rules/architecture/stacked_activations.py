@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from convlint.findings import Evidence, Finding, Related, Severity
+from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import PLACEMENT_OPS, FlowGraph
 from convlint.rules.patterns.layers import ACTIVATION_OPS, DROPOUT_OPS, Architecture, canonical
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import Model, TrainingProgram
+    from convlint.rules import Changes
 
 SOFTMAX = frozenset({"softmax", "log_softmax", "softmin", "softmax2d"})
 SCORING = frozenset({"tanh", "leaky_relu"})
@@ -63,6 +65,7 @@ class StackedActivations(Rule):
     """
 
     code, slug, severity = "NRM004", "stacked-activations", Severity.WARNING
+    fix = Applicability.UNSAFE
     unmeasured_because = "two activations in a row are a matter of structure, not of size"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -76,6 +79,7 @@ class StackedActivations(Rule):
                 if not _clash(first.op, second.op):
                     continue
                 reported.add(second.location)
+                dropped = first if second.op in SHAPES_OUTPUT else second
                 related: tuple[Related, ...] = ()
                 if first.location is not None:
                     related = (Related(first.location, f"the {first.op} is applied here"),)
@@ -83,6 +87,9 @@ class StackedActivations(Rule):
                     second.location,
                     f"{second.op} is applied directly to the output of {first.op}",
                     help="drop one of the two activations",
+                    fix=self.repair(
+                        f"drop the {dropped.op}", _dropped(program, dropped.op, dropped.location)
+                    ),
                     related=related,
                     evidence=(Evidence("static", f"{first.op} → {second.op}, nothing between"),),
                 )
@@ -125,3 +132,14 @@ def _clash(first: str, second: str) -> bool:
     if (first == second and first in IDEMPOTENT) or (first, second) == _MISH_GATE:
         return False
     return not (first in SCORING and second in SOFTMAX)
+
+
+SHAPES_OUTPUT = SOFTMAX | {"sigmoid", "log_softmax", "tanh"}
+"""What an output is meant to go through; the rectifier before it is the one too many."""
+
+
+def _dropped(program: TrainingProgram, op: str, place: Location | None) -> Changes:
+    if any(layer.location == place for layer in program.objects):
+        return edits.drop_layer(program, place)
+    made = [flow for flow in program.flows if flow.op == op and flow.location == place]
+    return edits.drop_operation(program, made[0]) if made else None

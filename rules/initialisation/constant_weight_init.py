@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Evidence, Finding, Severity
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import initialisation_edits
 from convlint.rules.patterns.initialisations import final_initialisations, initialiser
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class ConstantWeightInit(Rule):
     """
 
     code, slug, severity = "INI001", "constant-weight-init", Severity.ERROR
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("symmetric-init",)
 
@@ -112,6 +114,10 @@ class ConstantWeightInit(Rule):
                 "receive the same gradient and cannot learn different features",
                 help="draw the weights at random, for example with nn.init.kaiming_normal_; "
                 "only biases and normalisation layers start at a constant",
+                fix=self.repair(
+                    "draw the weights at random",
+                    initialisation_edits.initialise_by(program, call, "kaiming_normal_"),
+                ),
                 evidence=(
                     Evidence(
                         "static", f"{len(layers)} hidden layer(s) of {architecture.model.cls}"

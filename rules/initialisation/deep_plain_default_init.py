@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Evidence, Finding, Severity
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
 from convlint.rule_options import Option
 from convlint.rules import Rule
+from convlint.rules.patterns import initialisation_edits
 from convlint.rules.patterns.initialisations import untouched
 from convlint.rules.patterns.layers import RECTIFIER_OPS, Architecture
 
@@ -76,6 +77,7 @@ class DeepPlainDefaultInit(Rule):
     """
 
     code, slug, severity = "INI010", "deep-plain-default-init", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("vanishing-gradient",)
 
@@ -101,6 +103,15 @@ class DeepPlainDefaultInit(Rule):
                 f"passes {kept:.1g} of the signal through them",
                 help="initialise with nn.init.kaiming_normal_(weight, nonlinearity='relu'), or add "
                 "normalisation or skip connections",
+                fix=self.repair(
+                    "initialise the weights for ReLU",
+                    initialisation_edits.initialise_all(
+                        program,
+                        model.location,
+                        [stage.layer for stage in stack if stage.layer is not None],
+                        "relu",
+                    ),
+                ),
                 evidence=(
                     Evidence(
                         "static",

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
@@ -70,6 +67,7 @@ class DeprecatedInit(Rule):
     """
 
     code, slug, severity = "INI012", "deprecated-init", Severity.INFO
+    fix = Applicability.SAFE
     unmeasured_because = "it is a matter of structure, which the probe does not measure"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -82,5 +80,9 @@ class DeprecatedInit(Rule):
                     call.location,
                     f"nn.init.{name} is deprecated",
                     help=f"use nn.init.{name}_",
+                    fix=self.repair(
+                        "use the new name",
+                        edits.rename_last_part(program, call.location, f"{name}_"),
+                    ),
                     evidence=(Evidence("static", call.name),),
                 )

@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.initialisations import (
     final_initialisations,
     initialiser,
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
         Initialisation,
         TrainingProgram,
     )
+    from convlint.rules import Changes
 
 RECTIFIERS = RECTIFIER_OPS | {"gelu", "silu", "elu", "celu", "mish", "hardswish", "softplus"}
 FAMILIES = {
@@ -85,6 +83,7 @@ class GainForOtherActivation(Rule):
     """
 
     code, slug, severity = "INI015", "gain-for-other-activation", Severity.WARNING
+    fix = Applicability.SAFE
     confirmed_by = ("vanishing-gradient", "exploding-gradient")
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -117,6 +116,12 @@ class GainForOtherActivation(Rule):
                 f"the weights are scaled for {named}, but the layers are followed by "
                 f"{' and '.join(met)}",
                 help=f'use the gain of "{met[0]}"',
+                fix=self.repair(
+                    f"use the gain of {met[0]}",
+                    _gain_of(program, call.location, met[0])
+                    if len(met) == 1 and met[0] in NAMED_BY_TORCH
+                    else None,
+                ),
                 evidence=(Evidence("static", f"gain of {named} before {' and '.join(met)}"),),
             )
 
@@ -129,3 +134,24 @@ def _named(call: Initialisation) -> str:
     text = gain.origin.text if gain is not None and gain.origin is not None else ""
     met = re.match(r'calculate_gain\("(\w+)"\)', text)
     return met[1] if met else ""
+
+
+NAMED_BY_TORCH = ("relu", "leaky_relu", "tanh", "sigmoid", "selu")
+"""Names that `calculate_gain` knows."""
+
+
+def _gain_of(program: TrainingProgram, place: Location, activation: str) -> Changes:
+    """Name the activation in ``nonlinearity=`` or in ``gain=calculate_gain(...)``."""
+    layout, call = program.layout(place), edits.call_at(program, place)
+    if layout is None or call is None:
+        return None
+    named = call.argument("nonlinearity", 3)
+    gain = call.argument("gain", 1)
+    if named is None and gain is not None:
+        inner = layout.call(gain.value)
+        named = None if inner is None else inner.argument("nonlinearity", 0)
+        if inner is None or len(inner.arguments) != 1:
+            return None
+    if named is None or not layout.literal(named.value):
+        return None
+    return edits.replace(named.value, f'"{activation}"')

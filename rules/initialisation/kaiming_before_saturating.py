@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Evidence, Finding, Severity
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.initialisation.deep_saturating_stack import DEEP, saturating_stack
+from convlint.rules.patterns import edits, initialisation_edits
 from convlint.rules.patterns.initialisations import final_initialisations, initialiser
 from convlint.rules.patterns.layers import RECTIFIER_OPS, SATURATING_OPS, SMOOTH_RECTIFIER_OPS
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import Initialisation, TrainingProgram
+    from convlint.rules import Changes
 
 KAIMING = frozenset({"kaiming_uniform_", "kaiming_normal_"})
 FOR_RECTIFIERS = frozenset({"relu", "leaky_relu"})
@@ -75,6 +77,7 @@ class KaimingBeforeSaturating(Rule):
     """
 
     code, slug, severity = "INI003", "kaiming-before-saturating", Severity.INFO
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("vanishing-gradient", "saturated-activations")
 
@@ -100,6 +103,10 @@ class KaimingBeforeSaturating(Rule):
                 help="use nn.init.xavier_normal_ with nn.init.calculate_gain("
                 f'"{saturating[0]}") as gain',
                 severity=Severity.WARNING if deep else Severity.INFO,
+                fix=self.repair(
+                    f"scale the weights for {saturating[0]}",
+                    _xavier(program, call, saturating[0]) if len(saturating) == 1 else None,
+                ),
                 evidence=(
                     Evidence(
                         "static",
@@ -116,3 +123,13 @@ def _for_rectifiers(call: Initialisation) -> bool:
         return False
     nonlinearity = call.args.get("nonlinearity")
     return nonlinearity is None or nonlinearity.constant in FOR_RECTIFIERS
+
+
+def _xavier(program: TrainingProgram, call: Initialisation, activation: str) -> Changes:
+    gain = edits.name_for(program, call.location, "torch.nn.init.calculate_gain")
+    if gain is None or activation not in ("tanh", "sigmoid"):
+        return None
+    name = "xavier_uniform_" if "uniform" in initialiser(call) else "xavier_normal_"
+    arguments = f', gain={gain[0]}("{activation}")'
+    written = initialisation_edits.initialise_by(program, call, name, arguments)
+    return None if written is None else (*written, *gain[1])

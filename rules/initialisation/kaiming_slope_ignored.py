@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.initialisations import (
     final_initialisations,
     initialiser,
@@ -79,6 +76,7 @@ class KaimingSlopeIgnored(Rule):
     """
 
     code, slug, severity = "INI004", "kaiming-slope-ignored", Severity.WARNING
+    fix = Applicability.SAFE
     confirmed_by = ("vanishing-gradient", "exploding-gradient")
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -110,6 +108,15 @@ class KaimingSlopeIgnored(Rule):
                 call.location,
                 f"a={a:g} {why}: the weights are {ratio:.3g} times as wide as meant",
                 help="pass `nonlinearity='leaky_relu'` and the slope of the activation as `a`",
+                fix=self.repair(
+                    "let the slope count",
+                    edits.set_argument(program, call.location, "nonlinearity", '"leaky_relu"', 3),
+                )
+                if kind == "relu"
+                else self.repair(
+                    "use the slope of the activation",
+                    edits.set_argument(program, call.location, "a", f"{meant:g}", 1),
+                ),
                 evidence=(
                     Evidence(
                         "static",

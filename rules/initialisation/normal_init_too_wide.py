@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from convlint.findings import Evidence, Finding, Severity
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rule_options import Option
 from convlint.rules import Rule
+from convlint.rules.patterns import edits, initialisation_edits
 from convlint.rules.patterns.initialisations import final_initialisations, initialiser, is_default
 from convlint.rules.patterns.layers import canonical, fan_in, is_weight_layer
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import Object, TrainingProgram
+    from convlint.rules import Changes
 
 NORMAL = frozenset({"normal_", "trunc_normal_"})
 WIDE = 0.5
@@ -75,6 +77,7 @@ class NormalInitTooWide(Rule):
     """
 
     code, slug, severity = "INI005", "normal-init-too-wide", Severity.WARNING
+    fix = Applicability.UNSAFE
     confirmed_by = ("exploding-gradient", "initial-loss-off", "saturated-activations")
 
     std = Option(WIDE, "The standard deviation from which on it is judged.", least=0)
@@ -104,6 +107,7 @@ class NormalInitTooWide(Rule):
                 f"{initialiser(call)} with {given} draws the weights far too wide{growth}",
                 help="use nn.init.kaiming_normal_ or xavier_normal_, which scale with the number "
                 "of inputs, or a small std such as 0.02",
+                fix=self.repair("use std=0.02", _narrowed(program, call.location)),
                 evidence=(
                     Evidence(
                         "static",
@@ -127,3 +131,13 @@ def _too_wide(layer: Object, deviation: float) -> bool:
     if inputs is None:
         return True
     return inputs >= FEWEST_INPUTS and deviation * math.sqrt(inputs) > GAIN_LIMIT
+
+
+def _narrowed(program: TrainingProgram, place: Location) -> Changes:
+    """Only where the deviation is written in the call, or left out."""
+    position = 2 if initialisation_edits.is_function(program, place) else 1
+    call, layout = edits.call_at(program, place), program.layout(place)
+    given = None if call is None else call.argument("std", position)
+    if given is not None and (layout is None or not layout.literal(given.value)):
+        return None
+    return edits.set_argument(program, place, "std", "0.02", position)

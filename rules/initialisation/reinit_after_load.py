@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Related,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits, loop_edits
 from convlint.rules.patterns.flows import (
     objects_by_id,
     one_per_place,
@@ -76,6 +72,7 @@ class ReinitAfterLoad(Rule):
     """
 
     code, slug, severity = "INI009", "reinit-after-load", Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe does not know what the weights were meant to be"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -116,6 +113,15 @@ class ReinitAfterLoad(Rule):
                     f"{name} draws the weights anew that were loaded before",
                     help="initialise before loading, or apply it to the new head only",
                     related=(Related(where, how),),
+                    fix=self.repair(
+                        "initialise before the weights are loaded",
+                        loop_edits.move_before(program, call.location, where),
+                    )
+                    if earlier is not None and where == earlier.location
+                    else self.repair(
+                        "keep the loaded weights",
+                        edits.remove_statement(program, edits.lone_call(program, call.location)),
+                    ),
                     evidence=(Evidence("static", "weights loaded, then initialised"),),
                 )
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Confidence,
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Fix, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits, initialisation_edits
 from convlint.rules.patterns.applied import is_batch_norm
 from convlint.rules.patterns.initialisations import (
     untouched,
@@ -23,9 +19,11 @@ from convlint.rules.patterns.layers import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from convlint.findings import Edit
     from convlint.program.facts import (
         TrainingProgram,
     )
+    from convlint.rules import Changes
 
 FEWEST_HIDDEN = 3
 """The effect multiplies per layer; two layers show little of it."""
@@ -78,6 +76,7 @@ class SeluWithoutLecun(Rule):
     """
 
     code, slug, severity = "INI014", "selu-without-lecun", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("vanishing-gradient",)
 
@@ -93,20 +92,41 @@ class SeluWithoutLecun(Rule):
             run = architecture.longest_run(frozenset({"selu"}))
             if len(run) < FEWEST_HIDDEN:
                 continue
+            fix: Fix | None = None
             if any(is_batch_norm(layer) for layer in architecture.layers):
                 lacks, help = "batch normalisation undoes it", "drop the normalisation, or use ReLU"
             elif architecture.ops & PLAIN_DROPOUT:
                 lacks, help = "plain dropout shifts the mean it keeps", "use nn.AlphaDropout"
+                fix = self.repair("use AlphaDropout", _alpha_dropout(program, architecture))
             elif untouched(program, architecture):
                 lacks = (
                     "the weights keep the default initialisation, a third of the variance it needs"
                 )
                 help = 'initialise with kaiming_normal_(weight, nonlinearity="linear")'
+                layers = [stage.layer for stage in run if stage.layer is not None]
+                fix = self.repair(
+                    "initialise the weights for SELU",
+                    initialisation_edits.initialise_all(program, model.location, layers, "linear"),
+                )
             else:
                 continue
             yield self.finding(
                 model.location,
                 f"{len(run)} layers with SELU do not normalise themselves: {lacks}",
                 help=help,
+                fix=fix,
                 evidence=(Evidence("static", f"{len(run)} SELU layers in a row"),),
             )
+
+
+def _alpha_dropout(program: TrainingProgram, architecture: Architecture) -> Changes:
+    changes: dict[Edit, None] = {}
+    for layer in architecture.layers:
+        if layer.cls != "torch.nn.Dropout":
+            continue
+        call = edits.call_at(program, layer.location)
+        if call is None or call.method != "Dropout":
+            return None
+        renamed = edits.rename_last_part(program, layer.location, "AlphaDropout")
+        changes.update(dict.fromkeys(renamed or ()))
+    return tuple(changes) or None

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits, initialisation_edits
 from convlint.rules.patterns.initialisations import (
     final_initialisations,
     initialiser,
@@ -25,9 +22,11 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import (
+        Initialisation,
         Object,
         TrainingProgram,
     )
+    from convlint.rules import Changes
 
 
 class UniformInitNonneg(Rule):
@@ -74,6 +73,7 @@ class UniformInitNonneg(Rule):
     """
 
     code, slug, severity = "INI006", "uniform-init-nonneg", Severity.WARNING
+    fix = Applicability.UNSAFE
     confirmed_by = ("exploding-gradient", "initial-loss-off", "saturated-activations")
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -98,6 +98,7 @@ class UniformInitNonneg(Rule):
                 call.location,
                 f"the weights are drawn from [{bottom:g}, {top:g}]: none is negative",
                 help="use symmetric bounds, or nn.init.xavier_uniform_ / kaiming_uniform_",
+                fix=self.repair("use symmetric bounds", _symmetric(program, call, top)),
                 evidence=(
                     Evidence("static", f"lower bound {bottom:g} for {len(layers)} layer(s)"),
                 ),
@@ -107,3 +108,23 @@ class UniformInitNonneg(Rule):
 def _judged(layer: Object) -> bool:
     op = canonical(layer.cls)
     return is_weight_layer(op) or is_recurrent(op)
+
+
+def _symmetric(program: TrainingProgram, call: Initialisation, top: float) -> Changes:
+    """Negate the upper bound where both are written; Xavier's bound where none is."""
+    place = call.location
+    is_function = initialisation_edits.is_function(program, place)
+    written, layout = edits.call_at(program, place), program.layout(place)
+    if written is None or layout is None:
+        return None
+    low = written.argument("a" if is_function else "from", 1 if is_function else 0)
+    high = written.argument("b" if is_function else "to", 2 if is_function else 1)
+    if low is None and high is None:
+        return initialisation_edits.initialise_by(program, call, "xavier_uniform_")
+    if (
+        low is None
+        or high is None
+        or not (layout.literal(low.value) and layout.literal(high.value))
+    ):
+        return None
+    return edits.replace(low.value, f"{-top:g}")

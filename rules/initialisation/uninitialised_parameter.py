@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.program.facts import UNKNOWN
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     FlowGraph,
     one_per_place,
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
         Object,
         TrainingProgram,
     )
+    from convlint.rules import Changes
 
 UNFILLED = frozenset({"torch.empty", "torch.Tensor", "torch.FloatTensor"})
 
@@ -88,6 +86,7 @@ class UninitialisedParameter(Rule):
     """
 
     code, slug, severity = "INI007", "uninitialised-parameter", Severity.ERROR
+    fix = Applicability.UNSAFE
     confirmed_by = ("non-finite",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -111,6 +110,7 @@ class UninitialisedParameter(Rule):
                 place,
                 f"`self.{name}` is created from uninitialised memory and nothing sets it",
                 help="initialise it (nn.init.*), or create it with torch.zeros or a scaled torch.randn",
+                fix=self.repair("give it initial values", _filled(program, place)),
                 evidence=(Evidence("static", f"{made.name} → nn.Parameter, never written"),),
             )
 
@@ -148,3 +148,20 @@ def _settled(program: TrainingProgram, owner: Object) -> bool:
         owner.id in call.layers or (not call.layers and not call.classes and not call.within)
         for call in program.initialisations
     )
+
+
+def _filled(program: TrainingProgram, place: Location) -> Changes:
+    """``torch.empty(n)`` to zeros, ``torch.empty(n, m)`` to normal values of variance 1 / m."""
+    layout, outer = program.layout(place), edits.call_at(program, place)
+    if layout is None or outer is None or not outer.arguments:
+        return None
+    made = layout.call(outer.arguments[0].value)
+    if made is None or made.method != "empty" or any(a.name for a in made.arguments):
+        return None
+    if len(made.arguments) == 1:
+        return edits.rename_last_part(program, made.place, "zeros")
+    last = made.arguments[-1]
+    if not (layout.literal(last.value) or layout.is_path_of_names(last.text)):
+        return None
+    renamed = edits.rename_last_part(program, made.place, "randn")
+    return renamed and (*renamed, *(edits.append(made.place, f" * {last.text} ** -0.5") or ()))

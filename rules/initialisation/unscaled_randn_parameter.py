@@ -5,13 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Confidence,
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     FlowGraph,
     one_per_place,
@@ -28,6 +24,7 @@ if TYPE_CHECKING:
     from convlint.program.facts import (
         TrainingProgram,
     )
+    from convlint.rules import Changes
 
 PRODUCTS = frozenset({"matmul", "mm", "bmm", "linear", "einsum"})
 SCALING = frozenset({"mul", "truediv", "div", "normalize", "mul_", "div_"})
@@ -92,6 +89,7 @@ class UnscaledRandnParameter(Rule):
     """
 
     code, slug, severity = "INI008", "unscaled-randn-parameter", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("exploding-gradient", "initial-loss-off", "saturated-activations")
 
@@ -128,5 +126,23 @@ class UnscaledRandnParameter(Rule):
                 f"`self.{name}` multiplies the signal with weights of standard deviation 1",
                 help="scale it by the square root of the number of inputs: "
                 "`torch.randn(n, m) * n**-0.5`, or use nn.init.xavier_normal_",
+                fix=self.repair(
+                    "scale it by the square root of the number of inputs",
+                    _scaled(program, place, 1 if products[0].op == "linear" else 0),
+                ),
                 evidence=(Evidence("static", f"torch.randn → nn.Parameter → {products[0].op}"),),
             )
+
+
+def _scaled(program: TrainingProgram, place: Location, inputs: int) -> Changes:
+    """``randn(n, m)`` to ``randn(n, m) * n ** -0.5``; ``inputs`` is the axis of the inputs."""
+    layout, outer = program.layout(place), edits.call_at(program, place)
+    if layout is None or outer is None or not outer.arguments:
+        return None
+    made = layout.call(outer.arguments[0].value)
+    if made is None or made.method != "randn" or len(made.arguments) != 2:
+        return None
+    size = made.arguments[inputs]
+    if size.name or not (layout.literal(size.value) or layout.is_path_of_names(size.text)):
+        return None
+    return edits.append(made.place, f" * {size.text} ** -0.5")

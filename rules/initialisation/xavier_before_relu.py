@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Evidence, Finding, Severity
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.initialisations import final_initialisations, initialiser, is_default
 from convlint.rules.patterns.layers import RECTIFIER_OPS
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 XAVIER = frozenset({"xavier_uniform_", "xavier_normal_", "glorot_uniform_", "glorot_normal_"})
 DEEP = 4
@@ -77,6 +79,7 @@ class XavierBeforeRelu(Rule):
     """
 
     code, slug, severity = "INI002", "xavier-before-relu", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     default = False
     confirmed_by = ("vanishing-gradient",)
@@ -104,6 +107,7 @@ class XavierBeforeRelu(Rule):
                 f"{initialiser(call)} keeps its gain of 1, but {len(stack)} layers in a row are "
                 f"followed by {stack[0].activation}: the signal shrinks by sqrt(2) at each",
                 help='pass gain=nn.init.calculate_gain("relu"), or use nn.init.kaiming_uniform_',
+                fix=self.repair("pass the gain of ReLU", _with_gain(program, call.location)),
                 evidence=(
                     Evidence(
                         "static",
@@ -114,3 +118,11 @@ class XavierBeforeRelu(Rule):
                     ),
                 ),
             )
+
+
+def _with_gain(program: TrainingProgram, place: Location) -> Changes:
+    function = edits.name_for(program, place, "torch.nn.init.calculate_gain")
+    if function is None:
+        return None
+    given = edits.set_argument(program, place, "gain", f'{function[0]}("relu")', 1)
+    return None if given is None else (*given, *function[1])

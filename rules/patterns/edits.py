@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Edit, Location
 
 if TYPE_CHECKING:
-    from convlint.program.facts import Object, TrainingProgram, Value
+    from convlint.program.facts import Flow, Object, TrainingProgram, Value
     from convlint.program.layout import CallLayout, Layout, Statement
     from convlint.rules import Changes
 
@@ -255,6 +255,63 @@ def call_method(program: TrainingProgram, place: Location | None, suffix: str) -
     return (Edit(start_of(place), "("), Edit(end_of(place), ")" + suffix))
 
 
+def in_method(program: TrainingProgram, place: Location | None) -> bool:
+    """Whether a place stands in a method whose instance is called ``self``."""
+    layout, statement = program.layout(place), statement_at(program, place)
+    if layout is None or statement is None or statement.function is None:
+        return False
+    function = layout.compound(statement.function, "FunctionDef")
+    return function is not None and function.parameters[:1] == ("self",)
+
+
+def only_in_training(
+    program: TrainingProgram, place: Location | None, name: str, position: int | None = None
+) -> Changes:
+    """``name=p`` to ``name=p if self.training else 0.0``."""
+    call = call_at(program, place)
+    given = None if call is None else call.argument(name, position)
+    if given is None or not in_method(program, place) or " if " in given.text:
+        return None
+    return append(given.value, " if self.training else 0.0")
+
+
+def drop_operation(program: TrainingProgram, flow: Flow | None) -> Changes:
+    """Take an activation and the like out: a function, a method, a module's call or a layer.
+
+    A layer is taken out of the Sequential it is a part of.
+    """
+    if flow is None:
+        return None
+    layer = next((each for each in program.objects if each.id == flow.layer), None)
+    call = call_at(program, flow.location)
+    if layer is None:
+        named = call is not None and call.callee_text.rpartition(".")[2] == flow.op
+        return unwrap(program, flow.location) if named else None
+    if is_called_as(program, layer, flow.location):
+        return unwrap(program, flow.location, module=True)
+    return drop_layer(program, layer.location)
+
+
+def drop_layer(program: TrainingProgram, place: Location) -> Changes:
+    """Take a layer out of the Sequential in whose call it is made."""
+    layout = program.layout(place)
+    around = None if layout is None else layout.around(place)
+    if around is None or not around.callee_text.endswith("Sequential"):
+        return None
+    return remove_element(program, place)
+
+
+def is_called_as(program: TrainingProgram, layer: Object, place: Location | None) -> bool:
+    """Whether the call at ``place`` is one of this layer, by its attribute's name or on the spot."""
+    call = call_at(program, place)
+    if call is None:
+        return False
+    if call.callee == layer.location:
+        return True
+    names = {name.rpartition(".")[2] for name in layer.names}
+    return call.callee_text.rpartition(".")[2] in names
+
+
 def wrap(place: Location | None, before: str | None, after: str) -> Changes:
     """Put text around an expression."""
     if place is None or before is None:
@@ -325,8 +382,16 @@ def move(
         return None
     removed = remove_statement(program, statement)
     code = _dedented(layout, statement)
-    if removed is None or code is None:
+    if removed is None or code is None or statement.lines is None:
         return None
+    if after is not None and after in statement.around():
+        if _end(after.place) != _end(statement.place):
+            behind = insert_after(program, after, code)
+            return None if behind is None else (*removed, *behind)
+        text = _indented(code, after.indent)
+        whole = layout.has_line_end(statement.place.end_line)
+        return (Edit(statement.lines, text if whole else text[:-1]),)
+    added: Changes
     if before is not None:
         added = insert_before(before, code)
     elif after is not None:
@@ -367,6 +432,65 @@ def set_value(program: TrainingProgram, value: Value | None, text: str) -> Chang
         ):
             return (Edit(statement.value, text),)
     return None
+
+
+def hoist(program: TrainingProgram, place: Location | None) -> Changes:
+    """Move the assignment of a call in front of the loop it directly stands in.
+
+    Not when the loop changes anything it reads.
+    """
+    statement = own_statement(program, place)
+    loop = None if statement is None else statement.parent
+    if statement is None or loop is None or loop.kind not in ("For", "While"):
+        return None
+    others = (other for other in loop.body if other is not statement)
+    changed = loop.loop_names.union(*(other.writes for other in others))
+    if statement.reads & changed:
+        return None
+    return move(program, statement, before=loop)
+
+
+def move_later(
+    program: TrainingProgram, place: Location | None, anchor: Location | None
+) -> Changes:
+    """Move the assignment of a call behind that of another in the same block.
+
+    Not when a statement between them reads what is assigned.
+    """
+    one, other = own_statement(program, place), own_statement(program, anchor)
+    layout = program.layout(place)
+    if one is None or other is None or layout is None or not neighbours(program, one, other):
+        return None
+    between_them = [s for s in layout.siblings(one) if one.index < s.index <= other.index]
+    if one.index >= other.index or any(one.writes & s.reads for s in between_them):
+        return None
+    return move(program, one, after=other)
+
+
+def end_block_before(program: TrainingProgram, statement: Statement | None) -> Changes:
+    """Take a statement and all that follow it in their ``with`` out of the block, in place."""
+    layout = program.layout(statement.place) if statement is not None else None
+    if statement is None or layout is None or statement.parent is None or statement.index == 0:
+        return None
+    block = statement.parent
+    tail = block.body[statement.index :]
+    if statement not in tail or block.kind != "With" or block.lines is None:
+        return None
+    parts = [_dedented(layout, each) if each.movable and each.lines else None for each in tail]
+    last = tail[-1].lines
+    if last is None or statement.lines is None:
+        return None
+    code = "\n".join(part for part in parts if part is not None)
+    between_them = sum(_height(each) for each in tail) == last.end_line - statement.lines.line
+    if None in parts or not between_them or not layout.has_line_end(tail[-1].place.end_line):
+        return None
+    place = Location(last.path, statement.lines.line, 1, last.end_line, last.end_column)
+    return (Edit(place, _indented(code, block.indent)),)
+
+
+def _height(statement: Statement) -> int:
+    assert statement.lines is not None
+    return statement.lines.end_line - statement.lines.line
 
 
 def wrap_in_block(
@@ -438,6 +562,10 @@ def same_function(program: TrainingProgram, one: Location | None, other: Locatio
 def neighbours(program: TrainingProgram, one: Statement | None, other: Statement | None) -> bool:
     """Whether two statements stand in the same block."""
     return one is not None and other is not None and one.block == other.block
+
+
+def _end(place: Location) -> tuple[int, int]:
+    return (place.end_line, place.end_column)
 
 
 def between(start: Location, end: Location) -> Location:

@@ -76,6 +76,17 @@ def move_before(
     return edits.move(program, one, before=other)
 
 
+def move_past(program: TrainingProgram, moved: Location | None, anchor: Location | None) -> Changes:
+    """Move the statement of one call behind another, or behind what holds the other one."""
+    one, other = edits.own_statement(program, moved), edits.statement_at(program, anchor)
+    if one is None or other is None or one.function != other.function:
+        return None
+    for outer in (other, *other.around()):
+        if edits.neighbours(program, one, outer):
+            return edits.move(program, one, after=outer)
+    return None
+
+
 def divide_loss(program: TrainingProgram, backward: Event, divisor: str) -> Changes:
     """``loss.backward()`` to ``(loss / k).backward()``, inside of a scaler's ``scale`` if any."""
     call = edits.call_at(program, backward.location)

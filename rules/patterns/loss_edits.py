@@ -8,8 +8,7 @@ from convlint.rules.patterns import edits
 from convlint.rules.patterns.ownership import object_of
 
 if TYPE_CHECKING:
-    from convlint.findings import Location
-    from convlint.program.facts import Flow, LossCall, Object, TrainingProgram
+    from convlint.program.facts import Flow, LossCall, TrainingProgram
     from convlint.rules import Changes
     from convlint.rules.patterns.flows import FlowGraph
 
@@ -26,29 +25,7 @@ def without_activation(
     """
     if activation.location is None or not _serves_only(program, graph, activation, loss):
         return None
-    layer = object_of(program, activation.layer)
-    call = edits.call_at(program, activation.location)
-    if layer is None:
-        named = call is not None and call.callee_text.rpartition(".")[2] == activation.op
-        return edits.unwrap(program, activation.location) if named else None
-    if is_called_as(program, layer, activation.location):
-        return edits.unwrap(program, activation.location, module=True)
-    layout = program.layout(layer.location)
-    around = None if layout is None else layout.around(layer.location)
-    if around is None or not around.callee_text.endswith("Sequential"):
-        return None
-    return edits.remove_element(program, layer.location)
-
-
-def is_called_as(program: TrainingProgram, layer: Object, place: Location | None) -> bool:
-    """Whether the call at ``place`` is one of this layer, by its attribute's name or on the spot."""
-    call = edits.call_at(program, place)
-    if call is None:
-        return False
-    if call.callee == layer.location:
-        return True
-    names = {name.rpartition(".")[2] for name in layer.names}
-    return call.callee_text.rpartition(".")[2] in names
+    return edits.drop_operation(program, activation)
 
 
 def _serves_only(

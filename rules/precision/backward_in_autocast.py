@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.paths import training_loops
 
@@ -81,6 +82,7 @@ class BackwardInAutocast(Rule):
     code = "AMP005"
     slug = "backward-in-autocast"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
     default = False
     unmeasured_because = "a machine without the device does not run in half precision"
 
@@ -95,4 +97,10 @@ class BackwardInAutocast(Rule):
                         backward.event.location,
                         "this backward runs inside the autocast region",
                         help="end the region after the loss",
+                        fix=self.repair(
+                            "end the region before the backward",
+                            edits.end_block_before(
+                                program, edits.own_statement(program, backward.event.location)
+                            ),
+                        ),
                     )

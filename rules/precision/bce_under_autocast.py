@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns.flows import one_per_place
+from convlint.rules.patterns import loss_edits
+from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.losses import trained_losses
 from convlint.rules.patterns.scaling import autocast_dtypes
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import LossCall, TrainingProgram
+    from convlint.rules import Changes
 
 
 class BceUnderAutocast(Rule):
@@ -81,6 +83,7 @@ class BceUnderAutocast(Rule):
     code = "AMP008"
     slug = "bce-under-autocast"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "a machine without the device does not run in half precision"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -95,4 +98,20 @@ class BceUnderAutocast(Rule):
                     "binary cross-entropy on probabilities is not safe in float16: PyTorch raises "
                     "an error here",
                     help="give the logits to `binary_cross_entropy_with_logits`",
+                    fix=self.repair(
+                        "drop the sigmoid and use the loss that takes logits",
+                        _on_logits(program, loss),
+                    ),
                 )
+
+
+def _on_logits(program: TrainingProgram, loss: LossCall) -> Changes:
+    graph = FlowGraph(program)
+    sigmoid = graph.agreed_origin(loss.input, frozenset({"sigmoid"}))
+    if sigmoid is None:
+        return None
+    bare = loss_edits.without_activation(program, graph, sigmoid, loss)
+    renamed = loss_edits.rename_loss(
+        program, loss, "binary_cross_entropy_with_logits", "BCEWithLogitsLoss"
+    )
+    return None if bare is None or renamed is None else (*bare, *renamed)

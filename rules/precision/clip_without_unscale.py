@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits, loop_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.happened import (
     before_each_step,
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.gpu_probes.observations import Observations
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Event, TrainingProgram
+    from convlint.rules import Changes
     from convlint.rules.patterns.orders import Order
     from convlint.rules.patterns.paths import Occurrence
 
@@ -107,6 +109,7 @@ class ClipWithoutUnscale(Rule):
     code = "AMP001"
     slug = "clip-without-unscale"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
     measurements = ("optimizers",)
     unmeasured_because = "no enabled gradient scaler was at work during the probe"
 
@@ -132,6 +135,10 @@ class ClipWithoutUnscale(Rule):
                     "the threshold cuts them down to almost nothing",
                     help=f"call `{scaler}.unscale_({name})` before clipping",
                     related=(Related(step.event.location, "unscaled only here"),),
+                    fix=self.repair(
+                        "unscale the gradients before clipping",
+                        _unscaled(program, step.event, clip.event.location),
+                    ),
                 )
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
@@ -183,3 +190,14 @@ def _scaled_clip(program: TrainingProgram, order: Order, index: int) -> Occurren
         ),
         None,
     )
+
+
+def _unscaled(program: TrainingProgram, step: Event, clip: Location) -> Changes:
+    scaler = edits.receiver_of(program, step.location)
+    optimizer = loop_edits.optimizer_name(program, step)
+    if scaler is None or optimizer is None:
+        return None
+    if not edits.same_function(program, step.location, clip):
+        return None
+    statement = edits.own_statement(program, clip)
+    return edits.insert_before(statement, f"{scaler}.unscale_({optimizer})")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.orders import gradient_orders
 from convlint.rules.patterns.ownership import Match, acts_on, name_of, object_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 
 class ScaledLossPlainStep(Rule):
@@ -85,6 +87,7 @@ class ScaledLossPlainStep(Rule):
     code = "AMP002"
     slug = "scaled-loss-plain-step"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe does not tell scaled from unscaled gradients"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -117,4 +120,23 @@ class ScaledLossPlainStep(Rule):
                     related=(
                         Related(order.events[start].event.location, "the loss is scaled here"),
                     ),
+                    fix=self.repair(
+                        "let the scaler step",
+                        _through_scaler(
+                            program, step.event.location, order.events[start].event.location
+                        ),
+                    ),
                 )
+
+
+def _through_scaler(program: TrainingProgram, step: Location, backward: Location) -> Changes:
+    """``optimizer.step()`` to ``scaler.step(optimizer)``, the scaler named as at the backward."""
+    optimizer = edits.receiver_of(program, step)
+    call, plain = edits.call_at(program, backward), edits.call_at(program, step)
+    scaled = edits.call_at(program, None if call is None else call.receiver)
+    if optimizer is None or plain is None or scaled is None or scaled.method != "scale":
+        return None
+    scaler = edits.receiver_of(program, scaled.place)
+    if scaler is None or plain.arguments or not edits.same_function(program, step, backward):
+        return None
+    return edits.replace(step, f"{scaler}.step({optimizer})")

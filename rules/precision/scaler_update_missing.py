@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import is_managed, name_of, object_of
 from convlint.rules.patterns.paths import occurrences, training_loops
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
     from convlint.rules.patterns.paths import Occurrence, TrainingLoop
 
 
@@ -82,6 +84,7 @@ class ScalerUpdateMissing(Rule):
     code = "AMP003"
     slug = "scaler-update-missing"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe does not record updates of the scale"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -104,6 +107,10 @@ class ScalerUpdateMissing(Rule):
                     f"`{name}` steps here, but `{name}.update()` is never called: its scale never "
                     "adapts to overflow",
                     help=f"call `{name}.update()` after the step",
+                    fix=self.repair(
+                        "update the scale after the last step",
+                        _updated(program, loop, scaler.id),
+                    ),
                 )
 
 
@@ -119,3 +126,11 @@ def _updates(occurrence: Occurrence, scaler: int) -> bool:
     if event.kind is EventKind.SCALER_UPDATE:
         return event.target in (scaler, None)
     return event.kind is EventKind.UNKNOWN_CALL and scaler in (*event.escapes, event.target)
+
+
+def _updated(program: TrainingProgram, loop: TrainingLoop, scaler: int) -> Changes:
+    steps = [o for o in loop.of_kind(EventKind.SCALER_STEP) if o.event.target == scaler]
+    place = steps[-1].event.location
+    name = edits.receiver_of(program, place)
+    statement = edits.own_statement(program, place)
+    return edits.insert_after(program, statement, None if name is None else f"{name}.update()")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits, loop_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.orders import gradient_orders
 from convlint.rules.patterns.ownership import Match, acts_on, concerns
@@ -89,6 +90,7 @@ class UnscaleTwiceOrLate(Rule):
     code = "AMP009"
     slug = "unscale-twice-or-late"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "a machine without the device does not run in half precision"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -117,6 +119,12 @@ class UnscaleTwiceOrLate(Rule):
                             "these gradients are unscaled a second time before the step, which raises",
                             help="unscale once per step, before clipping",
                             related=(Related(first.event.location, "unscaled here before"),),
+                            fix=self.repair(
+                                "unscale once",
+                                edits.remove_statement(
+                                    program, edits.lone_call(program, event.location)
+                                ),
+                            ),
                         )
                     elif clip is not None and one_per_place(places, event.location):
                         yield self.finding(
@@ -124,4 +132,10 @@ class UnscaleTwiceOrLate(Rule):
                             "the gradients were clipped before they are unscaled here",
                             help="unscale before clipping",
                             related=(Related(clip.event.location, "clipped while still scaled"),),
+                            fix=self.repair(
+                                "unscale before clipping",
+                                loop_edits.move_before(
+                                    program, event.location, clip.event.location
+                                ),
+                            ),
                         )

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.courses import short_name
 from convlint.rules.patterns.flows import one_per_place
+from convlint.rules.patterns.paths import STEPS, occurrences
 from convlint.rules.patterns.schedules import step_sites, trains_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import Object, TrainingProgram
+    from convlint.program.facts import Event, Loop, Object, TrainingProgram
+    from convlint.rules import Changes
 
 MANY_TIMES = 10
 """A horizon this many times the epochs counts batches, whatever the loader holds."""
@@ -89,6 +92,7 @@ class BatchSchedulePerEpoch(Rule):
     """
 
     code, slug, severity = "SCH003", "batch-schedule-per-epoch", Severity.WARNING
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe ends before the first epoch does"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -111,6 +115,10 @@ class BatchSchedulePerEpoch(Rule):
                     f"{short_name(scheduler)} counts batches ({counted}), but is stepped once per epoch",
                     help="move scheduler.step() into the batch loop, after optimizer.step()",
                     related=(Related(scheduler.location, "its length is given here"),),
+                    fix=self.repair(
+                        "step the scheduler after each step of the optimizer",
+                        _per_batch(program, event, sites[0][1][-1]),
+                    ),
                 )
 
 
@@ -129,3 +137,22 @@ def _counted(scheduler: Object, epochs: float | None) -> str:
         if epochs is not None and value.number >= MANY_TIMES * epochs:
             return f"{name}={value.number:g}"
     return ""
+
+
+def _per_batch(program: TrainingProgram, step: Event, epochs: Loop) -> Changes:
+    """Move the call behind the one step of an optimizer in the loop over epochs."""
+    steps = {
+        o.event.location: o
+        for o in occurrences(epochs.body)
+        if o.kind in STEPS and not o.conditional
+    }
+    if len(steps) != 1 or step.args:
+        return None
+    (place,) = steps
+    if not edits.same_function(program, place, step.location):
+        return None
+    return edits.move(
+        program,
+        edits.lone_call(program, step.location),
+        after=edits.own_statement(program, place),
+    )

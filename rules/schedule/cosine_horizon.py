@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Evidence, Finding, Severity
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.courses import scheduler_class
 from convlint.rules.patterns.flows import objects_by_id
 from convlint.rules.patterns.schedules import (
@@ -82,6 +83,7 @@ class CosineHorizon(Rule):
     """
 
     code, slug, severity = "SCH008", "cosine-horizon", Severity.WARNING
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe cannot know where the schedule was meant to end"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -120,6 +122,10 @@ class CosineHorizon(Rule):
                 + f" and ends at {rates[-1] / max(rates):.0%} of its peak ({sparkline(rates)})",
                 help=f"set T_max to the number of {plan.unit}s of the run ({plan.steps}), or use "
                 "CosineAnnealingWarmRestarts when the rise is wanted",
+                fix=self.repair(
+                    f"let the cosine last for the {plan.steps} {plan.unit}s of the run",
+                    edits.set_value(program, horizon, str(plan.steps)),
+                ),
                 evidence=(
                     Evidence(
                         "static",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.courses import short_name
 from convlint.rules.patterns.flows import objects_by_id, one_per_place
 from convlint.rules.patterns.schedules import counts_epochs_per_batch
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 
 class EpochSchedulePerBatch(Rule):
@@ -79,6 +81,7 @@ class EpochSchedulePerBatch(Rule):
     """
 
     code, slug, severity = "SCH004", "epoch-schedule-per-batch", Severity.WARNING
+    fix = Applicability.UNSAFE
     confirmed_by = ("lr-schedule-collapses",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -95,4 +98,18 @@ class EpochSchedulePerBatch(Rule):
                     f"{short_name(scheduler)} counts epochs, but is stepped for every batch",
                     help="move scheduler.step() out of the batch loop, or count in batches",
                     related=(Related(scheduler.location, "its length is given here"),),
+                    fix=self.repair(
+                        "step the scheduler after the loop over batches",
+                        _per_epoch(program, event.location),
+                    ),
                 )
+
+
+def _per_epoch(program: TrainingProgram, place: Location) -> Changes:
+    """Move the call out of the loop it directly stands in, when another loop is around that."""
+    statement = edits.lone_call(program, place)
+    around = list(statement.around()) if statement is not None else []
+    loops = [outer for outer in around if outer.kind in ("For", "While")]
+    if statement is None or len(loops) < 2 or statement.parent is not loops[0]:
+        return None
+    return edits.move(program, statement, after=loops[0])

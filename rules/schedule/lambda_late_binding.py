@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 
 class LambdaLateBinding(Rule):
@@ -80,6 +82,7 @@ class LambdaLateBinding(Rule):
     """
 
     code, slug, severity = "SCH019", "lambda-late-binding", Severity.ERROR
+    fix = Applicability.SAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report lambdas that share a loop variable."""
@@ -94,4 +97,19 @@ class LambdaLateBinding(Rule):
                     shared.location or scheduler.location,
                     f"all these lambdas use the last `{name}`: every group follows the same schedule",
                     help=f"bind it: lambda epoch, {name}={name}: ...",
+                    fix=self.repair(
+                        f"bind `{name}` when the lambda is made",
+                        _bound(program, scheduler.location, str(name)),
+                    ),
                 )
+
+
+def _bound(program: TrainingProgram, place: Location, name: str) -> Changes:
+    """``lambda epoch: ... i`` to ``lambda epoch, i=i: ... i``, for every lambda that reads it."""
+    layout = program.layout(place)
+    readers = [] if layout is None else [a for a, read in layout.lambdas_in(place) if name in read]
+    if not readers or None in readers:
+        return None
+    return tuple(
+        e for last in readers if last for e in edits.append(last, f", {name}={name}") or ()
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.schedules import hand_written, sparkline
 from convlint.rules.patterns.settings import optimizers_of
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 VANISHED = 1e-3
 """Share of the peak that is left when factors multiply up; a planned decay ends above."""
@@ -74,6 +76,7 @@ class LrCompounding(Rule):
     """
 
     code, slug, severity = "SCH021", "lr-compounding", Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe ends within the first epochs"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -94,4 +97,36 @@ class LrCompounding(Rule):
                     f"{len(rates)} epochs the rate is {rates[-1] / rates[0]:.1e} of the first "
                     f"({sparkline(rates)})",
                     help="keep the initial rate apart and write initial * factor(epoch)",
+                    fix=self.repair(
+                        "keep the initial rate in the group and scale that",
+                        _from_initial_rate(program, schedule.location),
+                    ),
                 )
+
+
+def _from_initial_rate(program: TrainingProgram, place: Location) -> Changes:
+    """``g["lr"] = g["lr"] * f`` and ``g["lr"] *= f`` to ``g["lr"] = g.setdefault(...) * f``."""
+    layout = program.layout(place)
+    statement = edits.statement_at(program, place)
+    if layout is None or statement is None or statement.value is None:
+        return None
+    if len(statement.targets) != 1 or not statement.targets[0].endswith(('["lr"]', "['lr']")):
+        return None
+    rate = statement.targets[0]
+    group = rate[: -len('["lr"]')]
+    if not layout.is_path_of_names(group):
+        return None
+    initial = f'{group}.setdefault("initial_lr", {rate})'
+    if statement.kind == "AugAssign":
+        head = edits.between(statement.place, statement.value)
+        operator = layout.text(head).removeprefix(rate).strip()
+        if operator not in ("*=", "/="):
+            return None
+        value = layout.text(statement.value)
+        atom = value if layout.is_atom(statement.value) else f"({value})"
+        return edits.replace(statement.place, f"{rate} = {initial} {operator[0]} {atom}")
+    sides = layout.binary(statement.value)
+    if statement.kind != "Assign" or sides is None or sides[1] not in ("Mult", "Div"):
+        return None
+    read = [side for side in (sides[0], sides[2]) if layout.text(side) == rate]
+    return edits.replace(read[0], initial) if len(read) == 1 else None

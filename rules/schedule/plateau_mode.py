@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.courses import scheduler_class
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.schedules import step_sites
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Object, TrainingProgram
+    from convlint.rules import Changes
 
 _SCORES = frozenset(
     {
@@ -89,6 +91,7 @@ class PlateauMode(Rule):
     """
 
     code, slug, severity = "SCH010", "plateau-mode", Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe ends before a plateau could show"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -113,6 +116,9 @@ class PlateauMode(Rule):
                         f'is in mode "{direction}"',
                         help=f'mode="{wrong}"',
                         related=(Related(scheduler.location, "the scheduler"),),
+                        fix=self.repair(
+                            f'set the mode to "{wrong}"', _in_mode(program, scheduler, wrong)
+                        ),
                     )
 
 
@@ -125,3 +131,12 @@ def _direction(text: str) -> str | None:
     if score == loss:
         return None
     return "max" if score else "min"
+
+
+def _in_mode(program: TrainingProgram, scheduler: Object, mode: str) -> Changes:
+    call = edits.call_at(program, scheduler.location)
+    if call is None or not edits.made_once(program, scheduler):
+        return None
+    if call.argument("mode", 1) is None:
+        return edits.add_keyword(program, scheduler.location, "mode", f'"{mode}"')
+    return edits.set_value(program, scheduler.args.get("mode"), f'"{mode}"')

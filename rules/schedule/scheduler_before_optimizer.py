@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import loop_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.happened import STEP_EVENTS, order_evidence
 from convlint.rules.patterns.ownership import (
@@ -93,6 +94,7 @@ class SchedulerBeforeOptimizer(Rule):
     code = "SCH001"
     slug = "scheduler-before-optimizer"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
     measurements = ("optimizers",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -115,6 +117,12 @@ class SchedulerBeforeOptimizer(Rule):
                         "early",
                         help=f"move `{scheduler}.step()` after `{name}.step()`",
                         related=(Related(step.event.location, "the optimizer steps only here"),),
+                        fix=self.repair(
+                            "step the scheduler after the optimizer",
+                            loop_edits.move_past(
+                                program, early.event.location, step.event.location
+                            ),
+                        ),
                     )
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

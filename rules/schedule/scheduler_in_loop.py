@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import name_of, object_of, scheduled_optimizer
 from convlint.rules.patterns.schedules import step_sites
@@ -74,6 +75,7 @@ class SchedulerInLoop(Rule):
     """
 
     code, slug, severity = "SCH014", "scheduler-in-loop", Severity.WARNING
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe ends within the first epochs"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -104,4 +106,7 @@ class SchedulerInLoop(Rule):
                     "stepped once: its schedule never takes place",
                     help="build it once, before the loop",
                     related=(Related(sites[0][0].location, "stepped once per object"),),
+                    fix=self.repair(
+                        "build it before the loop", edits.hoist(program, scheduler.location)
+                    ),
                 )

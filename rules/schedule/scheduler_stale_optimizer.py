@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import object_of, scheduled_optimizer
 from convlint.rules.patterns.paths import training_loops
@@ -74,6 +75,7 @@ class SchedulerStaleOptimizer(Rule):
     """
 
     code, slug, severity = "SCH015", "scheduler-stale-optimizer", Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe ends within the first epochs"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -105,4 +107,8 @@ class SchedulerStaleOptimizer(Rule):
                         f"this schedules an optimizer that `{optimizer.names[0]}` no longer is",
                         help="build the scheduler after the optimizer that is stepped",
                         related=(Related(optimizer.location, "replaced here"),),
+                        fix=self.repair(
+                            "build the scheduler after the optimizer",
+                            edits.move_later(program, scheduler.location, optimizer.location),
+                        ),
                     )
