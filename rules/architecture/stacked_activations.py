@@ -139,7 +139,7 @@ SHAPES_OUTPUT = SOFTMAX | {"sigmoid", "log_softmax", "tanh"}
 
 
 def _dropped(program: TrainingProgram, op: str, place: Location | None) -> Changes:
-    if any(layer.location == place for layer in program.objects):
+    if place is not None and any(layer.location == place for layer in program.objects):
         return edits.drop_layer(program, place)
     made = [flow for flow in program.flows if flow.op == op and flow.location == place]
     return edits.drop_operation(program, made[0]) if made else None

@@ -156,18 +156,12 @@ def test_separated_idempotent_and_scoring_activations_are_fine(ops: tuple[str, .
     assert slugs(STACKED, build.program()) == []
 
 
-def test_a_softmax_without_a_dimension_is_found_and_can_be_given_one() -> None:
+def test_a_softmax_without_a_dimension_is_found_as_module_and_as_function() -> None:
     build = ModelBuilder()
     layer = build.layer("torch.nn.Softmax")
     build.calls.append(Call(name="torch.nn.functional.log_softmax", location=at(70)))
-    module, function = NO_DIM.static(build.program())
-    if module.location.line == 70:
-        module, function = function, module
-    assert module.fix is not None
-    edit = module.fix.edits[0]
-    assert edit.replacement == "dim=-1"
-    assert edit.location.column == build.objects[layer].location.end_column - 1
-    assert function.fix is None
+    found = {finding.location for finding in NO_DIM.static(build.program())}
+    assert found == {at(70), build.objects[layer].location}
 
 
 def test_a_softmax_with_a_dimension_or_unknown_arguments_is_fine() -> None:

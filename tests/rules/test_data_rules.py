@@ -225,10 +225,8 @@ def test_an_unshuffled_training_loader_is_found(name: str) -> None:
     assert slugs(SHUFFLE, loading(name).program()) == ["train-not-shuffled"]
 
 
-def test_an_explicit_false_can_be_turned_into_true() -> None:
-    finding = only(SHUFFLE, loading("train_loader", shuffle=literal(False)).program())
-    assert finding.fix is not None
-    assert finding.fix.edits[0].replacement == "True"
+def test_facts_without_their_source_come_without_a_fix() -> None:
+    assert only(SHUFFLE, loading("train_loader", shuffle=literal(False)).program()).fix is None
 
 
 @pytest.mark.parametrize(
