@@ -240,6 +240,17 @@ class Layout:
         """Whether a place holds a plain name."""
         return isinstance(self._node(place, ast.expr), ast.Name)
 
+    def elements(self, place: Location | None) -> list[Location]:
+        """The elements of the list or tuple that takes exactly ``place``."""
+        node = self._node(place, ast.expr)
+        if not isinstance(node, (ast.List, ast.Tuple)):
+            return []
+        return [self._place(element) for element in node.elts]
+
+    def is_generator(self, place: Location | None) -> bool:
+        """Whether a place holds a generator expression."""
+        return isinstance(self._node(place, ast.expr), ast.GeneratorExp)
+
     def lambdas_in(self, place: Location) -> list[tuple[Location | None, frozenset[str]]]:
         """Every lambda inside ``place``: its last parameter (None without) and the names it reads."""
         found: list[tuple[Location | None, frozenset[str]]] = []

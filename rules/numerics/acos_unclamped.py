@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Severity
+from convlint.findings import Applicability, Confidence, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import SHAPE_OPS, FlowGraph, one_per_place
 from convlint.rules.patterns.gradients import Gradients
 
@@ -70,6 +71,7 @@ class AcosUnclamped(Rule):
     """
 
     code, slug, severity = "NUM011", "acos-unclamped", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("non-finite",)
     silence_refutes = False
@@ -91,6 +93,14 @@ class AcosUnclamped(Rule):
                     f"{flow.op} of a cosine is NaN when rounding takes it past 1, and its gradient is "
                     "infinite at 1",
                     help="clamp(-1 + 1e-6, 1 - 1e-6) first",
+                    fix=self.repair(
+                        "clamp the cosine",
+                        edits.call_method(
+                            program,
+                            edits.operand_of(program, flow.location),
+                            ".clamp(-1 + 1e-6, 1 - 1e-6)",
+                        ),
+                    ),
                 )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,7 @@ class AnomalyLeftOn(Rule):
     """
 
     code, slug, severity = "NUM012", "anomaly-left-on", Severity.INFO
+    fix = Applicability.SAFE
     default = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -66,4 +68,8 @@ class AnomalyLeftOn(Rule):
                     call.location,
                     "anomaly detection is on for the whole run and makes every step several times slower",
                     help="switch it on only to find a fault",
+                    fix=self.repair(
+                        "switch it off",
+                        edits.set_argument(program, call.location, "mode", "False", 0),
+                    ),
                 )

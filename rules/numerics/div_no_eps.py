@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Severity
+from convlint.findings import Applicability, Confidence, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import PLACEMENT_OPS, FlowGraph, one_per_place
 from convlint.rules.patterns.gradients import Gradients
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Finding, Location
     from convlint.program.facts import Flow, TrainingProgram
+    from convlint.rules import Changes
 
 SCALES = frozenset({"norm", "std", "vector_norm"})
 DECISIONS = frozenset({"compare", "gt", "lt", "ne", "eq", "bool"})
@@ -72,6 +74,7 @@ class DivNoEps(Rule):
     """
 
     code, slug, severity = "NUM006", "div-no-eps", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     default = False
     confirmed_by = ("non-finite",)
@@ -94,6 +97,10 @@ class DivNoEps(Rule):
                     flow.location,
                     f"the division by {what} gives NaN where that is 0",
                     help="add a small constant or a lower bound to the divisor",
+                    fix=self.repair(
+                        "give the divisor a lower bound",
+                        _bounded(program, flow.location, "1" if divisor[0].op == "sum" else "1e-8"),
+                    ),
                 )
 
 
@@ -105,3 +112,9 @@ def _can_vanish(graph: FlowGraph, divisor: Flow) -> bool:
         return False
     counted = graph.origins(divisor.inputs[0], PLACEMENT_OPS)
     return bool(counted) and all(flow.op in DECISIONS for flow in counted)
+
+
+def _bounded(program: TrainingProgram, place: Location, least: str) -> Changes:
+    layout = program.layout(place)
+    sides = None if layout is None else layout.binary(place)
+    return None if sides is None else edits.call_method(program, sides[2], f".clamp(min={least})")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Severity
+from convlint.findings import Applicability, Confidence, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.half_precision import HalfPrecision
 from convlint.rules.patterns.offsets import constant_operand
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Finding, Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 VANISHES = 2.0**-25
 """Half of the smallest float16: anything up to it rounds to zero."""
@@ -73,6 +75,7 @@ class EpsUnderflowsHalf(Rule):
     """
 
     code, slug, severity = "NUM009", "eps-underflows-half", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("non-finite",)
     silence_refutes = False
@@ -94,4 +97,14 @@ class EpsUnderflowsHalf(Rule):
                     flow.location,
                     f"{small:g} is 0 in float16, so it guards nothing",
                     help="use 1e-5, or cast to float32 first",
+                    fix=self.repair("use 1e-5", _larger(program, flow.location)),
                 )
+
+
+def _larger(program: TrainingProgram, place: Location) -> Changes:
+    layout = program.layout(place)
+    sides = None if layout is None else layout.binary(place)
+    if layout is None or sides is None:
+        return None
+    written = [side for side in (sides[0], sides[2]) if layout.literal(side)]
+    return edits.replace(written[0], "1e-5") if len(written) == 1 else None

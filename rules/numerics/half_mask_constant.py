@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Severity
+from convlint.findings import Applicability, Confidence, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.half_precision import HalfPrecision
 from convlint.rules.patterns.offsets import constant_operand
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Finding, Location
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Flow, TrainingProgram
+    from convlint.rules import Changes
 
 LEAST = -65504.0
 """The least finite float16."""
@@ -75,6 +77,7 @@ class HalfMaskConstant(Rule):
     """
 
     code, slug, severity = "NUM008", "half-mask-constant", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("non-finite",)
     silence_refutes = False
@@ -96,4 +99,20 @@ class HalfMaskConstant(Rule):
                     flow.location,
                     f"{value:g} is beyond the range of float16, which ends at -65504",
                     help="use torch.finfo(tensor.dtype).min",
+                    fix=self.repair("use the least value of its type", _least(program, flow)),
                 )
+
+
+def _least(program: TrainingProgram, flow: Flow) -> Changes:
+    call, layout = edits.call_at(program, flow.location), program.layout(flow.location)
+    finfo = edits.name_for(program, flow.location, "torch.finfo")
+    tensor = edits.operand_of(program, flow.location)
+    if call is None or layout is None or finfo is None or tensor is None:
+        return None
+    given = call.argument("value", 1 if tensor == call.receiver else 2)
+    name = layout.text(tensor)
+    half = edits.name_for(program, flow.location, "torch.float16")
+    if given is None or half is None or not layout.literal(given.value):
+        return None
+    dtype = f"{name}.dtype" if layout.is_path_of_names(name) else half[0]
+    return ((edits.replace(given.value, f"{finfo[0]}({dtype}).min")) or ()) + finfo[1]

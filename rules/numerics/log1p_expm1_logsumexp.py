@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.logarithms import is_log
 from convlint.rules.patterns.offsets import constant_operand
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Finding, Location
     from convlint.program.facts import Flow, TrainingProgram
+    from convlint.rules import Changes
 
 
 class Log1pExpm1Logsumexp(Rule):
@@ -69,6 +71,7 @@ class Log1pExpm1Logsumexp(Rule):
     """
 
     code, slug, severity = "NUM002", "log1p-expm1-logsumexp", Severity.INFO
+    fix = Applicability.SAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per form that a function of torch computes accurately."""
@@ -82,6 +85,7 @@ class Log1pExpm1Logsumexp(Rule):
                     flow.location,
                     f"{form} loses digits, or overflows, where {function} does not",
                     help=f"use {function}",
+                    fix=self.repair(f"use {function}", _accurately(program, flow, function)),
                 )
 
 
@@ -105,3 +109,58 @@ def _better(graph: FlowGraph, flow: Flow) -> tuple[str, str] | None:
         if summed is not None and summed.op == "exp":
             return "log(sum(exp(x)))", "torch.logsumexp"
     return None
+
+
+def _accurately(program: TrainingProgram, flow: Flow, function: str) -> Changes:
+    place = flow.location
+    layout = program.layout(place)
+    home = "torch.nn.functional.softplus" if function == "softplus" else function
+    name = edits.name_for(program, place, home)
+    if layout is None or name is None or place is None:
+        return None
+    inner = _argument_of(program, place, function)
+    return (
+        None if inner is None else ((edits.replace(place, f"{name[0]}({inner})")) or ()) + name[1]
+    )
+
+
+def _argument_of(program: TrainingProgram, place: Location, function: str) -> str | None:
+    """What the accurate function is to be given, where the form is written in one piece."""
+    layout = program.layout(place)
+    if layout is None:
+        return None
+    if function == "torch.expm1":
+        sides = layout.binary(place)
+        return None if sides is None else _operand(program, sides[0], "exp")
+    operand = edits.operand_of(program, place)
+    if operand is None:
+        return None
+    if function == "torch.logsumexp":
+        return _summed(program, operand)
+    sides = layout.binary(operand)
+    if sides is None or sides[1] != "Add":
+        return None
+    ones = [side for side in (sides[0], sides[2]) if layout.text(side) in ("1", "1.0")]
+    if len(ones) != 1:
+        return None
+    other = sides[2] if ones[0] == sides[0] else sides[0]
+    return _operand(program, other, "exp") if function == "softplus" else layout.text(other)
+
+
+def _operand(program: TrainingProgram, place: Location, method: str) -> str | None:
+    call, layout = edits.call_at(program, place), program.layout(place)
+    inner = edits.operand_of(program, place)
+    if call is None or layout is None or inner is None or call.method != method:
+        return None
+    return layout.text(inner)
+
+
+def _summed(program: TrainingProgram, place: Location) -> str | None:
+    """The arguments of ``sum(exp(x), dim)`` with ``x`` in the place of its exponential."""
+    call, inner = edits.call_at(program, place), edits.operand_of(program, place)
+    exponent = None if inner is None else _operand(program, inner, "exp")
+    if call is None or exponent is None or call.method != "sum":
+        return None
+    rest = [a for a in call.arguments if a.value != inner]
+    given = [a.text if a.name is None else f"{a.name}={a.text}" for a in rest]
+    return ", ".join((exponent, *given)) if given else None

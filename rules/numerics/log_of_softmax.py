@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.logarithms import logarithms
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from convlint.findings import Finding, Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
+    from convlint.rules.patterns.logarithms import Logarithm
 
 
 class LogOfSoftmax(Rule):
@@ -68,6 +71,7 @@ class LogOfSoftmax(Rule):
     """
 
     code, slug, severity = "NUM001", "log-of-softmax", Severity.WARNING
+    fix = Applicability.SAFE
     confirmed_by = ("non-finite",)
     silence_refutes = False
 
@@ -89,4 +93,38 @@ class LogOfSoftmax(Rule):
                 else f"log({form} + {log.offset:g}) bends the logarithm where it matters",
                 help=f"use {instead} of the logits",
                 severity=None if log.offset is None else Severity.INFO,
+                fix=self.repair(f"use {instead}", _in_one_step(program, log)),
             )
+
+
+def _in_one_step(program: TrainingProgram, log: Logarithm) -> Changes:
+    """``log(softmax(x, d))`` to ``log_softmax(x, d)``, where the one is written inside the other."""
+    layout, operand = program.layout(log.location), edits.operand_of(program, log.location)
+    if layout is None or operand is None or log.offset is not None:
+        return None
+    inner = layout.call(operand)
+    sides = layout.binary(operand)
+    if log.complement and sides is not None and layout.text(sides[0]) in ("1", "1.0"):
+        inner = layout.call(sides[2])
+    if inner is None or inner.place != log.source.location or log.source.layer is not None:
+        return None
+    if log.source.op == "sigmoid":
+        logits = edits.operand_of(program, inner.place)
+        function = edits.name_for(program, log.location, "torch.nn.functional.logsigmoid")
+        if logits is None or function is None:
+            return None
+        text = f"-({layout.text(logits)})" if log.complement else layout.text(logits)
+        return ((edits.replace(log.location, f"{function[0]}({text})")) or ()) + function[1]
+    renamed = edits.rename_last_part(program, inner.place, "log_softmax")
+    if renamed is None or log.complement or inner.method != "softmax":
+        return None
+    whole = log.location
+    before = edits.replace(edits.between(whole, edits.start_of(inner.place)), "")
+    behind = edits.replace(edits.between(edits.end_of(inner.place), edits.end_of(whole)), "")
+    return tuple(
+        e for e in (*(before or ()), *renamed, *(behind or ())) if _takes_space(e.location)
+    )
+
+
+def _takes_space(place: Location) -> bool:
+    return (place.line, place.column) != (place.end_line, place.end_column)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Severity
+from convlint.findings import Applicability, Confidence, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.half_precision import HalfPrecision
 from convlint.rules.patterns.losses import trained_losses
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Finding, Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 ELEMENTWISE = frozenset(
     {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy_with_logits"}
@@ -73,6 +75,7 @@ class LossInHalfPrecision(Rule):
     """
 
     code, slug, severity = "NUM014", "loss-in-half-precision", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("non-finite",)
     silence_refutes = False
@@ -91,4 +94,17 @@ class LossInHalfPrecision(Rule):
                     f"{loss.name} is computed in float16, where squares overflow above 65504 and vanish "
                     "below 6e-8",
                     help="cast the prediction and the target to float32 first",
+                    fix=self.repair(
+                        "cast both to float32",
+                        *(
+                            _cast(program, loss.location, name, position)
+                            for position, name in enumerate(("input", "target"))
+                        ),
+                    ),
                 )
+
+
+def _cast(program: TrainingProgram, place: Location, name: str, position: int) -> Changes:
+    call = edits.call_at(program, place)
+    given = None if call is None else call.argument(name, position)
+    return None if given is None else edits.call_method(program, given.value, ".float()")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import SHAPE_OPS, FlowGraph, one_per_place
 from convlint.rules.patterns.layers import is_weight_layer
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Finding, Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 SCALING = SHAPE_OPS | {"mul", "div"}
 """Operations by which scores stay as unbounded as they were (a temperature)."""
@@ -72,6 +74,7 @@ class NaiveSoftmax(Rule):
     """
 
     code, slug, severity = "NUM005", "naive-softmax", Severity.WARNING
+    fix = Applicability.SAFE
     confirmed_by = ("non-finite",)
     silence_refutes = False
 
@@ -93,6 +96,7 @@ class NaiveSoftmax(Rule):
                     flow.location,
                     "exp(x) / exp(x).sum() overflows to NaN for large scores",
                     help="use softmax, which subtracts the maximum first",
+                    fix=self.repair("use softmax", _softmax(program, flow.location)),
                 )
 
 
@@ -107,3 +111,24 @@ def _unbounded(graph: FlowGraph, number: int) -> bool:
     """Whether an exponent comes straight from a layer with weights."""
     origins = graph.origins(number, SCALING)
     return bool(origins) and all(is_weight_layer(origin.op) for origin in origins)
+
+
+def _softmax(program: TrainingProgram, place: Location) -> Changes:
+    """``exp(x) / exp(x).sum(d, keepdim=True)`` to ``softmax(x, dim=d)``."""
+    layout = program.layout(place)
+    sides = None if layout is None else layout.binary(place)
+    name = edits.name_for(program, place, "torch.softmax")
+    if layout is None or sides is None or name is None:
+        return None
+    exponential, total = layout.call(sides[0]), layout.call(sides[2])
+    scores = edits.operand_of(program, sides[0])
+    if exponential is None or total is None or scores is None:
+        return None
+    if exponential.method != "exp" or total.method != "sum":
+        return None
+    method = layout.qualified(total.callee_text) is None
+    dim, kept = total.argument("dim", 0 if method else 1), total.argument("keepdim")
+    if dim is None or kept is None or kept.text != "True":
+        return None
+    text = f"{name[0]}({layout.text(scores)}, dim={dim.text})"
+    return ((edits.replace(place, text)) or ()) + name[1]

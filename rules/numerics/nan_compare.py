@@ -5,8 +5,9 @@ from __future__ import annotations
 from math import isnan
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.offsets import constant_operand
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Finding, Location
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Flow, TrainingProgram
+    from convlint.rules import Changes
 
 
 class NanCompare(Rule):
@@ -74,6 +76,7 @@ class NanCompare(Rule):
     """
 
     code, slug, severity = "NUM010", "nan-compare", Severity.ERROR
+    fix = Applicability.SAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per comparison with a NaN constant."""
@@ -91,4 +94,18 @@ class NanCompare(Rule):
                     flow.location,
                     f"a comparison with NaN is always {always}",
                     help="use torch.isnan, or math.isnan for a number",
+                    fix=self.repair("use torch.isnan", _isnan(program, flow)),
                 )
+
+
+def _isnan(program: TrainingProgram, flow: Flow) -> Changes:
+    place = flow.location
+    layout = program.layout(place)
+    sides = None if layout is None else layout.binary(place)
+    name = edits.name_for(program, place, "torch.isnan")
+    if layout is None or sides is None or name is None or sides[1] not in ("Eq", "NotEq"):
+        return None
+    left, right = (layout.text(side) for side in (sides[0], sides[2]))
+    tensor = left if "nan" in right.lower() else right
+    sign = "~" if sides[1] == "NotEq" else ""
+    return ((edits.replace(place, f"{sign}{name[0]}({tensor})")) or ()) + name[1]

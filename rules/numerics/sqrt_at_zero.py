@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Severity
+from convlint.findings import Applicability, Confidence, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import SHAPE_OPS, FlowGraph, one_per_place
 from convlint.rules.patterns.gradients import Gradients
 from convlint.rules.patterns.offsets import constant_operand
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Finding, Location
     from convlint.program.facts import Flow, TrainingProgram
+    from convlint.rules import Changes
 
 VARIANCES = frozenset({"var"})
 SUMS = frozenset({"sum", "mean"})
@@ -74,6 +76,7 @@ class SqrtAtZero(Rule):
     """
 
     code, slug, severity = "NUM004", "sqrt-at-zero", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("non-finite",)
     silence_refutes = False
@@ -93,6 +96,9 @@ class SqrtAtZero(Rule):
                     f"the square root of {form} has an infinite gradient where that is 0, and the chain "
                     "rule makes it NaN",
                     help="add a small constant inside the root, or use norm",
+                    fix=self.repair(
+                        "add a small constant inside the root", _guarded(program, flow.location)
+                    ),
                 )
 
 
@@ -126,3 +132,14 @@ def _is_square(flow: Flow) -> bool:
         return True
     exponents = [constant_operand(flow, name) for name in ("right", "0", "1", "exponent")]
     return flow.op == "pow" and 2 in exponents and 0.5 not in exponents
+
+
+def _guarded(program: TrainingProgram, place: Location) -> Changes:
+    layout, call = program.layout(place), edits.call_at(program, place)
+    if layout is None:
+        return None
+    if call is None:
+        sides = layout.binary(place)
+        return None if sides is None else edits.with_guard(program, sides[0], " + 1e-12")
+    operand = edits.operand_of(program, place)
+    return edits.with_guard(program, operand, " + 1e-12", bare=operand != call.receiver)

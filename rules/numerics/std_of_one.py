@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Severity
+from convlint.findings import Applicability, Confidence, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import JOIN, PLACEMENT_OPS, FlowGraph, one_per_place
 from convlint.rules.patterns.gradients import Gradients
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Finding, Location
     from convlint.program.facts import Flow, TrainingProgram
+    from convlint.rules import Changes
 
 CENTRED = PLACEMENT_OPS | {"sub"}
 GUARDED = PLACEMENT_OPS | {"add"}
@@ -77,6 +79,7 @@ class StdOfOne(Rule):
     """
 
     code, slug, severity = "NUM013", "std-of-one", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     default = False
     confirmed_by = ("non-finite",)
@@ -107,6 +110,10 @@ class StdOfOne(Rule):
                     flow.location,
                     "the unbiased standard deviation of a single element is NaN",
                     help="use std(correction=0), or skip the division for a single element",
+                    fix=self.repair(
+                        "divide by the deviation of what is there",
+                        _biased(program, flow.location, spread.location),
+                    ),
                 )
 
 
@@ -121,3 +128,19 @@ def _is_data(graph: FlowGraph, flow: Flow) -> bool:
     """Whether a tensor is made of loaded arrays and constants alone: as long as the data set."""
     sources = [ancestor.op for ancestor in graph.ancestors(flow.id) if not ancestor.inputs]
     return all(op in ("<array>", "<constant>") for op in sources)
+
+
+def _biased(program: TrainingProgram, division: Location, spread: Location | None) -> Changes:
+    """``x / x.std()`` to ``x / (x.std(correction=0) + 1e-8)``; a guard that is there stays."""
+    layout = program.layout(division)
+    sides = None if layout is None else layout.binary(division)
+    written = edits.add_keyword(program, spread, "correction", "0")
+    if sides is None or written is None or spread is None:
+        return None
+    if sides[2] != spread:
+        return written
+    return (
+        *(edits.insert_at(spread, "(") or ()),
+        *written,
+        *(edits.append(spread, " + 1e-8)") or ()),
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Severity
+from convlint.findings import Applicability, Confidence, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.gradients import Gradients
 from convlint.rules.patterns.logarithms import logarithms, logarithms_of_shares
@@ -65,6 +66,7 @@ class UnclampedLog(Rule):
     """
 
     code, slug, severity = "NUM003", "unclamped-log", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("non-finite",)
     silence_refutes = False
@@ -84,4 +86,12 @@ class UnclampedLog(Rule):
                     log.location,
                     f"the logarithm of {what} is infinite, with a NaN gradient, once it rounds to zero",
                     help="let the model return logits and use a loss on logits, or clamp(1e-7, 1 - 1e-7)",
+                    fix=self.repair(
+                        "keep the value away from zero",
+                        edits.call_method(
+                            program,
+                            edits.operand_of(program, log.location),
+                            ".clamp(min=1e-7)",
+                        ),
+                    ),
                 )

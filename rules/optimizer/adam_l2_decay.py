@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.settings import optimizers_of, settings
 
@@ -66,6 +67,7 @@ class AdamL2Decay(Rule):
     """
 
     code, slug, severity = "OPT004", "adam-l2-decay", Severity.INFO
+    fix = Applicability.UNSAFE
     default = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -82,4 +84,10 @@ class AdamL2Decay(Rule):
                         f"Adam divides its weight decay of {decay.text} by the size of the gradient",
                         help="use AdamW, with a decay about ten times larger",
                         related=decay.related,
+                        fix=self.repair(
+                            "use AdamW",
+                            edits.rename_class(
+                                program, optimizer.location, "Adam", "torch.optim.AdamW"
+                            ),
+                        ),
                     )

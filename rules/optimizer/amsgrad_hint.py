@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Finding, Severity
+from convlint.findings import Applicability, Confidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.layers import canonical
 from convlint.rules.patterns.ownership import object_of, submodules
@@ -72,6 +73,7 @@ class AmsgradHint(Rule):
     """
 
     code, slug, severity = "OPT022", "amsgrad-hint", Severity.INFO
+    fix = Applicability.UNSAFE
     confidence = Confidence.LOW
     default = False
 
@@ -97,4 +99,8 @@ class AmsgradHint(Rule):
                     f"second beta {numbers[1]:g} of {optimizer_class(optimizer)} forgets the rare "
                     "gradients of the embeddings",
                     help="use 0.999, or amsgrad=True",
+                    fix=self.repair(
+                        "keep the largest second moment",
+                        edits.set_argument(program, optimizer.location, "amsgrad", "True", 5),
+                    ),
                 )

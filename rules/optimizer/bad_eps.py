@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.settings import optimizer_class, optimizers_of, settings
 
@@ -74,6 +75,7 @@ class BadEps(Rule):
     """
 
     code, slug, severity = "OPT007", "bad-eps", Severity.WARNING
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report an epsilon beyond its purpose."""
@@ -99,4 +101,5 @@ class BadEps(Rule):
                     f"eps {eps.text} of {name} {effect}",
                     help="use 1e-8 (1e-5 in reinforcement learning, 1e-7 in half precision)",
                     related=eps.related,
+                    fix=self.repair("use 1e-8", edits.set_value(program, eps.value, "1e-8")),
                 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import object_of, submodules
 from convlint.rules.patterns.paths import training_loops
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import GradientSwitch, TrainingProgram
+    from convlint.rules import Changes
 
 
 class EverythingFrozen(Rule):
@@ -78,6 +81,7 @@ class EverythingFrozen(Rule):
     """
 
     code, slug, severity = "OPT012", "everything-frozen", Severity.ERROR
+    fix = Applicability.UNSAFE
     confirmed_by = ("parameter-without-gradient",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -100,6 +104,10 @@ class EverythingFrozen(Rule):
                         "this freezes every parameter the optimizer was given: nothing is trained",
                         help="freeze the backbone before the new head is put in, or unfreeze the head",
                         related=(Related(optimizer.location, "the optimizer"),),
+                        fix=self.repair(
+                            "freeze the model before its new head is put in",
+                            _before_head(program, switch.location),
+                        ),
                     )
 
 
@@ -126,3 +134,26 @@ def _frozen_by(program: TrainingProgram, modules: set[int]) -> GradientSwitch | 
     if not modules <= frozen.keys():
         return None
     return max((frozen[number] for number in modules), key=lambda s: s.location)
+
+
+_OWNER = re.compile(r"([\w.]+)\.(?:named_)?(?:parameters|requires_grad_)\(")
+
+
+def _before_head(program: TrainingProgram, place: Location) -> Changes:
+    """Move what freezes the whole model in front of the last layer put into it."""
+    layout, statement = program.layout(place), edits.statement_at(program, place)
+    if layout is None or statement is None:
+        return None
+    if statement.parent is not None and statement.parent.kind == "For":
+        statement = statement.parent
+    owner = _OWNER.search(layout.text(statement.place).split("\n")[0])
+    if owner is None:
+        return None
+    heads = [
+        other
+        for other in layout.siblings(statement)
+        if other.index < statement.index
+        and other.kind == "Assign"
+        and other.targets[0].startswith((f"{owner.group(1)}.", f"{owner.group(1)}["))
+    ]
+    return edits.move(program, statement, before=heads[-1]) if heads else None

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Location, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.findings import Location
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Exhausted, TrainingProgram
+    from convlint.program.layout import Layout
+    from convlint.rules import Changes
 
 
 class ExhaustedParameters(Rule):
@@ -70,6 +72,7 @@ class ExhaustedParameters(Rule):
     """
 
     code, slug, severity = "OPT015", "exhausted-params", Severity.ERROR
+    fix = Applicability.SAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report second uses of a generator."""
@@ -83,4 +86,32 @@ class ExhaustedParameters(Rule):
                 f"{name} is given a generator that was used up before: it sees no parameters",
                 help="make a list of the parameters once: list(...)",
                 related=(Related(use.first, "used up here"),),
+                fix=self.repair("keep the parameters in a list", _listed(program, use)),
             )
+
+
+def _listed(program: TrainingProgram, use: Exhausted) -> Changes:
+    """Wrap the generator in ``list(...)`` where it is assigned to the name both uses read."""
+    layout = program.layout(use.first)
+    first = edits.statement_at(program, use.first)
+    second = edits.statement_at(program, use.second)
+    if layout is None or first is None or second is None:
+        return None
+    made = [
+        statement
+        for statement in layout.statements_in(Location(layout.path, 1, 1, first.place.line, 1))
+        if statement.kind == "Assign"
+        and statement.value is not None
+        and set(statement.targets) & first.reads & second.reads
+        and statement.function in (None, first.function)
+    ]
+    if not made or not _is_generator(layout, made[-1].value):
+        return None
+    return edits.wrap(made[-1].value, "list(", ")")
+
+
+def _is_generator(layout: Layout, place: Location | None) -> bool:
+    call = layout.call(place)
+    if call is None:
+        return layout.is_generator(place)
+    return call.callee_text in ("filter", "map", "zip") or call.method == "parameters"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.settings import optimizer_class, optimizers_of
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 LOOKS_LIKE_MOMENTUM = 0.5
 LOOKS_LIKE_RATE = 0.1
@@ -69,6 +71,7 @@ class LrInWrongSlot(Rule):
     """
 
     code, slug, severity = "OPT021", "lr-in-wrong-slot", Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report rates that are betas, and momenta that are rates."""
@@ -83,6 +86,7 @@ class LrInWrongSlot(Rule):
                     rate.location or optimizer.location,
                     f"the learning rate of {name} is a pair: the betas stand in its place",
                     help="name the arguments: lr=..., betas=(...)",
+                    fix=self.repair("name the betas", _as_betas(program, optimizer.location)),
                 )
             elif (
                 name == "SGD"
@@ -98,4 +102,30 @@ class LrInWrongSlot(Rule):
                     f"learning rate {rate.number:g} with momentum {momentum.number:g}: they stand in "
                     "each other's place",
                     help=f"lr={momentum.number:g}, momentum={rate.number:g}",
+                    fix=self.repair("name the two", _exchanged(program, optimizer.location)),
                 )
+
+
+def _as_betas(program: TrainingProgram, place: Location) -> Changes:
+    """``Adam(params, (0.9, 0.999))`` to ``Adam(params, betas=(0.9, 0.999))``."""
+    call = edits.call_at(program, place)
+    pair = None if call is None else call.argument("lr", 1)
+    if call is None or pair is None or call.argument("betas") is not None or call.open_ended:
+        return None
+    if any(other.name is None for other in call.arguments[2:]):
+        return None
+    return edits.replace(pair.whole, f"betas={pair.text}")
+
+
+def _exchanged(program: TrainingProgram, place: Location) -> Changes:
+    call = edits.call_at(program, place)
+    rate = None if call is None else call.argument("lr", 1)
+    momentum = None if call is None else call.argument("momentum", 2)
+    if call is None or rate is None or momentum is None:
+        return None
+    if any(other.name is None for other in call.arguments[3:]):
+        return None
+    return (
+        *(edits.replace(rate.whole, f"lr={momentum.text}") or ()),
+        *(edits.replace(momentum.whole, f"momentum={rate.text}") or ()),
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Related, Severity
+from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.layers import (
     canonical,
@@ -79,6 +80,7 @@ class OptimizerBeforeParamsChange(Rule):
     """
 
     code, slug, severity = "OPT011", "optimizer-before-params-change", Severity.ERROR
+    fix = Applicability.UNSAFE
     confirmed_by = ("parameter-not-optimized",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -107,6 +109,10 @@ class OptimizerBeforeParamsChange(Rule):
                         "trained",
                         help=f"build `{name}` after the model is complete",
                         related=(Related(optimizer.location, "parameters taken here"),),
+                        fix=self.repair(
+                            "build the optimizer after the model is complete",
+                            edits.move_later(program, optimizer.location, layer.location),
+                        ),
                     )
 
 

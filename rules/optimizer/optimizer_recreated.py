@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Evidence, Finding, Related, Severity
+from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.loops import steps_of
 from convlint.rules.patterns.ownership import is_managed, name_of, object_of
@@ -83,6 +84,7 @@ class OptimizerRecreated(Rule):
     code = "OPT014"
     slug = "optimizer-recreated"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
     measurements = ("optimizers",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -114,6 +116,10 @@ class OptimizerRecreated(Rule):
                     "never build up",
                     help="build it once, before the loops",
                     related=(Related(steps[0].event.location, "stepped once per object"),),
+                    fix=self.repair(
+                        "build it before the loops",
+                        edits.hoist(program, optimizer.location, outermost=True),
+                    ),
                 )
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

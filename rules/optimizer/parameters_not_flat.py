@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import object_of
 from convlint.rules.patterns.settings import optimizers_of
@@ -14,8 +15,9 @@ from convlint.rules.patterns.settings import optimizers_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.findings import Location
-    from convlint.program.facts import TrainingProgram
+    from convlint.findings import Edit, Location
+    from convlint.program.facts import TrainingProgram, Value
+    from convlint.rules import Changes
 
 
 class ParametersNotFlat(Rule):
@@ -70,6 +72,7 @@ class ParametersNotFlat(Rule):
     """
 
     code, slug, severity = "OPT024", "parameters-not-flat", Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report lists that hold no tensors."""
@@ -91,5 +94,24 @@ class ParametersNotFlat(Rule):
                         + ("generators" if whole else "modules")
                         + ", not tensors",
                         help="unpack them: [*a.parameters(), *b.parameters()]",
+                        fix=self.repair("unpack them", _unpacked(program, given)),
                     )
                 break
+
+
+def _unpacked(program: TrainingProgram, given: Value) -> Changes:
+    layout = program.layout(given.location)
+    elements = [] if layout is None else layout.elements(given.location)
+    items = given.items or ()
+    if layout is None or not elements or len(elements) != len(items):
+        return None
+    changes: list[Edit] = []
+    for item, place in zip(items, elements, strict=True):
+        held = object_of(program, item.object)
+        if item.name == "parameters":
+            changes += edits.insert_at(place, "*") or ()
+        elif held is not None and layout.is_path_of_names(layout.text(place)):
+            changes += edits.wrap(place, "*", ".parameters()") or ()
+        else:
+            return None
+    return tuple(changes)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import GradientSwitch, TrainingProgram
+    from convlint.rules import Changes
 
 
 class RequiresGradTypo(Rule):
@@ -69,6 +71,7 @@ class RequiresGradTypo(Rule):
     """
 
     code, slug, severity = "OPT020", "requires-grad-typo", Severity.ERROR
+    fix = Applicability.SAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report switches that switch nothing."""
@@ -82,6 +85,7 @@ class RequiresGradTypo(Rule):
                     help="for a module: module.requires_grad_(False)"
                     if switch.on == "module"
                     else "for a tensor: p.requires_grad = False",
+                    fix=self.repair("switch the gradient", _spelled(program, switch)),
                 )
 
 
@@ -93,3 +97,21 @@ def _fault(switch: GradientSwitch) -> str:
     if switch.on == "module" and switch.name == "requires_grad" and not switch.called:
         return "a module has no `requires_grad`: this only makes an attribute of that name"
     return ""
+
+
+def _spelled(program: TrainingProgram, switch: GradientSwitch) -> Changes:
+    """``require_grad =`` and ``requires_grad(...)`` to what PyTorch knows."""
+    statement = edits.statement_at(program, switch.location)
+    layout = program.layout(switch.location)
+    if statement is None or layout is None or statement.value is None:
+        return None
+    call = layout.call(statement.value)
+    if call is not None and call.method == switch.name:
+        return edits.rename_last_part(program, call.place, "requires_grad_")
+    suffix = f".{switch.name}"
+    if len(statement.targets) != 1 or not statement.targets[0].endswith(suffix):
+        return None
+    owner, value = statement.targets[0].removesuffix(suffix), layout.text(statement.value)
+    if switch.on == "module":
+        return edits.replace(statement.place, f"{owner}.requires_grad_({value})")
+    return edits.replace(statement.place, f"{owner}.requires_grad = {value}")

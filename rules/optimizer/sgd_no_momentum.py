@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Finding, Severity
+from convlint.findings import Applicability, Confidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.imported import uses_library
 from convlint.rules.patterns.layers import canonical
@@ -84,6 +85,7 @@ class SgdNoMomentum(Rule):
     """
 
     code, slug, severity = "OPT010", "sgd-no-momentum", Severity.INFO
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     default = False
 
@@ -107,4 +109,10 @@ class SgdNoMomentum(Rule):
                         optimizer.location,
                         f"{optimizer_class(optimizer)} without momentum over a convolutional network",
                         help="momentum=0.9",
+                        fix=self.repair(
+                            "use a momentum of 0.9",
+                            edits.set_value(program, momentum.value, "0.9")
+                            if momentum.given
+                            else edits.add_keyword(program, optimizer.location, "momentum", "0.9"),
+                        ),
                     )

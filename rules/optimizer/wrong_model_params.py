@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Finding, Severity
+from convlint.findings import Applicability, Confidence, Finding, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import object_of
 from convlint.rules.patterns.settings import optimizers_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import Object, TrainingProgram
+    from convlint.rules import Changes
 
 _PAIRS = (
     (
@@ -92,6 +94,7 @@ class WrongModelParams(Rule):
     """
 
     code, slug, severity = "OPT019", "wrong-model-params", Severity.ERROR
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("parameter-not-optimized",)
 
@@ -121,6 +124,10 @@ class WrongModelParams(Rule):
                             f"`{optimizer.names[0]}` is given the parameters of `{given.names[0]}`, and "
                             f"nothing trains `{meant[0].names[0]}`",
                             help=f"pass {meant[0].names[0]}.parameters()",
+                            fix=self.repair(
+                                f"give it the parameters of `{meant[0].names[0]}`",
+                                _given(program, optimizer, given, meant[0]),
+                            ),
                         )
 
 
@@ -131,3 +138,11 @@ def _named(item: Object, words: frozenset[str]) -> bool:
         for name in item.names
         for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name.removeprefix("self."))
     )
+
+
+def _given(program: TrainingProgram, optimizer: Object, given: Object, meant: Object) -> Changes:
+    call = edits.call_at(program, optimizer.location)
+    params = None if call is None else call.argument("params", 0)
+    if params is None or params.text not in {f"{name}.parameters()" for name in given.names}:
+        return None
+    return edits.replace(params.value, f"{meant.names[0]}.parameters()")

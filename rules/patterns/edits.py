@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from convlint.rules import Changes
 
 
+ARITHMETIC = frozenset({"Add", "Sub", "Mult", "Div", "Pow", "MatMult"})
+"""Operations that bind at least as strongly as the addition of a constant behind them."""
+
+
 def replace(place: Location | None, text: str | None) -> Changes:
     """Put ``text`` in the place of what stands at ``place``."""
     return None if place is None or text is None else (Edit(place, text),)
@@ -207,6 +211,20 @@ def rename_last_part(program: TrainingProgram, place: Location | None, name: str
     return replace(last, name)
 
 
+def rename_class(
+    program: TrainingProgram, place: Location | None, old: str, qualified: str
+) -> Changes:
+    """Construct another class of the same package, with the same arguments."""
+    call = call_at(program, place)
+    if call is None:
+        return None
+    if call.method == old:
+        return rename_last_part(program, place, qualified.rpartition(".")[2])
+    name = name_for(program, place, qualified) if call.callee_text == old else None
+    renamed = None if name is None else rename_callee(program, place, name[0])
+    return None if renamed is None or name is None else (*renamed, *name[1])
+
+
 def argument_text(
     program: TrainingProgram, place: Location | None, name: str = "input", position: int = 0
 ) -> str | None:
@@ -248,10 +266,8 @@ def call_method(program: TrainingProgram, place: Location | None, suffix: str) -
     layout = program.layout(place)
     if layout is None or place is None or layout.expression(place) is None:
         return None
-    if layout.is_atom(place) or layout.parenthesised(place):
-        if layout.is_atom(place):
-            return append(place, suffix)
-        return None
+    if layout.is_atom(place):
+        return append(place, suffix)
     return (Edit(start_of(place), "("), Edit(end_of(place), ")" + suffix))
 
 
@@ -434,20 +450,40 @@ def set_value(program: TrainingProgram, value: Value | None, text: str) -> Chang
     return None
 
 
-def hoist(program: TrainingProgram, place: Location | None) -> Changes:
+def hoist(program: TrainingProgram, place: Location | None, *, outermost: bool = False) -> Changes:
     """Move the assignment of a call in front of the loop it directly stands in.
 
-    Not when the loop changes anything it reads.
+    Not when the loop changes anything it reads. With ``outermost`` further out, as far as that
+    holds.
     """
     statement = own_statement(program, place)
-    loop = None if statement is None else statement.parent
-    if statement is None or loop is None or loop.kind not in ("For", "While"):
+    target: Statement | None = None
+    inner, loop = statement, None if statement is None else statement.parent
+    while statement is not None and loop is not None and loop.kind in ("For", "While"):
+        others = (other for other in loop.body if other is not inner)
+        if statement.reads & loop.loop_names.union(*(other.writes for other in others)):
+            break
+        target, inner, loop = loop, loop, loop.parent
+        if not outermost:
+            break
+    return None if target is None else move(program, statement, before=target)
+
+
+def with_guard(
+    program: TrainingProgram, place: Location | None, guard: str, *, bare: bool = False
+) -> Changes:
+    """``x`` to ``(x + 1e-8)``; without the outer brackets where ``bare`` (an argument)."""
+    layout = program.layout(place)
+    if layout is None or place is None or layout.expression(place) is None:
         return None
-    others = (other for other in loop.body if other is not statement)
-    changed = loop.loop_names.union(*(other.writes for other in others))
-    if statement.reads & changed:
-        return None
-    return move(program, statement, before=loop)
+    sides = layout.binary(place)
+    inner = layout.is_atom(place) or (sides is not None and sides[1] in ARITHMETIC)
+    before, after = ("", "") if inner else ("(", ")")
+    if not bare:
+        before, after = f"({before}", f"{after}{guard})"
+        return (Edit(start_of(place), before), Edit(end_of(place), after))
+    edges = (Edit(end_of(place), after + guard),)
+    return (Edit(start_of(place), before), *edges) if before else edges
 
 
 def move_later(
@@ -457,7 +493,7 @@ def move_later(
 
     Not when a statement between them reads what is assigned.
     """
-    one, other = own_statement(program, place), own_statement(program, anchor)
+    one, other = own_statement(program, place), statement_at(program, anchor)
     layout = program.layout(place)
     if one is None or other is None or layout is None or not neighbours(program, one, other):
         return None

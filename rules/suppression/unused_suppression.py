@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Severity
+from convlint.findings import Applicability, Severity
 from convlint.rules import Rule
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class UnusedSuppression(Rule):
     """
 
     code, slug, severity = "SUP001", "unused-suppression", Severity.WARNING
+    fix = Applicability.SAFE
 
     def static(self, program: TrainingProgram) -> Iterable[Finding]:
         """Nothing: what a comment silences is known once every other rule has spoken."""
