@@ -66,8 +66,9 @@ def make_tree(root: Path, ml: list[Path], plain: list[Path]) -> None:
 
 def seconds(command: list[str], directory: Path) -> float:
     """The wall time of one run; findings are no failure, anything worse is."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
-    done = subprocess.run(command, cwd=directory, capture_output=True, check=False)
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, check=False)
     taken = time.perf_counter() - start
     if done.returncode not in (0, 1, 2) or b"Traceback" in done.stderr:
         raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr.decode()}")

@@ -89,7 +89,7 @@ def check_paths(
             with contextlib.suppress(UserError):
                 outcome.sources[changed] = sources.decode(data, changed)
         judge = Judge(finder, surroundings, replaced)
-        work = Workload(finder, judge, outcome, replaced, memory)
+        work = Workload(finder, judge, outcome, replaced, memory, surroundings)
         found = work.find(name for name in named if name != STDIN)
         if STDIN in named:
             rest = (e for e in found if isinstance(e, UserError) or e[1] != shown)
@@ -105,7 +105,7 @@ def check_paths(
                 outcome.problems.append(entry)
             else:
                 path, shown = entry
-                gathering.take(reports[shown], Path(path), shown)
+                gathering.take(reports[shown], path, shown)
         in_walk = any(name != STDIN and Path(name).is_dir() for name in named)
         gathering.settle(whole_project=in_walk)
     return outcome

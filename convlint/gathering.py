@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from convlint.findings import Finding, Location
+from convlint.judging import NOTHING_TO_SAY
 from convlint.outcome import Outcome, keep_wanted
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from convlint.config import SettingsFinder
+    from convlint.config import Settings, SettingsFinder
     from convlint.judging import FileReport
     from convlint.suppressions import Suppression
 
@@ -30,14 +31,19 @@ class Gathering:
         self._suppressions: dict[str, tuple[Suppression, ...]] = {}
         self._imported_alone: set[str] = set()
         self._real_paths: dict[str, str] = {}
+        self._settings: dict[str, Settings] = {}
 
-    def take(self, report: FileReport, file: Path, shown: str) -> None:
+    def take(self, report: FileReport, path: str, shown: str) -> None:
         """Count in what the rules have to say of one file."""
         outcome = self.outcome
+        if report is NOTHING_TO_SAY:
+            outcome.files += 1
+            outcome.checked.add(shown)
+            return
         if report.problem is not None:
             outcome.problems.append(report.problem.error(shown))
             return
-        settings = self._finder.for_file(file)
+        settings = self._settings_of(path)
         failed = {fault.rule for fault in report.faults}
         for fault in report.faults:
             if not fault.rule or fault.rule in settings.selection:
@@ -53,6 +59,12 @@ class Gathering:
         self._judged[shown] = settings.selection.slugs - failed if report.complete else ()
         if report.standalone:
             self._imported_alone.add(shown)
+
+    def _settings_of(self, path: str) -> Settings:
+        directory = path.rpartition(os.sep)[0]
+        if directory not in self._settings:
+            self._settings[directory] = self._finder.for_file(Path(path))
+        return self._settings[directory]
 
     def settle(self, *, whole_project: bool) -> None:
         """Let through what settings and comments allow, each fault once.

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from convlint.dependencies import Surroundings
+    from convlint.discovery import Verdicts
     from convlint.judging import JudgedFile
 
 _WRITTEN_AFTER = 50
 """New reports that are written together: a run that is killed loses no more."""
 
 _cards_decoder = msgspec.msgpack.Decoder(tuple[RuleCard, ...])
-_decoder = msgspec.msgpack.Decoder(FileReport)
+_verdicts_decoder = msgspec.msgpack.Decoder(dict[str, dict[str, bool | None]])
+_report_decoder = msgspec.msgpack.Decoder(FileReport)
 
 
 class Memory:
@@ -51,6 +53,12 @@ class Memory:
         if self._store.cards:
             with contextlib.suppress(msgspec.DecodeError):
                 self._cards = _cards_decoder.decode(self._store.cards)
+        self.ignored: Verdicts = {}
+        """What Git ignores; whoever walks adds to it."""
+        if self._store.ignored:
+            with contextlib.suppress(msgspec.DecodeError):
+                self.ignored = _verdicts_decoder.decode(self._store.ignored)
+        self._ignored_before = _size(self.ignored)
 
     @contextlib.contextmanager
     def rules_known(self) -> Iterator[None]:
@@ -65,15 +73,13 @@ class Memory:
         """Read what is stored of files by these shown paths, or of all."""
         self._stored = self._store.recall(paths)
 
-    def recall(self, path: str, shown: str, options: str) -> FileReport | None:
+    def recall(
+        self, path: str, shown: str, status: os.stat_result, options: str
+    ) -> FileReport | None:
         """The report on a file as it is now, under these rule options; None when there is none."""
         self._seen.add(shown)
         known = self._stored.get(shown)
         if known is None or known.options != options:
-            return None
-        try:
-            status = os.stat(path)  # noqa: PTH116
-        except OSError:
             return None
         renewed = None
         if signature(status) != known.signature:
@@ -94,7 +100,7 @@ class Memory:
         if known.report is None:
             return NOTHING_TO_SAY
         try:
-            report = _decoder.decode(known.report)
+            report = _report_decoder.decode(known.report)
         except msgspec.DecodeError:
             return None
         directory = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
@@ -112,7 +118,7 @@ class Memory:
 
     def close(self) -> None:
         """Write what is new."""
-        if self._new or self._cards is None:
+        if self._new or self._cards is None or _size(self.ignored) > self._ignored_before:
             gone = [
                 shown
                 for shown in self._store.paths()
@@ -124,8 +130,15 @@ class Memory:
     def _write(self, gone: Collection[str]) -> None:
         if self._cards is None:
             self._cards = rule_catalogue.rule_cards()
-        self._store.keep(self._new, gone=gone, cards=msgspec.msgpack.encode(self._cards))
+        encode = msgspec.msgpack.encode
+        self._store.keep(
+            self._new, gone=gone, cards=encode(self._cards), ignored=encode(self.ignored)
+        )
         self._new = []
+
+
+def _size(verdicts: Verdicts) -> int:
+    return sum(map(len, verdicts.values()))
 
 
 def installation_stamp() -> str:

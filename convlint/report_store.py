@@ -33,7 +33,7 @@ _APPLICATION = 0x636F6E76
 
 _SCHEMA = """
 CREATE TABLE contexts (
-    id INTEGER PRIMARY KEY, directory TEXT, stamp TEXT, cards BLOB, used INTEGER,
+    id INTEGER PRIMARY KEY, directory TEXT, stamp TEXT, cards BLOB, ignored BLOB, used INTEGER,
     UNIQUE (directory, stamp)
 );
 CREATE TABLE reports (
@@ -119,6 +119,8 @@ class ReportStore:
         self._context: int | None = None
         self.cards: bytes | None = None
         """The cards of the rules, when an earlier run has stored them."""
+        self.ignored: bytes | None = None
+        """What an earlier run found Git to ignore."""
         with self._guarded():
             self._open()
 
@@ -163,6 +165,7 @@ class ReportStore:
         *,
         gone: Collection[str] = (),
         cards: bytes = b"",
+        ignored: bytes = b"",
     ) -> None:
         """Store reports by path and forget those of ``gone``, all at once or not at all."""
         rows = [
@@ -180,7 +183,7 @@ class ReportStore:
             if self._database is None:
                 return
             with self._transaction(self._database) as database:
-                context = self._own_context(database, cards)
+                context = self._own_context(database, cards, ignored)
                 database.executemany(
                     f"INSERT OR REPLACE INTO reports VALUES ({context},?,?,?,?,?,?,?,?,?)", rows
                 )
@@ -250,7 +253,7 @@ class ReportStore:
         database.execute("PRAGMA synchronous = NORMAL")
         try:
             row = database.execute(
-                "SELECT id, cards FROM contexts WHERE directory = ? AND stamp = ?",
+                "SELECT id, cards, ignored FROM contexts WHERE directory = ? AND stamp = ?",
                 (self._working_directory, self._stamp),
             ).fetchone()
         except sqlite3.OperationalError as error:
@@ -258,15 +261,16 @@ class ReportStore:
                 raise
             raise sqlite3.DatabaseError(str(error)) from None
         if row is not None:
-            self._context, self.cards = row
+            self._context, self.cards, self.ignored = row
 
-    def _own_context(self, database: sqlite3.Connection, cards: bytes) -> int:
+    def _own_context(self, database: sqlite3.Connection, cards: bytes, ignored: bytes) -> int:
         now = int(time.time())
         ours = (self._working_directory, self._stamp)
         database.execute(
-            "INSERT INTO contexts (directory, stamp, cards, used) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (directory, stamp) DO UPDATE SET used = excluded.used",
-            (*ours, cards, now),
+            "INSERT INTO contexts (directory, stamp, cards, ignored, used) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (directory, stamp)"
+            " DO UPDATE SET used = excluded.used, ignored = excluded.ignored",
+            (*ours, cards, ignored, now),
         )
         (context,) = database.execute(
             "SELECT id FROM contexts WHERE directory = ? AND stamp = ?", ours

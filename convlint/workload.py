@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from convlint.config import Overrides, SettingsFinder
+    from convlint.dependencies import Surroundings
     from convlint.judge import Judge
     from convlint.judging import FileReport, JudgedFile
     from convlint.memory import Memory
@@ -37,12 +39,16 @@ class Workload:
         outcome: Outcome,
         replaced: Mapping[str, bytes],
         memory: Memory | None,
+        surroundings: Surroundings,
     ) -> None:
         self._finder = finder
         self._judge = judge
         self._outcome = outcome
         self._replaced = replaced
         self._memory = memory
+        self._surroundings = surroundings
+        self._statuses: dict[str, os.stat_result] = {}
+        self._options: dict[str, str] = {}
 
     def find(self, named: Iterable[str]) -> list[Job | UserError]:
         """The files these paths stand for, and in their place the paths that stand for none."""
@@ -52,8 +58,12 @@ class Workload:
             exclusion_of=self._finder.for_directory,
             on_problem=found.append,
             on_nothing=self._outcome.empty.append,
+            on_listing=self._surroundings.files.know,
+            verdicts=None if self._memory is None else self._memory.ignored,
         )
-        found.extend((str(file), sources.display_path(file)) for file in files)
+        for file in files:
+            self._statuses[file.shown] = file.status
+            found.append((file.path, file.shown))
         return found
 
     def reports(
@@ -74,8 +84,7 @@ class Workload:
             for (path, shown), judged in self._judged(left, overrides, processes):
                 reports[shown] = self._pinned(judged, path, shown)
                 if self._memory is not None:
-                    options = self._finder.for_file(Path(path)).judging_key
-                    self._memory.keep(shown, judged, options)
+                    self._memory.keep(shown, judged, self._options_for(path))
         finally:
             if self._memory is not None:
                 self._memory.close()
@@ -107,11 +116,16 @@ class Workload:
             return self._judge.judge_bytes(self._replaced[shown], path, shown)
         if self._memory is None:
             return None
-        options = self._finder.for_file(Path(path)).judging_key
-        report = self._memory.recall(path, shown, options)
+        report = self._memory.recall(path, shown, self._statuses[shown], self._options_for(path))
         if report is not None and _speaks_of_text(report):
             _ = self._outcome.sources[shown]
         return report
+
+    def _options_for(self, path: str) -> str:
+        directory = path.rpartition(os.sep)[0]
+        if directory not in self._options:
+            self._options[directory] = self._finder.for_file(Path(path)).judging_key
+        return self._options[directory]
 
     def _judged(
         self, left: Sequence[Job], overrides: Overrides | None, processes: int

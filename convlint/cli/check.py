@@ -229,7 +229,6 @@ def _show_files(paths: tuple[str, ...], overrides: Overrides) -> int:
     from convlint.cli.streams import complain, write_bytes
     from convlint.config import SettingsFinder
     from convlint.discovery import find_files
-    from convlint.sources import display_path
 
     problems: list[UserError] = []
     found = find_files(
@@ -237,7 +236,7 @@ def _show_files(paths: tuple[str, ...], overrides: Overrides) -> int:
         exclusion_of=SettingsFinder(overrides).for_directory,
         on_problem=problems.append,
     )
-    names = [display_path(file) for file in found]
+    names = [file.shown for file in found]
     for problem in problems:
         complain(str(problem))
     write_bytes("".join(f"{name}\n" for name in names).encode(errors="surrogateescape"))

@@ -24,6 +24,11 @@ class ProjectFiles:
         """Take ``names`` for all that is in ``directory``."""
         self._listed[directory] = names
 
+    def may_hold(self, directory: str, name: str) -> bool:
+        """Whether a module or a directory of this name can lie in ``directory``."""
+        names = self._listed.get(directory)
+        return names is None or name in names or f"{name}.py" in names
+
     def exists(self, path: str) -> bool:
         """Whether there is anything at the absolute ``path``."""
         return self._kind(path) != 0
@@ -73,9 +78,12 @@ class ImportResolver:
         return self._search(folder, name, importer, root) if found == importer else found
 
     def _search(self, folder: str, name: str, importer: str, root: str | None) -> str | None:
+        top = name.partition(".")[0]
         while True:
-            found = self._module(folder, name)
-            if found is None and self.files.exists(_join(folder, "src")):
+            found = None
+            if self.files.may_hold(folder, top):
+                found = self._module(folder, name)
+            if found is None and self.files.may_hold(folder, "src"):
                 found = self._module(_join(folder, "src"), name)
             if found is not None and found != importer:
                 return found
