@@ -83,8 +83,8 @@ def _snapshot(paths: tuple[str, ...], overrides: Overrides) -> dict[str, tuple[i
         for found in find_files(
             paths, exclusion_of=finder.for_directory, on_problem=lambda problem: None
         ):
-            look(str(found))
-            folders.add(os.path.dirname(os.path.abspath(found)))  # noqa: PTH100, PTH120
+            look(found.path)
+            folders.add(os.path.dirname(os.path.abspath(found.path)))  # noqa: PTH100, PTH120
     except UserError:
         pass  # said when it runs; a change of the configuration may put it right
     for folder in folders:
