@@ -87,6 +87,8 @@ class Statement:
     """The innermost function it stands in."""
     targets: tuple[str, ...] = ()
     value: Location | None = None
+    test: Location | None = None
+    """What an ``if`` or ``while`` asks."""
     parameters: tuple[str, ...] = ()
     """The positional parameters of a function."""
     iterable: Location | None = None
@@ -216,6 +218,10 @@ class Layout:
     def siblings(self, statement: Statement) -> list[Statement]:
         """The statements of its block, in order."""
         return [other for other in self._statements if other.block == statement.block]
+
+    def all_statements(self) -> list[Statement]:
+        """Every statement of the file."""
+        return list(self._statements)
 
     def statements_in(self, place: Location) -> list[Statement]:
         """Every statement inside ``place``, outer ones first."""
@@ -459,6 +465,7 @@ class Layout:
             parameters=tuple(a.arg for a in (*node.args.posonlyargs, *node.args.args))
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
             else (),
+            test=self._place(node.test) if isinstance(node, (ast.If, ast.While)) else None,
             iterable=self._place(node.iter) if isinstance(node, ast.For) else None,
             reads=frozenset(n.id for n in names if isinstance(n.ctx, ast.Load)),
             writes=frozenset(n.id for n in names if not isinstance(n.ctx, ast.Load)),

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
@@ -68,6 +65,7 @@ class CompressionWithoutErrorFeedback(Rule):
     """
 
     code, slug, severity = "ASY002", "compression-without-error-feedback", Severity.WARNING
+    fix = Applicability.UNSAFE
     unmeasured_because = "one process cannot see what the others do"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -87,5 +85,8 @@ class CompressionWithoutErrorFeedback(Rule):
                     feedback.location or call.location,
                     "what the compression leaves out of each gradient is lost",
                     help="leave use_error_feedback at True",
+                    fix=self.repair(
+                        "keep the error feedback", edits.set_value(program, feedback, "True")
+                    ),
                     evidence=(Evidence("static", "use_error_feedback=False"),),
                 )

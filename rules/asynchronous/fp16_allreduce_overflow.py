@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Confidence,
-    Evidence,
-    Finding,
-    Related,
-    Severity,
-)
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
@@ -24,6 +19,7 @@ if TYPE_CHECKING:
     from convlint.program.facts import (
         TrainingProgram,
     )
+    from convlint.rules import Changes
 
 
 class Fp16AllreduceOverflow(Rule):
@@ -79,6 +75,7 @@ class Fp16AllreduceOverflow(Rule):
     """
 
     code, slug, severity = "ASY004", "fp16-allreduce-overflow", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     confirmed_by = ("non-finite",)
 
@@ -102,5 +99,14 @@ class Fp16AllreduceOverflow(Rule):
                     "the gradients of a summed loss may overflow when they are sent in half precision",
                     help="use bf16_compress_hook, or average the loss",
                     related=(Related(summed[0].location, "the summed loss"),),
+                    fix=self.repair("send them in bfloat16", _in_bfloat16(program, call.location)),
                     evidence=(Evidence("static", 'fp16_compress_hook and reduction="sum"'),),
                 )
+
+
+def _in_bfloat16(program: TrainingProgram, place: Location) -> Changes:
+    call = edits.call_at(program, place)
+    hook = None if call is None else call.argument("hook", 1)
+    if hook is None or not hook.text.endswith(".fp16_compress_hook"):
+        return None
+    return edits.replace(hook.value, hook.text.replace("fp16_compress", "bf16_compress"))

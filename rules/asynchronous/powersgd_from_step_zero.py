@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
@@ -71,6 +68,7 @@ class PowersgdFromStepZero(Rule):
     """
 
     code, slug, severity = "ASY003", "powersgd-from-step-zero", Severity.WARNING
+    fix = Applicability.UNSAFE
     unmeasured_because = "one process cannot see what the others do"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -92,5 +90,9 @@ class PowersgdFromStepZero(Rule):
                     start.location or call.location,
                     f"compression starts at step {value:g}, while gradients are largest",
                     help="start after the warm-up, about a tenth of the steps",
+                    fix=self.repair(
+                        "start after 1,000 steps, as PyTorch does by itself",
+                        edits.set_value(program, start, "1000"),
+                    ),
                     evidence=(Evidence("static", f"start_powerSGD_iter is {value:g}"),),
                 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Evidence, Finding, Related, Severity
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import (
     UNSCALED_ARRAYS,
     batch_source,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.gpu_probes.observations import InputTensor, Observations
     from convlint.program.facts import Flow, Object, TrainingProgram
+    from convlint.rules import Changes
 
 SCALE_LIMIT = 4.0
 """Root mean square of an input. The curvature of the first layer grows with its square: beyond 4
@@ -113,6 +115,7 @@ class UnnormalizedInput(Rule):
     """
 
     code, slug, severity = "DAT003", "unnormalized-input", Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     measurements = ("inputs",)
 
@@ -142,6 +145,9 @@ class UnnormalizedInput(Rule):
                     "or subtract the mean and divide by the standard deviation); divide 8-bit "
                     "images by 255",
                     related=related,
+                    fix=self.repair("divide by 255", _divided(program, location))
+                    if EIGHT_BIT in what
+                    else self.repair("standardise the features", _standardised(program, location)),
                     evidence=(
                         Evidence("static", f"{what}, and no scaling before the first layer"),
                     ),
@@ -300,3 +306,29 @@ def _raw_images(objects: Mapping[int, Object], batch: Flow) -> bool:
 def _does_not_scale(cast: Object) -> bool:
     scale = cast.args.get("scale")
     return scale is None or scale.constant is False
+
+
+def _divided(program: TrainingProgram, forward: Location) -> Changes:
+    call = edits.call_at(program, forward)
+    if call is None or len(call.arguments) != 1 or call.arguments[0].name is not None:
+        return None
+    return edits.call_method(program, call.arguments[0].value, ".div(255)")
+
+
+def _standardised(program: TrainingProgram, forward: Location) -> Changes:
+    """Behind the one assignment of the tensor that is given to the model."""
+    call, layout = edits.call_at(program, forward), program.layout(forward)
+    user = edits.statement_at(program, forward)
+    if call is None or layout is None or user is None or len(call.arguments) != 1:
+        return None
+    name = call.arguments[0].text
+    made = [s for s in layout.all_statements() if name in s.writes and not s.compound]
+    if len(made) != 1 or made[0].targets != (name,) or made[0].kind != "Assign":
+        return None
+    source = layout.call(made[0].value)
+    if source is None or made[0].function not in (None, user.function):
+        return None
+    if not (layout.qualified(source.callee_text) or "").startswith("torch."):
+        return None
+    code = f"{name} = ({name} - {name}.mean(0)) / {name}.std(0).clamp(min=1e-8)"
+    return edits.insert_after(program, made[0], code)

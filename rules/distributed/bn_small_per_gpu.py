@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Confidence,
-    Evidence,
-    Finding,
-    Related,
-    Severity,
-)
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.applied import is_batch_norm
 from convlint.rules.patterns.datasets import (
     training_loader,
@@ -32,8 +27,10 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import (
+        Call,
         TrainingProgram,
     )
+    from convlint.rules import Changes
 
 FEWEST = 8
 """Below eight examples the error of group normalisation is lower (Wu and He, figure 1)."""
@@ -104,6 +101,7 @@ class BnSmallPerGpu(Rule):
     """
 
     code, slug, severity = "DST005", "bn-small-per-gpu", Severity.INFO
+    fix = Applicability.UNSAFE
     default = False
     confidence = Confidence.MEDIUM
     unmeasured_because = "one process cannot see what the others do"
@@ -133,5 +131,20 @@ class BnSmallPerGpu(Rule):
                     f"batch normalisation sees fewer than {FEWEST} examples per process",
                     help="convert with nn.SyncBatchNorm.convert_sync_batchnorm, or raise the batch",
                     related=(Related(small[0].location, "the loader"),),
+                    fix=self.repair(
+                        "share the statistics between processes", _synchronised(program, call)
+                    ),
                     evidence=(Evidence("static", "small batch, no SyncBatchNorm"),),
                 )
+
+
+def _synchronised(program: TrainingProgram, wrapping: Call) -> Changes:
+    """``DDP(model)`` to ``DDP(nn.SyncBatchNorm.convert_sync_batchnorm(model))``."""
+    call = edits.call_at(program, wrapping.location)
+    model = None if call is None else call.argument("module", 0)
+    name = edits.name_for(
+        program, wrapping.location, "torch.nn.SyncBatchNorm.convert_sync_batchnorm"
+    )
+    if model is None or name is None:
+        return None
+    return ((edits.wrap(model.value, f"{name[0]}(", ")")) or ()) + name[1]

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Related,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
@@ -29,6 +25,7 @@ if TYPE_CHECKING:
     from convlint.program.facts import (
         TrainingProgram,
     )
+    from convlint.rules import Changes
 
 
 class GradientClipByLocalNorm(Rule):
@@ -82,6 +79,7 @@ class GradientClipByLocalNorm(Rule):
     """
 
     code, slug, severity = "DST009", "gradient-clip-by-local-norm", Severity.WARNING
+    fix = Applicability.UNSAFE
     unmeasured_because = "one process cannot see what the others do"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -104,5 +102,25 @@ class GradientClipByLocalNorm(Rule):
                         "each rank clips by the norm of its own shard of the gradient",
                         help="use `model.clip_grad_norm_(max_norm)`",
                         related=(Related(wrapping.location, "the model is sharded here"),),
+                        fix=self.repair(
+                            "clip by the norm over all shards",
+                            _over_shards(program, event.location),
+                        ),
                         evidence=(Evidence("static", "clip_grad_norm_ over an FSDP model"),),
                     )
+
+
+def _over_shards(program: TrainingProgram, place: Location) -> Changes:
+    """``clip_grad_norm_(model.parameters(), 1.0)`` to ``model.clip_grad_norm_(1.0)``."""
+    layout, call = program.layout(place), edits.call_at(program, place)
+    if layout is None or call is None or len(call.arguments) < 2 or call.open_ended:
+        return None
+    given = call.argument("parameters", 0)
+    parameters = None if given is None else layout.call(given.value)
+    if parameters is None or parameters.method != "parameters" or parameters.arguments:
+        return None
+    rest = [a for a in call.arguments if a != given]
+    if any(a.name not in (None, "max_norm", "norm_type") for a in rest):
+        return None
+    text = ", ".join(a.text if a.name is None else f"{a.name}={a.text}" for a in rest)
+    return edits.replace(place, f"{parameters.receiver_text}.clip_grad_norm_({text})")

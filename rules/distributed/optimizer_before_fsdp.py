@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Confidence,
-    Evidence,
-    Finding,
-    Related,
-    Severity,
-)
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     objects_by_id,
     one_per_place,
@@ -74,6 +69,7 @@ class OptimizerBeforeFsdp(Rule):
     """
 
     code, slug, severity = "DST004", "optimizer-before-fsdp", Severity.ERROR
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     unmeasured_because = "one process cannot see what the others do"
 
@@ -110,5 +106,9 @@ class OptimizerBeforeFsdp(Rule):
                         "nothing",
                         help="build it after wrapping, or pass `use_orig_params=True`",
                         related=(Related(call.location, "the model is sharded here"),),
+                        fix=self.repair(
+                            "build the optimizer after wrapping",
+                            edits.move_later(program, optimizer.location, call.location),
+                        ),
                         evidence=(Evidence("static", "optimizer built, then FSDP(model)"),),
                     )

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import (
-    Evidence,
-    Finding,
-    Related,
-    Severity,
-)
+from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import (
     training_loader,
 )
@@ -26,8 +22,10 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import (
+        Object,
         TrainingProgram,
     )
+    from convlint.rules import Changes
 
 SAMPLER = "torch.utils.data.DistributedSampler"
 
@@ -96,6 +94,7 @@ class SetEpochMissing(Rule):
     """
 
     code, slug, severity = "DST001", "set-epoch-missing", Severity.WARNING
+    fix = Applicability.UNSAFE
     unmeasured_because = "one process cannot see what the others do"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -125,5 +124,20 @@ class SetEpochMissing(Rule):
                     "nothing calls set_epoch: the sampler gives the same order in every epoch",
                     help="call `sampler.set_epoch(epoch)` at the start of every epoch",
                     related=(Related(loop.around[-1].location, "the loop over epochs"),),
+                    fix=self.repair(
+                        "tell the sampler each epoch",
+                        _told(program, sampler, loop.around[-1].location),
+                    ),
                     evidence=(Evidence("static", "no set_epoch in the project"),),
                 )
+
+
+def _told(program: TrainingProgram, sampler: Object, epochs: Location) -> Changes:
+    """``sampler.set_epoch(epoch)`` first in the loop over epochs, by the names both have there."""
+    made, loop = edits.own_statement(program, sampler.location), edits.compound_at(program, epochs)
+    if made is None or loop is None or loop.kind != "For" or len(made.targets) != 1:
+        return None
+    if made.function not in (None, loop.function) or not loop.targets[0].isidentifier():
+        return None
+    code = f"{made.targets[0]}.set_epoch({loop.targets[0]})"
+    return edits.insert_at_start(program, loop, code)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.gradients import events_of_kind
 
@@ -77,6 +78,7 @@ class NormReadAsClip(Rule):
     """
 
     code, slug, severity = "LOP023", "norm-read-as-clip", Severity.INFO
+    fix = Applicability.SAFE
     unmeasured_because = "it is a matter of names, which the probe does not measure"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -89,6 +91,10 @@ class NormReadAsClip(Rule):
                         event.location,
                         "clip_grad_norm is deprecated and warns on every call",
                         help="write clip_grad_norm_, with the underscore",
+                        fix=self.repair(
+                            "use the new name",
+                            edits.rename_last_part(program, event.location, "clip_grad_norm_"),
+                        ),
                     )
                 continue
             limit = event.args.get("max_norm")

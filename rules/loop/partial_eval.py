@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Finding, Related, Severity
+from convlint.findings import Applicability, Confidence, Finding, Related, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.evaluations import evaluated_in_training_mode
 from convlint.rules.patterns.ownership import name_of, object_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
+    from convlint.rules import Changes
 
 
 class PartialEval(Rule):
@@ -87,6 +90,7 @@ class PartialEval(Rule):
     code = "LOP041"
     slug = "partial-eval"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     unmeasured_because = "the probe rarely reaches the first evaluation"
 
@@ -103,4 +107,18 @@ class PartialEval(Rule):
                 f"`{name}` is evaluated here in training mode, beside {beside}, which is in eval mode",
                 help="put every model in eval mode: `for model in models: model.eval()`",
                 related=(Related(evaluated.beside.location, "the eval call of the other model"),),
+                fix=self.repair(
+                    "put this model in eval mode too",
+                    _beside(program, evaluated.beside.location, evaluated.forward.location),
+                ),
             )
+
+
+def _beside(program: TrainingProgram, switch: Location, forward: Location) -> Changes:
+    call, layout = edits.call_at(program, forward), program.layout(forward)
+    if call is None or layout is None or not layout.is_path_of_names(call.callee_text):
+        return None
+    if not edits.same_function(program, switch, forward):
+        return None
+    statement = edits.lone_call(program, switch)
+    return edits.insert_after(program, statement, f"{call.callee_text}.eval()")

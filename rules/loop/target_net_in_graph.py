@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Confidence, Finding, Related, Severity
+from convlint.findings import Applicability, Confidence, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, objects_by_id, one_per_place
 from convlint.rules.patterns.gradients import Gradients
 from convlint.rules.patterns.ownership import submodules
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import Flow, TrainingProgram, Value
+    from convlint.rules import Changes
 
 REGRESSIONS = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss", "l1_loss"})
 SQUARES = frozenset({"pow", "square"})
@@ -86,6 +88,7 @@ class TargetNetInGraph(Rule):
     code = "LOP029"
     slug = "target-net-in-graph"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     unmeasured_because = "the loss falls as it should, only to the wrong values"
 
@@ -118,6 +121,10 @@ class TargetNetInGraph(Rule):
                     "through a network that no optimizer trains",
                     help="compute the target under `torch.no_grad()`, or detach it",
                     severity=None if learns else Severity.INFO,
+                    fix=self.repair(
+                        "detach the target",
+                        _detached(program, loss.location, 0 if side == one else 1),
+                    ),
                     related=(Related(network.location, "the network in the target"),)
                     if network.location
                     else (),
@@ -196,3 +203,12 @@ def _frozen(program: TrainingProgram) -> set[int]:
         if switch.trainable is False and switch.whole
         for number in submodules(program, switch.modules)
     }
+
+
+def _detached(program: TrainingProgram, loss: Location, position: int) -> Changes:
+    """Detach one argument of a loss; not of a difference written by hand."""
+    call = edits.call_at(program, loss)
+    if call is None or len(call.arguments) < 2:
+        return None
+    target = call.argument(("input", "target")[position], position)
+    return None if target is None else edits.call_method(program, target.value, ".detach()")

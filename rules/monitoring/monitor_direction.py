@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.scores import higher_is_better, lower_is_better, test_of
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Location
     from convlint.program.facts import Selection, TrainingProgram
+    from convlint.rules import Changes
 
 
 class MonitorDirection(Rule):
@@ -100,6 +102,7 @@ class MonitorDirection(Rule):
     code = "MON001"
     slug = "monitor-direction"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report selections that prefer the worse score, or cannot prefer any."""
@@ -111,6 +114,11 @@ class MonitorDirection(Rule):
                     test_of(selection.location),
                     fault,
                     help="turn the comparison around, or start from the worst possible score",
+                    fix=self.repair(
+                        "start from the worst possible score", _worst(program, selection)
+                    )
+                    if _unbeatable(selection)
+                    else self.repair("turn the comparison around", _turned(program, selection)),
                 )
 
 
@@ -134,3 +142,40 @@ def _reversed(selection: Selection) -> str:
     if not selection.below and lower_is_better(selection.measure):
         return f"a larger `{selection.measure}` is remembered as the best"
     return ""
+
+
+def _worst(program: TrainingProgram, selection: Selection) -> Changes:
+    """Start where every score is better: at infinity on the other side."""
+    worst = 'float("inf")' if selection.below else '-float("inf")'
+    layout, test = (
+        program.layout(selection.location),
+        edits.statement_at(program, selection.location),
+    )
+    if layout is None or test is None:
+        return None
+    started = [
+        statement
+        for statement in layout.all_statements()
+        if statement.kind == "Assign"
+        and statement.targets == (selection.best,)
+        and statement.place < test.place
+        and statement.function in (None, test.function)
+    ]
+    value = started[-1].value if started else None
+    return None if value is None else edits.replace(value, worst)
+
+
+def _turned(program: TrainingProgram, selection: Selection) -> Changes:
+    layout, statement = program.layout(selection.location), None
+    if layout is not None:
+        statement = layout.statement(selection.location)
+    sides = layout.binary(statement.test) if layout is not None and statement is not None else None
+    if layout is None or sides is None or sides[1] not in TURNED:
+        return None
+    sign = edits.between(edits.end_of(sides[0]), edits.start_of(sides[2]))
+    if layout.text(sign).strip() not in ("<", ">", "<=", ">="):
+        return None
+    return edits.replace(sign, f" {TURNED[sides[1]]} ")
+
+
+TURNED = {"Lt": ">", "Gt": "<", "LtE": ">=", "GtE": "<="}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.scores import test_of
 
@@ -106,6 +107,7 @@ class PatienceCounterNeverReset(Rule):
     code = "MON007"
     slug = "patience-counter-never-reset"
     severity = Severity.ERROR
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report counters that only ever grow."""
@@ -119,4 +121,12 @@ class PatienceCounterNeverReset(Rule):
                     f"`{selection.counter}` is not set back when `{selection.measure}` improves, so "
                     "it counts all bad epochs instead of those in a row",
                     help=f"set `{selection.counter} = 0` where the best score is remembered",
+                    fix=self.repair(
+                        "set the counter back where the best score is remembered",
+                        edits.insert_at_start(
+                            program,
+                            edits.compound_at(program, selection.location, "If"),
+                            f"{selection.counter} = 0",
+                        ),
+                    ),
                 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.seeds import SEEDING
@@ -80,6 +81,7 @@ class SeedInTrainLoop(Rule):
     code = "REP002"
     slug = "seed-in-train-loop"
     severity = Severity.WARNING
+    fix = Applicability.UNSAFE
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report constant seeds in the loops of a training."""
@@ -102,6 +104,10 @@ class SeedInTrainLoop(Rule):
                     "the seed is set to the same number in every iteration, so each one draws the "
                     "same random numbers",
                     help="set it once, before the loops",
+                    fix=self.repair(
+                        "set it once, before the loops",
+                        edits.hoist(program, call.location, outermost=True),
+                    ),
                 )
 
 
