@@ -21,6 +21,7 @@ from convlint.program.domain import (
     Seq,
     Site,
     Tensor,
+    merged_parameters,
 )
 from convlint.program.drafts import (
     PlainListDraft,
@@ -214,6 +215,11 @@ class Assignment(LibraryMethods):
         value = self.evaluate(statement.value, scope)
         site = Site(scope.module, statement)
         op = type(statement.op)
+        lists = [v for v in (current, value) if not (isinstance(v, Seq) and not v.items)]
+        gathered = merged_parameters(lists) if op is ast.Add else None
+        if gathered is not None and not any(isinstance(v, Parameters) and v.single for v in lists):
+            self.bind_target(statement.target, gathered, scope)
+            return
         if isinstance(current, Parameters):
             over = current.owners if current.resolved else None
             kind = EventKind.PARAMETER_WRITE

@@ -12,6 +12,7 @@ from convlint.program.facts import ObjectKind, Origin, Scalar
 
 if TYPE_CHECKING:
     import ast
+    from collections.abc import Sequence
 
     from convlint.findings import Location
     from convlint.program.index import SourceModule
@@ -141,6 +142,8 @@ class Instance(Abstract):
     parent: Instance | None = None
     complete: bool = True
     forward: ForwardResult | None = None
+    item: Abstract | None = None
+    """What ``__getitem__`` of a dataset of the project returns, when it was walked."""
     within: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
@@ -193,6 +196,19 @@ class Parameters(Abstract):
     """Drawn from a selection, so that walking it does not meet every parameter."""
     lazy: bool = False
     """A generator or a filter: empty once something has walked it."""
+
+
+def merged_parameters(parts: Sequence[Abstract]) -> Parameters | None:
+    """The parameters of several lists of them as one list; None when one holds something else."""
+    lists = [part for part in parts if isinstance(part, Parameters)]
+    if not lists or len(lists) < len(parts) or len({part.view for part in lists}) > 1:
+        return None
+    return Parameters(
+        tuple(dict.fromkeys(owner for part in lists for owner in part.owners)),
+        all(part.resolved for part in lists),
+        view=lists[0].view,
+        partial=any(part.partial for part in lists),
+    )
 
 
 @dataclass(slots=True, eq=False)

@@ -324,6 +324,7 @@ class Exporter:
             conditions=self._conditions(instance.conditions)
             if instance.kind is not ObjectKind.SYMBOL
             else (),
+            item=UNKNOWN if instance.item is None else self._value(instance.item),
             mentions=self._mentions(instance) if instance.kind is ObjectKind.DATASET else {},
             methods=tuple(sorted(m for m in instance.methods if not m.startswith("<"))),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from convlint.program.access import LITERAL, Access
@@ -19,6 +20,7 @@ from convlint.program.domain import (
     Scope,
     Seq,
     Site,
+    merged_parameters,
 )
 
 _BUILTINS = frozenset(
@@ -85,11 +87,11 @@ class Expressions(Access):
 
     def _list(self, node: ast.List, scope: Scope) -> Abstract:
         items, complete = self._elements(node, scope)
-        return Seq("list", items, complete, Site(scope.module, node))
+        return _unpacked(node, items) or Seq("list", items, complete, Site(scope.module, node))
 
     def _tuple(self, node: ast.Tuple, scope: Scope) -> Abstract:
         items, complete = self._elements(node, scope)
-        return Seq("tuple", items, complete, Site(scope.module, node))
+        return _unpacked(node, items) or Seq("tuple", items, complete, Site(scope.module, node))
 
     def _set(self, node: ast.Set, scope: Scope) -> Abstract:
         items, complete = self._elements(node, scope)
@@ -119,11 +121,9 @@ class Expressions(Access):
             node.generators, scope, lambda inner: self.evaluate(node.elt, inner)
         )
         kind = "generator" if isinstance(node, ast.GeneratorExp) else "list"
-        if kind == "generator" and len(items) == 1 and isinstance(items[0], Parameters):
-            owner = items[0]
-            return Parameters(
-                owner.owners, owner.resolved, view=owner.view, partial=True, lazy=True
-            )
+        drawn = merged_parameters(items)
+        if drawn is not None and (kind == "generator" or _draws_all(node, items)):
+            return replace(drawn, partial=kind == "generator", lazy=kind == "generator")
         return Seq(kind, items, complete, Site(scope.module, node))
 
     def _comprehend(
@@ -225,3 +225,17 @@ _HANDLERS: dict[type[ast.AST], Callable[[Any, Any, Scope], Abstract]] = {
     ast.Subscript: Expressions._subscript,
     ast.Call: lambda self, node, scope: self.call(node, scope),
 }
+
+
+def _draws_all(node: ast.ListComp | ast.GeneratorExp | ast.SetComp, items: list[Abstract]) -> bool:
+    """``[p for m in (encoder, decoder) for p in m.parameters()]``: no test leaves one out."""
+    return not any(generator.ifs for generator in node.generators) and all(
+        isinstance(item, Parameters) and item.single for item in items
+    )
+
+
+def _unpacked(node: ast.List | ast.Tuple, items: list[Abstract]) -> Parameters | None:
+    """``[*encoder.parameters(), *decoder.parameters()]``: the parameters of both."""
+    if not node.elts or not all(isinstance(element, ast.Starred) for element in node.elts):
+        return None
+    return merged_parameters(items)

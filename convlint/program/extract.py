@@ -30,6 +30,8 @@ from convlint.program.syntax import positional_parameters
 _BUDGET = 60_000
 """Statements walked per file, callees included; beyond it what was seen so far stands."""
 
+_MOST_DATASETS = 16
+
 _DEEPEST_PYTHON_STACK = "the code is nested too deeply to follow"
 
 
@@ -104,6 +106,9 @@ class Interpreter(Statements):
                 hooked.setdefault(instance.klass, instance)
         for klass, instance in hooked.items():
             self._walk_methods(instance, klass, called)
+        own = [i for i in self.instances if i.kind is ObjectKind.DATASET and i.klass is not None]
+        for dataset in own[:_MOST_DATASETS]:
+            self._draw_item(dataset)
         for wanted in (False, True):
             for function in functions:
                 is_called = function.name in called
@@ -177,6 +182,20 @@ class Interpreter(Statements):
             lambda: self.call_module(instance, arguments, Site(module, forward.node)),
             True,
         )
+
+    def _draw_item(self, dataset: Instance) -> None:
+        """Walk what a dataset of the project does for one item."""
+        method = self.method_of(dataset, "__getitem__")
+        if not isinstance(method, Function):
+            return
+        module = method.scope.module
+        drawn: list[Abstract] = []
+
+        def draw() -> None:
+            drawn.append(self.call_with(method, Arguments(), Site(module, method.node)))
+
+        self._enter(f"{dataset.cls.rpartition('.')[2]}.__getitem__", module, draw, True)
+        dataset.item = drawn[0] if drawn else UNKNOWN
 
     def resolve_plain_lists(self) -> None:
         """Decide, once everything is known, which plain containers hold modules."""

@@ -174,6 +174,8 @@ class Object(msgspec.Struct, frozen=True):
     """For instances of project dataset classes: the attributes of ``self`` each method names."""
     methods: tuple[str, ...] = ()
     """Names of the methods called on it, in alphabetical order."""
+    item: Value = UNKNOWN
+    """For instances of project dataset classes: what ``__getitem__`` returns."""
 
 
 class Flow(msgspec.Struct, frozen=True):

@@ -21,10 +21,12 @@ from convlint.program.domain import (
     Instance,
     Library,
     Map,
+    Parameters,
     Scope,
     Seq,
     Site,
     Tensor,
+    merged_parameters,
 )
 from convlint.program.facts import ObjectKind, Origin
 from convlint.program.indexed import combined, selected, varies
@@ -111,6 +113,13 @@ class Operators(Walk):
             return Seq(
                 left.kind, left.items + right.items, left.complete and right.complete, left.node
             )
+        if name == "add":
+            lists = [v for v in (left, right) if not (isinstance(v, Seq) and not v.items)]
+            gathered = merged_parameters(lists)
+            if gathered is not None and not any(
+                isinstance(v, Parameters) and v.single for v in lists
+            ):
+                return gathered
         if name == "mul" and isinstance(left, Seq):
             repeats = right.value if isinstance(right, Const) else None
             if isinstance(repeats, int) and 0 <= repeats * len(left.items) <= LARGEST_UNROLLED:

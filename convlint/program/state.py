@@ -211,6 +211,8 @@ class State:
             instance.escaped = True
         for value in values:
             self.mark_written(value)
+            if isinstance(value, Instance) and value.kind is ObjectKind.SAMPLER:
+                value.escaped = True  # whoever has it may set its epoch; it takes no part in a step
         if escaped:
             self.emit(EventKind.UNKNOWN_CALL, site, name=name, escapes=escaped)
 

@@ -18,6 +18,7 @@ from convlint.rules.patterns.flows import (
     objects_by_id,
     one_per_place,
 )
+from convlint.rules.patterns.imported import uses_library
 from convlint.rules.patterns.paths import STEPS, stepped_optimizer, training_loops
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
         TrainingProgram,
     )
 
+ONE_BY_ONE = (
+    "torchvision.models.detection", "detectron2", "mmdet", "ultralytics",
+    "gym", "gymnasium", "torch_geometric", "dgl",
+)  # fmt: skip
+"""Images of different sizes, episodes and graphs come one at a time."""
 LARGE = 1e-3
 """With smaller rates the steps average over many examples."""
 
@@ -90,6 +96,8 @@ class BatchOne(Rule):
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per loader."""
+        if uses_library(program, *ONE_BY_ONE):
+            return
         objects = objects_by_id(program)
         reported: set[Location] = set()
         for loop in training_loops(program):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
@@ -11,16 +12,20 @@ from convlint.rules.patterns.datasets import (
     named_for_evaluation,
 )
 from convlint.rules.patterns.flows import (
+    objects_by_id,
     one_per_place,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from convlint.findings import Location
     from convlint.program.facts import (
+        Object,
         TrainingProgram,
     )
+
+_COMPARES = re.compile(r"contrast|nt_?xent|info_?nce|simclr|triplet|clip_loss", re.IGNORECASE)
 
 
 class EvalDropLast(Rule):
@@ -71,6 +76,7 @@ class EvalDropLast(Rule):
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per loader."""
+        objects = objects_by_id(program)
         reported: set[Location] = set()
         for loader in program.objects:
             drop = loader.args.get("drop_last")
@@ -79,6 +85,8 @@ class EvalDropLast(Rule):
                 or drop is None
                 or drop.constant is not True
             ):
+                continue
+            if _needs_whole_batches(program, objects, loader):
                 continue
             if named_for_evaluation(loader) and one_per_place(reported, loader.location):
                 yield self.finding(
@@ -90,3 +98,16 @@ class EvalDropLast(Rule):
                         "keep the last batch", edits.set_literal(program, loader, drop, "False")
                     ),
                 )
+
+
+def _needs_whole_batches(
+    program: TrainingProgram, objects: Mapping[int, Object], loader: Object
+) -> bool:
+    """Whether processes have to take part in as many batches, or examples are compared within
+    one."""
+    sampler = loader.args.get("sampler")
+    drawn = objects.get(-1 if sampler is None or sampler.object is None else sampler.object)
+    if drawn is not None and drawn.cls.endswith("DistributedSampler"):
+        return True
+    names = (*(loss.function for loss in program.losses), *(o.cls for o in program.objects))
+    return any(_COMPARES.search(name) for name in names)

@@ -93,7 +93,7 @@ class NormalizeWrongUnits(Rule):
             scaled = False
             for step in steps:
                 kind = step.cls.rpartition(".")[2]
-                scaled = scaled or kind == "ToTensor"
+                scaled = scaled or kind == "ToTensor" or _scales(step)
                 if kind != "Normalize":
                     continue
                 mean, std = _numbers(step, "mean"), _numbers(step, "std")
@@ -115,6 +115,12 @@ class NormalizeWrongUnits(Rule):
                         evidence=(Evidence("static", f"mean {mean}, std {std}"),),
                     )
                 break
+
+
+def _scales(step: Object) -> bool:
+    """Whether this step divides 8-bit images by 255: the second version of ToTensor."""
+    asked = step.args.get("scale")
+    return step.cls.endswith(".ToDtype") and asked is not None and asked.constant is True
 
 
 def _numbers(step: Object, name: str) -> tuple[float, ...]:

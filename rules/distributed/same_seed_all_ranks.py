@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from convlint.program.facts import (
         TrainingProgram,
+        Value,
     )
 
 
@@ -108,7 +109,7 @@ class SameSeedAllRanks(Rule):
         if wrapping is None or not seeds or not random:
             return
         values = [value for call in seeds for value in call.args.values()]
-        if all(value.number is not None for value in values):
+        if all(value.number is not None and not _is_computed(value) for value in values):
             yield self.finding(
                 seeds[-1].location,
                 "every rank gets the same seed, and so the same augmentations",
@@ -116,3 +117,8 @@ class SameSeedAllRanks(Rule):
                 related=(Related(wrapping.location, "the model is replicated here"),),
                 evidence=(Evidence("static", "a constant seed"),),
             )
+
+
+def _is_computed(value: Value) -> bool:
+    """Whether the seed is the result of a computation, which may add the rank."""
+    return value.origin is not None and value.origin.kind == "computed"

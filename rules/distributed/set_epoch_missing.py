@@ -84,7 +84,8 @@ class SetEpochMissing(Rule):
                 optimizer.step()
 
     ## When it is fine
-    `shuffle=False`; loaders a framework prepared, which sets the epoch itself.
+    `shuffle=False`; loaders a framework prepared, which sets the epoch itself; a sampler handed to
+    code that cannot be read.
 
     ## Measured
     Not measured.
@@ -113,7 +114,7 @@ class SetEpochMissing(Rule):
                 if value is not None and value.object is not None
                 else None
             )
-            if sampler is None or sampler.cls != SAMPLER or not loop.around:
+            if sampler is None or sampler.cls != SAMPLER or sampler.escaped or not loop.around:
                 continue
             shuffle = sampler.args.get("shuffle")
             if "**" in sampler.args or (shuffle is not None and shuffle.constant is not True):

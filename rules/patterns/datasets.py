@@ -63,7 +63,7 @@ def dataset_of(objects: Mapping[int, Object], loader: Object) -> Object | None:
 
 def batch_source(graph: FlowGraph, objects: Mapping[int, Object], batch: Flow) -> Flow | None:
     """The tensor that an item of a ``<batch>`` is cut from: the matching argument of the
-    TensorDataset behind the loader. None when the dataset is another one or not known."""
+    TensorDataset behind the loader, or what ``__getitem__`` of a project's dataset returns. None when the dataset is another one or not known."""
     source = objects.get(-1 if batch.source is None else batch.source)
     if source is None or batch.index is None:
         return None
@@ -78,6 +78,9 @@ def batch_source(graph: FlowGraph, objects: Mapping[int, Object], batch: Flow) -
                 items = tensors.items if tensors is not None else None
                 value = items[batch.index] if items and batch.index < len(items) else None
             return graph.get(value.flow) if value is not None else None
+        if dataset.item.items is not None:
+            parts = dataset.item.items
+            return graph.get(parts[batch.index].flow) if batch.index < len(parts) else None
         if dataset.cls not in ("torch.utils.data.Subset", "torch.utils.data.random_split"):
             return None
         dataset = _object(objects, dataset.args.get("dataset"))

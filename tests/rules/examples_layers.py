@@ -566,5 +566,12 @@ class Net(Base):
     ),
 ]
 
+MILD = {
+    ("functional-dropout-always-on", "switched on in so many words"): network(
+        "self.a, self.out = nn.Linear(20, 16), nn.Linear(16, 4)",
+        "return self.out(F.dropout(F.relu(self.a(x)), 0.2, training=True))",
+    ),
+}
+
 SICK = sick(CASES)
 HEALTHY = healthy(CASES)

@@ -433,5 +433,11 @@ args = parser.parse_args()
     ),
 ]
 
+MILD = {
+    ("gamma-grows", "a factor of one"): epochs(
+        f"{SGD}scheduler = lr_scheduler.StepLR(optimizer, 10, gamma=1.0)"
+    ),
+}
+
 SICK = sick(CASES)
 HEALTHY = healthy(CASES)

@@ -811,6 +811,25 @@ for x, y in loader:
     optimizer.step()
 """,
     ),
+    Contrast(
+        "absolute-tolerance-on-minibatch-loss",
+        "all of the data at once",
+        """
+x, y = data.tensors
+model = nn.Linear(8, 2)
+optimizer = optim.SGD(model.parameters(), lr=0.1)
+previous = float("inf")
+for step in range(10_000):
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    if abs(previous - loss.item()) < 1e-4:
+        break
+    previous = loss.item()
+""",
+        ("for step in range(10_000):\n", "for x, y in loader:\n"),
+    ),
     # mixed precision
     Contrast(
         "clip-without-unscale",
@@ -889,6 +908,21 @@ for x, y in loader:
         """),
     ),
 ]
+
+MILD = {
+    ("eval-mode-in-training", "nothing in the model has a mode"): """
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        for epoch in range(3):
+            for x, y in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                print(sum(F.cross_entropy(model(x), y).item() for x, y in val_loader))
+    """,
+}
 
 SICK = sick(CASES)
 HEALTHY = healthy(CASES)
