@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from documented import blocks
 
-from convlint.custom_rules import fingerprint
+from convlint.custom_rules import GROUP, fingerprint
 
 RULE = '''
 from convlint.findings import Severity
@@ -217,3 +220,70 @@ def test_fingerprint_changes_with_the_code_of_any_rule(project, tmp_path, monkey
     (package / "optimizer.py").write_text(RULE + "# changed\n")
     assert fingerprint() not in ("", installed)
     assert "house_rules" not in sys.modules
+
+
+def test_documented_example_does_what_its_page_says(tmp_path):
+    rule, its_test = (b.text for b in blocks("python") if b.page == "docs/custom-rules.md")
+    configuration, entry_point = (
+        b.text for b in blocks("toml") if b.page == "docs/custom-rules.md"
+    )
+    (shown,) = (b.text for b in blocks("sh") if b.page == "docs/custom-rules.md")
+    folder = tmp_path / "tools" / "convlint_rules"
+    folder.mkdir(parents=True)
+    (folder / "small_batch.py").write_text(rule)
+    (folder / "test_small_batch.py").write_text(its_test)
+    (tmp_path / "pyproject.toml").write_text(configuration)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "train.py").write_text(
+        "import torch\nfrom torch.utils.data import DataLoader, TensorDataset\n\n"
+        "loader = DataLoader(TensorDataset(torch.zeros(99, 4)), batch_size=48, shuffle=True)\n"
+    )
+
+    outputs = []
+    for line in shown.splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "convlint"
+        outputs.append(convlint(tmp_path, *arguments))
+    explained, checked, listed = outputs
+    assert "Our GPUs wait for the next batch most of the time." in explained.stdout
+    assert "a batch of 48 leaves the GPU idle" in checked.stdout
+    assert "use at least 64" in checked.stdout
+    assert [done.returncode for done in outputs] == [0, 1, 0]
+    assert "small-batch" in listed.stdout
+
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 passed" in tested.stdout, tested.stdout + tested.stderr
+    (group,) = tomllib.loads(entry_point)["project"]["entry-points"]
+    assert group == GROUP
+
+
+def test_isolated_runs_no_rule_of_the_project(project):
+    (project / "tools" / "checks" / "house.py").write_text("raise SystemExit('was run')\n")
+    assert convlint(project, "check", "--isolated").returncode == 0
+
+
+def test_kept_results_are_not_used_after_a_rule_changed(project):
+    assert "SGD in this house" in convlint(project, "check").stdout
+    file = project / "tools" / "checks" / "house.py"
+    file.write_text(replaced("SGD in this house", "another sentence"))
+    assert "another sentence" in convlint(project, "check").stdout
+    (project / "tools" / "checks" / "words.py").write_text(
+        f"{RULE}".replace("HSE001", "HSE002").replace("house-optimizer", "house-second")
+    )
+    assert "house-second" in convlint(project, "check").stdout
+    file.unlink()
+    assert "house-optimizer" not in convlint(project, "check").stdout
+
+
+@pytest.mark.parametrize("output_format", ["sarif", "gitlab", "junit", "github"])
+def test_reports_of_every_kind_know_the_rule(project, output_format):
+    done = convlint(project, "check", "--output-format", output_format)
+    assert "house-optimizer" in done.stdout, done.stderr
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "Reports every SGD." in done.stdout or output_format != "sarif"

@@ -108,6 +108,11 @@ def test_commands_that_are_not_run_are_few_and_say_why():
 CONFIGURATIONS = [block for block in blocks("toml") if "[tool.convlint" in block.text]
 
 
+def example_of_a_rule() -> str:
+    """The class on the page about rules of one's own."""
+    return next(b.text for b in blocks("python") if b.page.endswith("custom-rules.md"))
+
+
 @pytest.mark.parametrize("block", CONFIGURATIONS, ids=str)
 def test_configuration_is_accepted(block, tmp_path):
     table = tomllib.loads(block.text)["tool"]["convlint"]
@@ -116,6 +121,9 @@ def test_configuration_is_accepted(block, tmp_path):
         extended = tmp_path / table["extend"]
         extended.parent.mkdir(exist_ok=True)
         extended.write_text("")
+    for name in table.get("rules", ()):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "own.py").write_text(example_of_a_rule())
     settings = SettingsFinder().for_directory(tmp_path)
     assert str(tmp_path / "pyproject.toml") in settings.files
 
