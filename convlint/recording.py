@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from convlint.dependencies import Record
 from convlint.program.index import ProjectIndex, SourceModule
 from convlint.program.libraries.kinds import ML_ROOTS
+
+if TYPE_CHECKING:
+    from convlint.program.configuration_files import Configuration
 
 
 class RecordingIndex(ProjectIndex):
@@ -22,6 +26,11 @@ class RecordingIndex(ProjectIndex):
         """The parsed module, or None when it cannot be read or parsed."""
         self.record.read(str(file))
         return super().load(file)
+
+    def read_configuration(self, file: Path) -> Configuration | None:
+        """The YAML, JSON or TOML file at an absolute path; None when it cannot be read."""
+        self.record.read(str(file))
+        return super().read_configuration(file)
 
     def resolve(self, name: str, level: int, importer: Path, root: Path | None) -> Path | None:
         """The file of module ``name`` as imported (``level`` leading dots) by ``importer``."""

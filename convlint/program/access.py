@@ -36,6 +36,7 @@ from convlint.program.facts import ObjectKind, Origin, Scalar
 from convlint.program.libraries.kinds import canonical
 from convlint.program.libraries.operations import DETACHING, SIZE_ATTRIBUTES
 from convlint.program.operators import Operators
+from convlint.program.settings_files import path_attribute
 
 LITERAL = Origin("literal")
 
@@ -193,6 +194,8 @@ class Access(Operators):
             return LibraryMethod(value, name)
         if isinstance(value, Choice):
             return self._choice_attribute(value, name, site)
+        if isinstance(value, Const) and isinstance(value.value, str) and name[:6] == "parent":
+            return path_attribute(value.value, name) or UNKNOWN
         if isinstance(value, (Seq, Map, Const, Iterated, LoopRange)):
             return LibraryMethod(value, name)
         return UNKNOWN

@@ -221,6 +221,12 @@ def _type(self: Walk, arguments: Arguments, site: Site) -> Abstract:
     return UNKNOWN
 
 
+def _open(self: Walk, arguments: Arguments, site: Site) -> Abstract:
+    """An opened file stands for its path."""
+    path = arguments.get(0, "file")
+    return path if isinstance(path, Const) and isinstance(path.value, str) else UNKNOWN
+
+
 def _number(convert: Callable[[Any], Any]) -> Callable[[Walk, Arguments, Site], Abstract]:
     def fold(self: Walk, arguments: Arguments, site: Site) -> Abstract:
         value = arguments.positional[0].value if arguments.positional else UNKNOWN
@@ -317,4 +323,5 @@ BUILTIN_HANDLERS: dict[str, Callable[[Any, Arguments, Site], Abstract]] = {
     "max": _extreme(max),
     "sum": _sum,
     "vars": _vars,
+    "open": _open,
 }

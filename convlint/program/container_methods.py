@@ -24,6 +24,7 @@ from convlint.program.libraries.operations import (
     operation,
 )
 from convlint.program.library_calls import LibraryCalls
+from convlint.program.settings_files import path_method
 
 _IN_PLACE_INITIALISERS = frozenset(
     {"normal_", "uniform_", "fill_", "zero_", "xavier_", "trunc_normal_"}
@@ -191,7 +192,12 @@ _FOLDED_STRING_METHODS = frozenset(
 
 
 def constant_method(constant: Const, name: str, arguments: Arguments) -> Abstract:
-    if not isinstance(constant.value, str) or name not in _FOLDED_STRING_METHODS:
+    if not isinstance(constant.value, str):
+        return UNKNOWN
+    followed = path_method(constant, name, arguments)
+    if followed is not None:
+        return followed
+    if name not in _FOLDED_STRING_METHODS:
         return UNKNOWN
     given = [v.value for v in arguments.values() if isinstance(v, Const)]
     if len(given) != len(arguments.values()):

@@ -11,14 +11,17 @@ from convlint.program.domain import (
     UNKNOWN,
     Abstract,
     Class,
+    Const,
     Function,
     Library,
     ProjectModule,
     Scope,
 )
-from convlint.program.fields import filled_parameter
+from convlint.program.facts import Origin
+from convlint.program.fields import FILLING_DECORATORS, filled_parameter
 from convlint.program.index import SourceModule
 from convlint.program.libraries.kinds import MANAGED_BASES, canonical
+from convlint.program.settings_files import composed_parameter
 from convlint.program.syntax import FunctionNode
 
 _TRANSPARENT_BASES = sys.stdlib_module_names | {
@@ -31,6 +34,12 @@ _TRANSPARENT_BASES = sys.stdlib_module_names | {
 
 _MOST_MODULES = 60
 """Imported project modules followed from one file."""
+
+
+def module_names(module: SourceModule) -> dict[str, Abstract]:
+    """What is defined in every module before its first line."""
+    file = UNKNOWN if module.file is None else Const(str(module.file), Origin("computed"), False)
+    return {"__name__": UNKNOWN, "__file__": file}
 
 
 class Definitions(Contexts):
@@ -54,8 +63,12 @@ class Definitions(Contexts):
                     option = decorator_option(value.name, self._arguments(called, scope), place)
                     if option is not None:
                         function.options[option[0]] = option[1]
-                elif called is not None:
-                    filled = filled_parameter(self, value.name, function)
+                elif called is not None and value.name in FILLING_DECORATORS:
+                    filled = (
+                        composed_parameter(self, self._arguments(called, scope), function)
+                        if value.name == "hydra.main"
+                        else filled_parameter(self, function)
+                    )
                     if filled is not None:
                         function.options[filled[0]] = filled[1]
             elif isinstance(expression, ast.Attribute):
@@ -144,7 +157,7 @@ class Definitions(Contexts):
             return self.modules[module]
         if len(self.modules) >= _MOST_MODULES:
             return None
-        scope = Scope({"__name__": UNKNOWN}, module)
+        scope = Scope(module_names(module), module)
         self.modules[module] = scope
         outer, self.block = self.block, []
         depth, self.forward_depth = self.forward_depth, 0

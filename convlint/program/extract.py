@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
+from convlint.program.definitions import module_names
 from convlint.program.domain import (
     UNKNOWN,
     Abstract,
@@ -44,7 +45,7 @@ class Interpreter(Statements):
 
     def run(self, module: SourceModule) -> None:
         """Walk the module's top level, then functions and classes nothing called."""
-        scope = Scope({"__name__": UNKNOWN}, module)
+        scope = Scope(module_names(module), module)
         self.modules[module] = scope
         self.main = module
         try:

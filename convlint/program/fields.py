@@ -37,7 +37,8 @@ _PARSED = (
 )  # fmt: skip
 """A class goes in, an instance with the defaults and what the command line says comes out."""
 
-_FILLED_BY_DECORATOR = ("draccus.wrap", "pyrallis.wrap")
+FILLING_DECORATORS = ("draccus.wrap", "pyrallis.wrap", "hydra.main")
+"""Under these the first parameter of a function is what the command line and files say."""
 
 _NAMED_TUPLE = "collections.namedtuple()"
 
@@ -137,9 +138,9 @@ def _named_tuple_instance(self: Walk, arguments: Arguments, site: Site) -> Abstr
     return made
 
 
-def filled_parameter(self: Walk, decorator: str, function: Function) -> tuple[str, Abstract] | None:
-    """The first parameter of a function that a decorator parses the command line for."""
-    if decorator not in _FILLED_BY_DECORATOR or not function.node.args.args:
+def filled_parameter(self: Walk, function: Function) -> tuple[str, Abstract] | None:
+    """The first parameter of a function, with the defaults of the class it is annotated with."""
+    if not function.node.args.args:
         return None
     parameter = function.node.args.args[0]
     if parameter.annotation is None:

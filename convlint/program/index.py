@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import ast
     from collections.abc import Mapping
 
+    from convlint.program.configuration_files import Configuration
+
 _LARGEST_IMPORTED_FILE = 400_000
 """Bytes; larger modules (generated tables) are not looked into."""
 
@@ -51,6 +53,7 @@ class ProjectIndex:
         self._replaced = replaced
         self._modules: OrderedDict[Path, SourceModule | None] = OrderedDict()
         self._imports = ImportResolver()
+        self._configurations: dict[Path, Configuration | None] = {}
         self._trees: OrderedDict[str, ast.Module] = OrderedDict()
         self._characters = 0
 
@@ -96,6 +99,22 @@ class ProjectIndex:
             source = data.decode("utf-8-sig")
             return SourceModule(_display(file), self.parse(source, str(file)), file, source)
         except (OSError, UnicodeDecodeError, SourceSyntaxError):
+            return None
+
+    def read_configuration(self, file: Path) -> Configuration | None:
+        """The YAML, JSON or TOML file at an absolute path; None when it cannot be read."""
+        if file not in self._configurations:
+            self._configurations[file] = self._parse_configuration(file)
+        return self._configurations[file]
+
+    def _parse_configuration(self, file: Path) -> Configuration | None:
+        from convlint.program.configuration_files import LARGEST_CONFIGURATION, read_configuration
+
+        try:
+            if file.stat().st_size > LARGEST_CONFIGURATION:
+                return None
+            return read_configuration(file.read_bytes(), file, _display(file))
+        except OSError:
             return None
 
     def resolve(self, name: str, level: int, importer: Path, root: Path | None) -> Path | None:

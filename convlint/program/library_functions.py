@@ -25,6 +25,7 @@ from convlint.program.facts import EventKind, ObjectKind, Origin
 from convlint.program.fields import FIELD_HANDLERS
 from convlint.program.indexed import combined, varies
 from convlint.program.namespaces import NAMESPACE_HANDLERS
+from convlint.program.settings_files import SETTINGS_FILE_HANDLERS
 from convlint.program.walk import Walk
 
 
@@ -179,6 +180,7 @@ LIBRARY_HANDLERS: dict[str, Callable[[Any, Arguments, Site], Abstract]] = {
     **NAMESPACE_HANDLERS,
     **FIELD_HANDLERS,
     **COMMAND_LINE_HANDLERS,
+    **SETTINGS_FILE_HANDLERS,
     **{
         f"math.{f.__name__}": _math(f)
         for f in (

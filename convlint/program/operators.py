@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import posixpath
 from collections.abc import Callable
 from typing import Any
 
@@ -102,6 +103,8 @@ class Operators(Walk):
         """``left op right``."""
         name, function = _BINARY.get(op, ("", None))
         if isinstance(left, Const) and isinstance(right, Const):
+            if op is ast.Div and isinstance(left.value, str) and isinstance(right.value, str):
+                return Const(posixpath.join(left.value, right.value), COMPUTED, False)
             return _fold(function, left, right)
         if isinstance(left, CurrentRate) or isinstance(right, CurrentRate):
             return self._scaled_rate(op, left, right, site)
