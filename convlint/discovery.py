@@ -30,7 +30,7 @@ DEFAULT_EXCLUDE = (
 """What a walk leaves out unless ``exclude`` says otherwise: directories that never hold the
 user's own code. A directory with a ``pyvenv.cfg`` is a virtual environment and always left out."""
 
-ENDINGS = (".py",)
+ENDINGS = (".py", ".ipynb")
 """Of the files a walk takes."""
 
 

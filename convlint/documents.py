@@ -49,6 +49,8 @@ def open_document(path: str, data: bytes) -> Document:
     Raises:
         UserError: it cannot be decoded, or not encoded again as it was.
     """
+    if path.endswith(sources.NOTEBOOK_SUFFIX):
+        return NotebookDocument(path, data)
     return PythonDocument(path, data)
 
 
@@ -95,6 +97,39 @@ class PythonDocument:
                 ast.parse(text)
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 return False
+        return True
+
+
+class NotebookDocument:
+    """A notebook; its text is that of its code cells."""
+
+    def __init__(self, path: str, data: bytes) -> None:
+        """Read ``data``.
+
+        Raises:
+            UserError: it is no notebook, or cannot be written back as it was.
+        """
+        from convlint.notebooks import Notebook
+
+        self.path = path
+        self.data = data
+        self._notebook = Notebook(data, path)
+        self.text = self._notebook.text
+        if self.encode(self.text) != data:
+            raise UserError("not changed: its cells cannot be written back as they were", path=path)
+
+    def encode(self, text: str) -> bytes:
+        """The notebook with the cells of ``text``, its JSON otherwise as it was."""
+        return self._notebook.encode(text)
+
+    def parses(self, text: str) -> bool:
+        """Whether every cell of ``text`` is Python."""
+        from convlint.notebooks import Notebook
+
+        try:
+            Notebook(self.encode(text), self.path).refuse_unparsable()
+        except UserError:
+            return False
         return True
 
 

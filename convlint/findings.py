@@ -47,13 +47,34 @@ _CONFIDENCE_RANK = {Confidence.LOW: 0, Confidence.MEDIUM: 1, Confidence.HIGH: 2}
 
 
 class Location(msgspec.Struct, frozen=True, order=True):
-    """A range of source text. Lines count from 1, columns from 1; the end is exclusive."""
+    """A range of source text. Lines count from 1, columns from 1; the end is exclusive.
+
+    In a notebook, lines are those of all its code; ``cell`` is the number of the cell among all
+    cells, from 1, and ``cell_start`` the last line before it. Elsewhere both are 0.
+    """
 
     path: str
     line: int
     column: int
     end_line: int
     end_column: int
+    cell: int = 0
+    cell_start: int = 0
+
+    @property
+    def shown_path(self) -> str:
+        """The path, and in a notebook the cell, as a reader finds the place."""
+        return f"{self.path}:cell {self.cell}" if self.cell else self.path
+
+    @property
+    def shown_line(self) -> int:
+        """The line in the file, or in the cell."""
+        return self.line - self.cell_start
+
+    @property
+    def shown_end_line(self) -> int:
+        """The last line in the file, or in the cell."""
+        return self.end_line - self.cell_start
 
 
 class Related(msgspec.Struct, frozen=True):

@@ -37,10 +37,12 @@ class Complaint(msgspec.Struct, frozen=True, array_like=True):
     line: int | None = None
     column: int | None = None
     rule: str = ""
+    path: str = ""
+    """When it is not that of the file alone: a notebook with its cell."""
 
     def error(self, path: str) -> UserError:
         """As it is told to the user."""
-        return UserError(self.message, path=path, line=self.line, column=self.column)
+        return UserError(self.message, path=self.path or path, line=self.line, column=self.column)
 
 
 class FileReport(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -82,11 +84,16 @@ def judge_source(
     rules: Iterable[Rule],
 ) -> FileReport:
     """Judge the file that holds ``data`` and goes by the path ``shown``. Never raises."""
+    from convlint.program import extract_program
+
     index.record = Record()
     try:
         source, program = extract_facts(data, shown, project_root=project_root, index=index)
     except UserError as problem:
-        return FileReport(problem=Complaint(problem.message, problem.line, problem.column))
+        place = problem.path if problem.path != shown else ""
+        return FileReport(
+            problem=Complaint(problem.message, problem.line, problem.column, path=place)
+        )
     except Exception as error:
         return FileReport(faults=(Complaint(own_fault("reading the program", error)),))
     faults: list[Complaint] = []
@@ -94,8 +101,17 @@ def judge_source(
     def fail(rule: Rule, error: Exception) -> None:
         faults.append(Complaint(rule_fault(rule, error), rule=rule.slug))
 
+    findings = run_rules(rules, program, on_failure=fail)
+    if shown.endswith(sources.NOTEBOOK_SUFFIX):
+        from convlint.cells import settled_in_cells
+
+        def judge_again(text: str) -> list[Finding]:
+            again = extract_program(text, shown, project_root=project_root, index=index)
+            return run_rules(rules, again, on_failure=lambda rule, error: None)
+
+        findings = settled_in_cells(findings, source, shown, judge_again)
     return FileReport(
-        findings=tuple(run_rules(rules, program, on_failure=fail)),
+        findings=tuple(findings),
         suppressions=find_suppressions(source),
         faults=tuple(faults),
         complete=not program.problems,
@@ -115,6 +131,10 @@ def extract_facts(
     from convlint.program import SourceSyntaxError, extract_program
 
     source = sources.decode(data, shown)
+    if shown.endswith(sources.NOTEBOOK_SUFFIX):
+        from convlint.notebooks import Notebook
+
+        Notebook(data, shown).refuse_unparsable()
     sources.refuse_unreadable(source, shown)
     try:
         return source, extract_program(source, shown, project_root=project_root, index=index)

@@ -19,6 +19,11 @@ _ML_LIBRARY = re.compile(
 )
 """A file that names none of these cannot hold anything a rule speaks about."""
 
+NOTEBOOK_SUFFIX = ".ipynb"
+
+LARGEST_NOTEBOOK = 50_000_000
+"""Bytes. Most of a notebook is output; its code has the limit of a file."""
+
 LARGEST_FILE = 500_000
 """Bytes. Parsing takes about ten seconds a megabyte; what is larger was written by a program."""
 
@@ -53,7 +58,7 @@ def read_file(path: Path) -> bytes:
     """The bytes of ``path``.
 
     Raises:
-        UserError: it cannot be read, or it is a notebook.
+        UserError: it cannot be read.
     """
     return read_with_status(path)[0]
 
@@ -62,21 +67,17 @@ def read_with_status(path: Path) -> tuple[bytes, os.stat_result]:
     """The bytes of ``path``, and what the file system said of it when they were read.
 
     Raises:
-        UserError: it cannot be read, or it is a notebook.
+        UserError: it cannot be read.
     """
     shown = display_path(path)
-    if path.suffix == ".ipynb":
-        raise UserError(
-            "notebooks are not read; convert it with `jupyter nbconvert --to script` first",
-            path=shown,
-        )
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             data = file.read()
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror or error}", path=shown) from None
-    if len(data) > LARGEST_FILE and mentions_ml_library(data):
+    largest = LARGEST_NOTEBOOK if path.suffix == NOTEBOOK_SUFFIX else LARGEST_FILE
+    if len(data) > largest and mentions_ml_library(data):
         raise UserError(
             f"not read: {len(data) / 1e6:.1f} MB, more than a person writes in one file"
             " (`exclude` in the configuration leaves it out)",
@@ -93,11 +94,16 @@ def mentions_ml_library(data: bytes) -> bool:
 def decode(data: bytes, path: str) -> str:
     """The text of a Python file: its byte-order mark, its coding line (PEP 263), or UTF-8.
 
-    Line ends are kept as they are.
+    Line ends are kept as they are. Of a notebook it is that of all its code cells.
 
     Raises:
-        UserError: the declared encoding does not exist or the bytes do not follow it.
+        UserError: the declared encoding does not exist or the bytes do not follow it; it is no
+            notebook.
     """
+    if path.endswith(NOTEBOOK_SUFFIX):
+        from convlint.notebooks import Notebook
+
+        return Notebook(data, path).text
     if data.startswith(_UTF_16_MARKS):
         raise UserError("cannot decode: it is UTF-16, which Python does not read", path=path)
     encoding, declared_on = declared_encoding(data, path)

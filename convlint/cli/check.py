@@ -82,7 +82,7 @@ def command(
     """Judge training scripts by their source. Nothing is executed.
 
     PATHS are files and directories (default: the current directory); - reads standard input.
-    Directories are searched for .py files, minus what .gitignore and `exclude` rule out. Files
+    Directories are searched for .py and .ipynb files, minus what .gitignore and `exclude` rule out. Files
     that mention no machine-learning library are skipped.
 
     \b

@@ -23,7 +23,7 @@ def render(report: Report) -> bytes:
         properties = {
             "type": "error" if finding.severity is Severity.ERROR else "warning",
             "sourcepath": portable_path(place.path),
-            "linenumber": str(place.line),
+            "linenumber": str(place.shown_line),
             "columnnumber": str(place.column),
             "code": finding.code,
         }

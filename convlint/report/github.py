@@ -25,14 +25,14 @@ def render(report: Report) -> bytes:
         properties: dict[str, str | int] = {
             "title": f"convlint ({finding.slug})",
             "file": portable_path(place.path),
-            "line": place.line,
+            "line": place.shown_line,
             "col": place.column,
         }
         # Columns are only understood within one line.
-        properties["endLine"] = place.end_line
+        properties["endLine"] = place.shown_end_line
         if place.end_line == place.line:
             properties["endColumn"] = place.end_column
-        said = f"{place.path}:{place.line}:{place.column}: {finding.slug} ({finding.code}) "
+        said = f"{place.shown_path}:{place.shown_line}:{place.column}: {finding.slug} ({finding.code}) "
         lines.append(_command(COMMANDS[finding.severity], properties, said + finding.message))
     for problem in report.problems:
         properties = {"title": "convlint"}

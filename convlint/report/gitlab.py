@@ -32,7 +32,7 @@ def render(report: Report) -> bytes:
                 "severity": SEVERITIES[finding.severity],
                 "location": {
                     "path": portable_path(place.path),
-                    "lines": {"begin": place.line, "end": place.end_line},
+                    "lines": {"begin": place.shown_line, "end": place.shown_end_line},
                 },
             }
         )

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def grouped(findings: Sequence[Finding], *, unsafe_fixes: bool = False) -> Iterator[Line]:
     """The path, its findings on a line each in columns, an empty line."""
-    for path, group in groupby(findings, key=lambda finding: finding.location.path):
+    for path, group in groupby(findings, key=lambda finding: finding.location.shown_path):
         members = list(group)
-        places = [f"{f.location.line}:{f.location.column}" for f in members]
+        places = [f"{f.location.shown_line}:{f.location.column}" for f in members]
         width = max(map(len, places))
         severity_width = max(len(finding.severity.value) for finding in members)
         yield ((f"{one_line(path)}:", STRONG),)

@@ -69,7 +69,8 @@ class OutputJudgement(msgspec.Struct, frozen=True):
 
 class OutputFinding(msgspec.Struct, frozen=True, kw_only=True):
     """One fault. Lines and columns count from 1; the end is exclusive. path is relative to the
-    working directory for files below it."""
+    working directory for files below it. In a notebook, cell counts from 1 over all cells and lines
+    are those of the cell."""
 
     code: str
     slug: str
@@ -77,6 +78,7 @@ class OutputFinding(msgspec.Struct, frozen=True, kw_only=True):
     confidence: Confidence
     message: str
     path: str
+    cell: Position | None
     line: Position
     column: Position
     end_line: Position
@@ -171,9 +173,10 @@ def finding_output(finding: Finding) -> OutputFinding:
         confidence=finding.confidence,
         message=_encodable(finding.message),
         path=_encodable(place.path),
-        line=place.line,
+        cell=place.cell or None,
+        line=place.shown_line,
         column=place.column,
-        end_line=place.end_line,
+        end_line=place.shown_end_line,
         end_column=place.end_column,
         help=_encodable(finding.help),
         fix=None
@@ -210,9 +213,9 @@ def _encodable(text: str) -> str:
 def _edit(place: Location, replacement: str) -> OutputEdit:
     return OutputEdit(
         _encodable(place.path),
-        place.line,
+        place.shown_line,
         place.column,
-        place.end_line,
+        place.shown_end_line,
         place.end_column,
         _encodable(replacement),
     )

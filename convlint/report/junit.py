@@ -64,12 +64,12 @@ def _suite(
     )
     for finding in findings:
         place = finding.location
-        name = f"{finding.slug} {place.line}:{place.column}"
-        case = _case(suite, name, shown, place.line)
+        name = f"{finding.slug} {place.shown_line}:{place.column}"
+        case = _case(suite, name, shown, place.shown_line)
         failure = ElementTree.SubElement(
             case, "failure", {"message": _text(finding.message), "type": finding.severity.value}
         )
-        said = f"{path}:{place.line}:{place.column}: {finding.slug} ({finding.code})\n"
+        said = f"{place.shown_path}:{place.shown_line}:{place.column}: {finding.slug} ({finding.code})\n"
         said += finding.message + (f"\nwhat to do: {finding.help}" if finding.help else "")
         failure.text = _text(said)
     for problem in problems:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def render(report: Report) -> bytes:
     """``path:line: [CODE(slug), ] message`` for each finding."""
     lines = [
-        f"{one_line(finding.location.path)}:{finding.location.line}: "
+        f"{one_line(finding.location.shown_path)}:{finding.location.shown_line}: "
         f"[{finding.code}({finding.slug}), ] {one_line(finding.message)}"
         for finding in report.findings
     ]

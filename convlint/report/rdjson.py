@@ -33,7 +33,8 @@ def render(report: Report) -> bytes:
             "code": {"value": f"{finding.code} ({finding.slug})"},
         }
         edits = finding.fix.edits if finding.fix is not None else ()
-        if len(edits) == 1 and edits[0].location.path == finding.location.path:
+        whole_file = not finding.location.cell
+        if whole_file and len(edits) == 1 and edits[0].location.path == finding.location.path:
             diagnostic["suggestions"] = [
                 {"range": places.range(edits[0].location), "text": edits[0].replacement}
             ]
@@ -63,15 +64,16 @@ class _Places:
 
     def range(self, place: Location) -> dict[str, Any]:
         return {
-            "start": self._position(place.path, place.line, place.column),
-            "end": self._position(place.path, place.end_line, place.end_column),
+            "start": self._position(place, place.line, place.column),
+            "end": self._position(place, place.end_line, place.end_column),
         }
 
-    def _position(self, path: str, line: int, column: int) -> dict[str, int]:
+    def _position(self, place: Location, line: int, column: int) -> dict[str, int]:
+        path = place.path
         if path not in self._lines:
             text = self._texts.get(path, "")
             self._lines[path] = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         lines = self._lines[path]
         before = lines[line - 1][: column - 1] if line <= len(lines) else ""
         wider = len(before.encode(errors="replace")) - len(before)
-        return {"line": line, "column": column + wider}
+        return {"line": line - place.cell_start, "column": column + wider}

@@ -131,7 +131,9 @@ def _result(finding: Finding, rule_index: int, fingerprint: str) -> dict[str, An
     if finding.judgement is not None:
         result["properties"]["verdict"] = finding.judgement.verdict.value
         result["properties"]["verdictReason"] = finding.judgement.reason
-    if finding.fix is not None:
+    if finding.location.cell:
+        result["properties"]["cell"] = finding.location.cell
+    elif finding.fix is not None:
         result["fixes"] = [_fix(finding.fix)]
     return result
 
@@ -178,8 +180,8 @@ def _artifact(path: str) -> dict[str, Any]:
 
 def _region(place: Location) -> dict[str, Any]:
     return {
-        "startLine": place.line,
+        "startLine": place.shown_line,
         "startColumn": place.column,
-        "endLine": place.end_line,
+        "endLine": place.shown_end_line,
         "endColumn": place.end_column,
     }

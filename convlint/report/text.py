@@ -114,11 +114,11 @@ def full(
     for finding in findings:
         yield _headline(finding, unsafe_fixes)
         yield (("  ", ""), (one_line(finding.message), STRONG))
-        width = len(str(finding.location.line))
+        width = len(str(finding.location.shown_line))
         yield from excerpts.lines(finding.location, width, SEVERITY_STYLE[finding.severity])
         for related in finding.related:
             place = related.location
-            yield _note(width, f"{place.path}:{place.line}", "", related.message)
+            yield _note(width, f"{place.shown_path}:{place.shown_line}", "", related.message)
             yield from excerpts.lines(place, width, GUTTER, only_line=True)
         judgement = finding.judgement
         for evidence in finding.evidence:
@@ -225,7 +225,7 @@ class Excerpts:
         margin = " " * width
         if not only_line:
             yield ((f"{margin} |", GUTTER),)
-        yield ((f"{location.line:>{width}} | ", GUTTER), (_visible(text), ""))
+        yield ((f"{location.shown_line:>{width}} | ", GUTTER), (_visible(text), ""))
         indent = "".join("\t" if c == "\t" else " " * _columns(c) for c in text[:start])
         carets = "^" * max(sum(_columns(c) for c in text[start:end].rstrip()), 1)
         yield ((f"{margin} | ", GUTTER), (indent, ""), (carets, style))
@@ -281,7 +281,7 @@ def _headline(finding: Finding, unsafe_fixes: bool) -> Line:
     place = finding.location
     mark = " [*]" if is_fixable(finding, unsafe=unsafe_fixes) else ""
     return (
-        (f"{_visible(place.path)}:{place.line}:{place.column}: ", STRONG),
+        (f"{_visible(place.shown_path)}:{place.shown_line}:{place.column}: ", STRONG),
         (finding.severity.value, SEVERITY_STYLE[finding.severity]),
         (f" {finding.slug} ({finding.code}){mark}", ""),
     )

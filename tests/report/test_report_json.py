@@ -92,6 +92,7 @@ def test_finding_has_exactly_the_documented_fields(whole_finding):
         "confidence": "high",
         "message": "Gradients are never cleared",
         "path": "a.py",
+        "cell": None,
         "line": 3,
         "column": 5,
         "end_line": 3,
