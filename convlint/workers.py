@@ -18,7 +18,7 @@ import msgspec
 from convlint.judging import Complaint, FileReport, JudgedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from multiprocessing.connection import Connection
 
     from convlint.config import Overrides
@@ -28,16 +28,19 @@ _LARGEST_BATCH = 16
 
 
 def judge_in_processes(
-    jobs: Sequence[Job], overrides: Overrides | None, processes: int
+    jobs: Sequence[Job],
+    overrides: Overrides | None,
+    processes: int,
+    replaced: Mapping[str, bytes],
 ) -> Iterator[tuple[Job, JudgedFile]]:
     """The report on each file, in whatever order they are done.
 
-    However this ends, no process is left behind.
+    ``replaced`` has bytes that stand for those of files on the disk, by shown path. However this ends, no process is left behind.
     """
     processes = min(processes, len(jobs))
     size = max(1, min(_LARGEST_BATCH, len(jobs) // (4 * processes)))
     waiting = deque(list(jobs[start : start + size]) for start in range(0, len(jobs), size))
-    workers = [_Worker(overrides) for _ in range(processes)]
+    workers = [_Worker(overrides, replaced) for _ in range(processes)]
     try:
         while waiting or any(worker.batch for worker in workers):
             for worker in workers:
@@ -53,7 +56,7 @@ def judge_in_processes(
                     judged = JudgedFile(FileReport(faults=(Complaint(worker.how_it_ended()),)))
                     if worker.batch[1:]:
                         waiting.appendleft(worker.batch[1:])
-                    workers[workers.index(worker)] = _Worker(overrides)
+                    workers[workers.index(worker)] = _Worker(overrides, replaced)
                 yield job, judged
     finally:
         for worker in workers:
@@ -63,11 +66,12 @@ def judge_in_processes(
 class _Worker:
     """One process and the files it was handed and has not answered for."""
 
-    def __init__(self, overrides: Overrides | None) -> None:
+    def __init__(self, overrides: Overrides | None, replaced: Mapping[str, bytes]) -> None:
         context = get_context("spawn")
         self.batch: list[Job] = []
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, overrides), daemon=True)
+        given = (theirs, overrides, dict(replaced))
+        self._process = context.Process(target=_serve, args=given, daemon=True)
         self._process.start()
         theirs.close()
 
@@ -108,14 +112,14 @@ _Answer = tuple[FileReport, Any, bytes]
 _decoder: msgspec.msgpack.Decoder[_Answer] = msgspec.msgpack.Decoder(_Answer)
 
 
-def _serve(ours: Connection, overrides: Overrides | None) -> None:
+def _serve(ours: Connection, overrides: Overrides | None, replaced: Mapping[str, bytes]) -> None:
     """Answer for every file of every batch until the other side is gone."""
     # The terminal sends an interruption to all; the process that asked ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from convlint.config import SettingsFinder
     from convlint.judge import Judge
 
-    judge = Judge(SettingsFinder(overrides))
+    judge = Judge(SettingsFinder(overrides), replaced=replaced)
     encode = msgspec.msgpack.Encoder().encode
     try:
         while True:

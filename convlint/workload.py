@@ -133,7 +133,7 @@ class Workload:
         if processes > 1 and len(left) >= FEWEST_FOR_PROCESSES:
             from convlint.workers import judge_in_processes
 
-            yield from judge_in_processes(left, overrides, processes)
+            yield from judge_in_processes(left, overrides, processes, self._replaced)
         else:
             for path, shown in left:
                 yield (path, shown), self._judge.judge(path, shown)

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convlint.config import Overrides
 from convlint.documents import PythonDocument
+from convlint.engine import check_paths
 from convlint.findings import (
     Applicability,
     Confidence,
@@ -24,6 +26,8 @@ from convlint.fixes import (
     without_overlaps,
 )
 from convlint.outcome import Outcome, SourceTexts
+from convlint.selection import RuleChoice
+from convlint.workload import FEWEST_FOR_PROCESSES
 
 
 def edit(line: int, start: int, end: int, replacement: str, path: str = "a.py") -> Edit:
@@ -196,3 +200,30 @@ def test_a_file_changed_since_it_was_checked_is_left_alone():
     )
     assert run.changes == {}
     assert "changed while it was checked" in run.notes[0].message
+
+
+MODEL = """\
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.ReLU(), nn.Linear(8, 2))
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+SCRIPT = "import torch\nfrom model import Net\n\nnet = Net()\nnet(torch.randn(4, 8))\n"
+
+
+def test_importing_files_see_the_fixed_source_in_every_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(MODEL)
+    for number in range(FEWEST_FOR_PROCESSES + 1):
+        (tmp_path / f"train_{number}.py").write_text(SCRIPT)
+    overrides = Overrides(rules=RuleChoice(select=("stacked-activations",)))
+    (finding,) = check_paths(["."], overrides, jobs=2).findings
+    assert finding.location.path == "model.py"
+    fixed = {"model.py": MODEL.replace("nn.ReLU(), nn.ReLU()", "nn.ReLU()").encode()}
+    assert check_paths(["."], overrides, replaced=fixed, jobs=2).findings == []
