@@ -209,7 +209,7 @@ from torch import nn
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.ReLU(), nn.Linear(8, 2))
+        self.layers = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
 
     def forward(self, x):
         return self.layers(x)
@@ -222,8 +222,8 @@ def test_importing_files_see_the_fixed_source_in_every_process(tmp_path, monkeyp
     (tmp_path / "model.py").write_text(MODEL)
     for number in range(FEWEST_FOR_PROCESSES + 1):
         (tmp_path / f"train_{number}.py").write_text(SCRIPT)
-    overrides = Overrides(rules=RuleChoice(select=("stacked-activations",)))
+    overrides = Overrides(rules=RuleChoice(select=("bias-before-norm",)))
     (finding,) = check_paths(["."], overrides, jobs=2).findings
     assert finding.location.path == "model.py"
-    fixed = {"model.py": MODEL.replace("nn.ReLU(), nn.ReLU()", "nn.ReLU()").encode()}
+    fixed = {"model.py": MODEL.replace("8, 8", "8, 8, bias=False").encode()}
     assert check_paths(["."], overrides, replaced=fixed, jobs=2).findings == []
