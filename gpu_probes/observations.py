@@ -398,6 +398,64 @@ class Series:
 
 
 @dataclass(frozen=True)
+class OverfitAttempt:
+    """One try at learning a single batch by heart (PROBES.md M9).
+
+    ``excess`` is the share of the first loss's distance to the smallest possible one that was
+    left at the lowest loss; ``falling`` whether the loss was still going down at the end.
+    """
+
+    optimizer: str
+    learning_rate: float | None
+    steps: int
+    first: float | None
+    lowest: float | None
+    excess: float
+    falling: bool
+    finite: bool
+
+
+@dataclass(frozen=True)
+class OverfitOneBatch:
+    """Training on one batch alone (M9): the script's own optimizer first, then Adam.
+
+    ``outcome`` is ``fits``, ``fits with another optimizer``, ``does not fit`` or
+    ``undetermined`` (cut short, or still falling). ``floor`` is the smallest value the loss can
+    take; ``parameters`` the trainable elements and ``targets`` the elements to be learnt.
+    """
+
+    attempts: tuple[OverfitAttempt, ...]
+    floor: float
+    planned: int
+    outcome: str
+    parameters: int | None = None
+    targets: int | None = None
+
+
+@dataclass(frozen=True)
+class LearningRateRange:
+    """The learning-rate range test on recorded batches (M10), from the initial parameters.
+
+    Entry k of ``one_step`` is the held-out loss after one step at ``rates[k]``, of ``sweep`` the
+    loss when the rising rate reached it; both may end early. ``initial`` is the held-out loss at
+    the start, ``bound`` the loss above which a sweep has left. ``best`` lowers the held-out loss
+    most in one step, ``steepest`` is where the sweep falls fastest, ``diverges`` is the
+    smaller of where the rise begins that carries the sweep over the bound, and of where a single
+    step begins to raise the held-out loss.
+    """
+
+    in_use: float
+    rates: tuple[float, ...]
+    initial: float
+    bound: float
+    one_step: tuple[float | None, ...]
+    sweep: tuple[float | None, ...]
+    best: float | None
+    steepest: float | None
+    diverges: float | None
+
+
+@dataclass(frozen=True)
 class Observations:
     """Everything one probe saw.
 
@@ -431,6 +489,8 @@ class Observations:
     schedules: tuple[ScheduleAhead, ...] = ()
     series: Series = field(default_factory=Series)
     convergence: Convergence | None = None
+    overfit: OverfitOneBatch | None = None
+    learning_rate_range: LearningRateRange | None = None
     baseline: Measurement | None = None
     """Loss of the constant predictor on the scale of ``series.loss``, when it is known."""
     recognised: tuple[str, ...] = ()

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
         Convergence,
         Curvature,
         GradientFlow,
+        LearningRateRange,
         LossFunction,
         Measurement,
         Observations,
+        OverfitOneBatch,
     )
 
 LABEL_WIDTH = 15
@@ -73,6 +75,10 @@ def measured_summary(seen: Observations) -> Iterator[Line]:
     for curvature in seen.curvature:
         if curvature.largest.value is not None:
             yield from _curvature(curvature, seen.convergence)
+    if seen.learning_rate_range is not None:
+        yield _entry("rate range", _rate_range(seen.learning_rate_range))
+    if seen.overfit is not None:
+        yield _entry("one batch", _one_batch(seen.overfit))
     for skipped in seen.skipped:
         yield _entry("not measured", f"{skipped.measurement}: {one_line(skipped.reason)}", FAINT)
     if seen.recognised:
@@ -111,6 +117,28 @@ def verdict_line(verdict: RunVerdict) -> Line:
 
 def _entry(label: str, text: str, style: str = "", rest: str = "") -> Line:
     return ((f"  {label:<{LABEL_WIDTH}}", ""), (text, style), (rest, ""))
+
+
+def _rate_range(tested: LearningRateRange) -> str:
+    in_use = f"in use: {format_number(tested.in_use)}"
+    best = (
+        "no single step lowers the loss of other batches"
+        if tested.best is None
+        else f"one step lowers the loss of other batches most at {format_number(tested.best)}"
+    )
+    leaves = (
+        ""
+        if tested.diverges is None
+        else f"; a rising rate diverges at {format_number(tested.diverges)}"
+    )
+    return f"{best}{leaves}; {in_use}"
+
+
+def _one_batch(tried: OverfitOneBatch) -> str:
+    best = min(tried.attempts, key=lambda attempt: attempt.excess)
+    rate = "" if best.learning_rate is None else f" at {format_number(best.learning_rate)}"
+    left = f"{format_number(100 * max(0.0, best.excess))} % of its loss left"
+    return f"{tried.outcome}: {left} after {best.steps} steps of {best.optimizer}{rate}"
 
 
 def _initial_loss(loss: LossFunction) -> str:

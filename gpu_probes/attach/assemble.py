@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from convlint.gpu_probes.attach.experiments import Experiments
 from convlint.gpu_probes.attach.loaded_sources import loaded_sources
 from convlint.gpu_probes.observations import Device, Measurement, Observations
 
@@ -23,6 +24,8 @@ _SAME_SCALE = 0.02
 # With fewer samples the entropy of the observed labels is too small: by half their number of
 # classes over that of samples (Miller 1955), here by up to 0.1 nats.
 _SAMPLES_PER_CLASS = 5
+# Ends of a probe after which there is something to experiment with.
+_COMPLETE = ("steps", "finished")
 # More backward passes per step than this on average is accumulation.
 _ACCUMULATES = 1.5
 
@@ -51,6 +54,9 @@ def assemble_observations(
         "schedule ahead",
         lambda: observer.schedules.ahead(observer.optimizers, observer.settings.steps),
     )
+    experiments = Experiments(observer)
+    if stopped in _COMPLETE:
+        experiments.run(losses, _minimised(observer, losses))
     seen: dict[str, Any] = {
         "batches": ask_one("batches", observer.forward.inputs.batches),
         "inputs": ask("inputs", observer.forward.inputs.results),
@@ -65,6 +71,8 @@ def assemble_observations(
         "curvature": tuple(observer.curvature.results),
         "schedules": schedules,
         "series": observer.series.results(),
+        "overfit": experiments.overfit,
+        "learning_rate_range": experiments.learning_rate_range,
         "baseline": ask_one("baseline", lambda: _baseline(observer, losses)),
         "recognised": ask("recognised patterns", lambda: _recognised(observer)),
     }
@@ -120,20 +128,28 @@ def _statistics_backend(device: torch.device) -> str:
 
 def _baseline(observer: Observer, losses: tuple[LossFunction, ...]) -> Measurement | None:
     """The constant predictor's loss, where the back-propagated loss is the one loss function."""
+    loss = _minimised(observer, losses)
+    if loss is None or loss.uninformed.value is None:
+        return None
+    if loss.uninformed.n < _SAMPLES_PER_CLASS * (loss.classes or 0):
+        return None
+    return loss.uninformed
+
+
+def _minimised(observer: Observer, losses: tuple[LossFunction, ...]) -> LossFunction | None:
+    """The one loss function whose value is what the script back-propagates, if there is one."""
     initial = observer.series.initial_losses()
     if len(losses) != 1 or not initial:
         return None
     loss = losses[0]
     mean = sum(initial) / len(initial)
-    if loss.initial.value is None or loss.uninformed.value is None or loss.reduction != "mean":
-        return None
-    if loss.uninformed.n < _SAMPLES_PER_CLASS * (loss.classes or 0):
+    if loss.initial.value is None or loss.reduction != "mean":
         return None
     # The series sums the losses accumulated for one step.
     accumulated = max((r.accumulation or 1.0 for r in observer.optimizers.stepping), default=1.0)
     if abs(accumulated * mean - loss.initial.value) > _SAME_SCALE * abs(loss.initial.value):
         return None
-    return loss.uninformed
+    return loss
 
 
 def _recognised(observer: Observer) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ class ProbeSettings:
     """One probe: the script with its arguments, the horizon and what is allowed.
 
     ``directory`` is private to this probe and removed by the parent; ``budget`` is in seconds from
-    the start of the child; the first ``recorded_steps`` real steps are recorded as tapes. ``seed`` None leaves the random state as it is.
+    the start of the child; the first ``recorded_steps`` real steps are recorded as tapes,
+    on which ``experiments`` are made in the end. ``seed`` None leaves the random state as it is.
     """
 
     script: str
@@ -33,6 +34,7 @@ class ProbeSettings:
     seed: int | None = 0
     curvature: bool = True
     recorded_steps: int = 24
+    experiments: bool = True
 
     @staticmethod
     def read(path: str) -> ProbeSettings:

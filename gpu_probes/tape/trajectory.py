@@ -110,8 +110,16 @@ class Course:
     """Called with the fresh leaves by original's identity, to begin elsewhere."""
 
 
-def replay(start: Start, steps: Sequence[RecordedStep], course: Course | None = None) -> Replay:
+def replay(
+    start: Start,
+    steps: Sequence[RecordedStep],
+    course: Course | None = None,
+    *,
+    until: Callable[[int, float], bool] | None = None,
+) -> Replay:
     """Take the recorded steps anew from ``start``.
+
+    ``until`` is asked with the number of each step and its loss whether to end before taking it.
 
     Raises:
         TapeUnavailable: a tape cannot be replayed, or uses a parameter the start lacks.
@@ -129,7 +137,7 @@ def replay(start: Start, steps: Sequence[RecordedStep], course: Course | None = 
         for number, step in enumerate(steps):
             loss = _gradients(step, leaves, course.change)
             losses.append(loss)
-            if not math.isfinite(loss):
+            if not math.isfinite(loss) or (until is not None and until(number, loss)):
                 break
             _set_options(optimizer, step, number, course, exchanged=course.optimizer is not None)
             _take(optimizer, step, leaves, course)

@@ -1,0 +1,147 @@
+"""What is tried on the recorded steps once the script has stopped."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from convlint.gpu_probes.horizon.learning_rate_range import learning_rate_range
+from convlint.gpu_probes.horizon.overfit import overfit_one_batch
+from convlint.gpu_probes.tape import TapeUnavailable
+from convlint.gpu_probes.tape.trajectory import RecordedStep, Start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from convlint.gpu_probes.attach.observer import Observer
+    from convlint.gpu_probes.attach.optimizer_watch import OptimizerRecord
+    from convlint.gpu_probes.observations import (
+        LearningRateRange,
+        LossFunction,
+        OverfitOneBatch,
+    )
+
+# Shares of the whole budget.
+_OVERFIT_SHARE = 0.15
+_RANGE_SHARE = 0.1
+# Batches a range test evaluates on without training on them.
+_HELD_OUT = 3
+_FEWEST_BATCHES = 2
+
+
+class Experiments:
+    """Overfit-one-batch and the learning-rate range, on the tapes of one probe."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self.overfit: OverfitOneBatch | None = None
+        self.learning_rate_range: LearningRateRange | None = None
+
+    def run(self, losses: tuple[LossFunction, ...], comparable: LossFunction | None) -> None:
+        """Make the experiments there is time and ground for; say why the others are missing.
+
+        ``comparable`` is the one loss function whose value is the back-propagated loss.
+        """
+        observer = self._observer
+        start, steps = observer.tapes.start, observer.tapes.steps
+        if not observer.settings.experiments or not losses:
+            return
+        if start is None or not steps:
+            reason = observer.tapes.refusal or "no step was recorded"
+            for name in ("overfit one batch", "learning-rate range"):
+                observer.measuring.skip(name, reason)
+            return
+        record = next(r for r in observer.optimizers.stepping)
+        self._guarded("learning-rate range", lambda: self._range(start, steps, record))
+        self._guarded(
+            "overfit one batch", lambda: self._overfit(start, steps[0], record, comparable)
+        )
+
+    def _guarded(self, name: str, experiment: Callable[[], None]) -> None:
+        measuring = self._observer.measuring
+        with measuring.section(name, gradients=True):
+            try:
+                experiment()
+            except TapeUnavailable as refused:
+                measuring.skip(name, refused.reason)
+
+    def _deadline(self, share: float) -> float:
+        left = self._observer.settings.budget - self._observer.probe.seconds()
+        return time.monotonic() + min(share * self._observer.settings.budget, left)
+
+    def _overfit(
+        self,
+        start: Start,
+        step: RecordedStep,
+        record: OptimizerRecord,
+        loss: LossFunction | None,
+    ) -> None:
+        floor = None if loss is None else _smallest(loss, record.accumulation or 1.0)
+        if loss is None or floor is None:
+            self._observer.measuring.skip(
+                "overfit one batch", "the smallest value the loss can take is not known"
+            )
+            return
+        rates = [float(options["lr"]) for s in self._observer.tapes.steps for options in s.options]
+        result = overfit_one_batch(
+            start,
+            step,
+            floor=floor,
+            deadline=self._deadline(_OVERFIT_SHARE),
+            learning_rate=max(rates, default=None),
+            name=type(record.optimizer).__name__,
+        )
+        if result is None:
+            self._observer.measuring.skip("overfit one batch", "the budget was used up")
+            return
+        self.overfit = replace(
+            result,
+            parameters=sum(p.numel() for p in start.originals if p.requires_grad),
+            targets=math.prod(loss.target_shape),
+        )
+
+    def _range(self, start: Start, steps: list[RecordedStep], record: OptimizerRecord) -> None:
+        held = [
+            RecordedStep((tape,), steps[0].options, steps[0].clippings, steps[0].loss_scale)
+            for tape in self._observer.tapes.held
+        ]
+        batches = held if len(held) >= _FEWEST_BATCHES else steps
+        if len(batches) < _FEWEST_BATCHES:
+            self._observer.measuring.skip("learning-rate range", "only one batch was recorded")
+            return
+        rate = float(record.groups[0].learning_rate or 0.0) if record.groups else 0.0
+        if rate <= 0.0:
+            self._observer.measuring.skip("learning-rate range", "the learning rate in use is 0")
+            return
+        kept = min(_HELD_OUT, len(batches) - 1)
+        result = learning_rate_range(
+            start,
+            batches[:-kept],
+            batches[-kept:],
+            in_use=rate,
+            deadline=self._deadline(_RANGE_SHARE),
+        )
+        if result is None:
+            self._observer.measuring.skip("learning-rate range", "the budget was used up")
+        self.learning_rate_range = result
+
+
+def _smallest(loss: LossFunction, accumulated: float) -> float | None:
+    """The smallest value a loss can take on any batch, None when that depends on the targets.
+
+    One of k ``accumulated`` micro-batches carries a k-th of the loss.
+    """
+    if loss.function in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "nll_loss"):
+        return 0.0
+    labels = len(loss.target_shape) < len(loss.input_shape)
+    if loss.function == "cross_entropy" and loss.classes and labels:
+        return _smoothed_entropy(loss.label_smoothing, loss.classes) / accumulated
+    return None
+
+
+def _smoothed_entropy(smoothing: float, classes: int) -> float:
+    """Entropy of a smoothed one-hot target: 1 - ε + ε/C for the label, ε/C for each other class."""
+    shares = [1.0 - smoothing + smoothing / classes, *([smoothing / classes] * (classes - 1))]
+    return -sum(share * math.log(share) for share in shares if share > 0.0)

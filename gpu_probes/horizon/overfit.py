@@ -1,0 +1,145 @@
+"""Can the model learn one batch by heart? (PROBES.md M9)
+
+A model with enough parameters that cannot drive the loss of a single batch towards its smallest
+possible value has a fault in its wiring, whatever the rest of the data is like. The batch is a
+recorded step, dropout off; the script's own optimizer tries first, then Adam at three rates, so
+that a wrong rate is told from a wrong model.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from convlint.gpu_probes.observations import OverfitAttempt, OverfitOneBatch
+from convlint.gpu_probes.tape import Change
+from convlint.gpu_probes.tape.trajectory import Course, RecordedStep, replay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from convlint.gpu_probes.tape.trajectory import Options, Start
+
+STEPS = 200
+"""A network of some thousand parameters learns a batch of 64 in fewer; more would only tell how
+patient one is."""
+
+SOLVED = 0.05
+"""Share of the first excess over the smallest possible loss at which the batch counts as learnt."""
+
+FALLING = 0.02
+"""Share of its excess a loss loses in the last quarter of the steps when it is still falling."""
+
+ADAM_RATES = (1e-3, 1e-2, 1e-4)
+
+
+def overfit_one_batch(
+    start: Start,
+    step: RecordedStep,
+    *,
+    floor: float,
+    deadline: float,
+    learning_rate: float | None,
+    name: str,
+    steps: int = STEPS,
+) -> OverfitOneBatch | None:
+    """Train on the batch of ``step`` alone from ``start``, until ``deadline`` (``time.monotonic``).
+
+    ``floor`` is the smallest value the loss can take, ``learning_rate`` the largest rate the script
+    used, ``name`` its optimizer's class. None when not even the first attempt got anywhere before
+    the deadline.
+
+    Raises:
+        TapeUnavailable: the step cannot be replayed.
+    """
+    attempts: list[OverfitAttempt] = []
+    for attempt_name, rate, course in _attempts(learning_rate, name):
+        if time.monotonic() >= deadline:
+            break
+        losses = _train(start, step, course, steps, floor, deadline)
+        if len(losses) < 2:
+            break
+        attempts.append(_summed_up(attempt_name, rate, losses, floor))
+        if attempts[-1].excess <= SOLVED:
+            break
+    if not attempts:
+        return None
+    return OverfitOneBatch(
+        attempts=tuple(attempts), floor=floor, planned=steps, outcome=_outcome(attempts, steps)
+    )
+
+
+def _attempts(learning_rate: float | None, name: str) -> Iterator[tuple[str, float | None, Course]]:
+    """The script's own optimizer at its largest rate, then Adam at three rates."""
+    without_dropout = Change(dropout=False)
+
+    def own(step: int, group: int, recorded: Options) -> Options:
+        return recorded if learning_rate is None else {**recorded, "lr": learning_rate}
+
+    yield name, learning_rate, Course(options=own, change=without_dropout)
+    for rate in ADAM_RATES:
+        yield (
+            "Adam",
+            rate,
+            Course(optimizer=_adam(rate), clippings=(), change=without_dropout),
+        )
+
+
+def _adam(rate: float) -> Callable[[list[dict[str, Any]]], torch.optim.Optimizer]:
+    return lambda groups: torch.optim.Adam([p for g in groups for p in g["params"]], lr=rate)
+
+
+def _train(
+    start: Start,
+    step: RecordedStep,
+    course: Course,
+    steps: int,
+    floor: float,
+    deadline: float,
+) -> tuple[float, ...]:
+    first: list[float] = []
+
+    def enough(number: int, loss: float) -> bool:
+        first.append(loss)
+        solved = loss - floor <= 0.5 * SOLVED * (first[0] - floor)
+        return solved or time.monotonic() >= deadline
+
+    return replay(start, [step] * steps, course, until=enough).losses
+
+
+def _summed_up(
+    name: str, rate: float | None, losses: tuple[float, ...], floor: float
+) -> OverfitAttempt:
+    finite = [loss for loss in losses if loss == loss and abs(loss) != float("inf")]
+    span = max(finite[0] - floor, 1e-12) if finite else 1.0
+    recent = sorted(finite[-max(1, len(finite) // 4) :])
+    last = recent[len(recent) // 2] if recent else float("inf")
+    before = sorted(finite[len(finite) // 2 : max(1, len(finite) * 3 // 4)])
+    previous = before[len(before) // 2] if before else last
+    lowest = min(finite, default=float("inf"))
+    return OverfitAttempt(
+        optimizer=name,
+        learning_rate=rate,
+        steps=len(losses),
+        first=finite[0] if finite else None,
+        lowest=lowest if finite else None,
+        excess=(lowest - floor) / span,
+        falling=previous - last > FALLING * max(previous - floor, 1e-12),
+        finite=len(finite) == len(losses),
+    )
+
+
+def _outcome(attempts: list[OverfitAttempt], steps: int) -> str:
+    if attempts[0].excess <= SOLVED:
+        return "fits"
+    if any(attempt.excess <= SOLVED for attempt in attempts):
+        return "fits with another optimizer"
+    complete = len(attempts) == 1 + len(ADAM_RATES) and all(
+        attempt.steps >= steps or not attempt.finite for attempt in attempts
+    )
+    best = min(attempts, key=lambda attempt: attempt.excess)
+    if not complete or best.falling:
+        return "undetermined"
+    return "does not fit"

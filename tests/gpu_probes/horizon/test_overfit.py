@@ -1,0 +1,97 @@
+"""Learning one batch by heart tells a wrong model from a wrong rate."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from convlint.gpu_probes.horizon.overfit import overfit_one_batch
+from convlint.gpu_probes.observations import OverfitOneBatch
+from convlint.gpu_probes.tape import TapeRecorder
+from convlint.gpu_probes.tape.trajectory import RecordedStep, Start
+
+Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def learnt(
+    loss: Loss,
+    *,
+    rate: float = 0.5,
+    train: Callable[[nn.Sequential], list[torch.Tensor]] | None = None,
+) -> OverfitOneBatch:
+    """Overfit a perceptron with 64 hidden units on 16 samples of 5 classes."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 5))
+    x, y = torch.randn(16, 8), torch.arange(16) % 5
+    parameters = list(model.parameters()) if train is None else train(model)
+    optimizer = torch.optim.SGD(parameters, lr=rate)
+    recorder = TapeRecorder()
+    with recorder:
+        value = loss(model, x, y)
+    step = RecordedStep((recorder.finish(value),), ({"lr": rate},))
+    result = overfit_one_batch(
+        Start(optimizer, model.parameters()),
+        step,
+        floor=0.0,
+        deadline=math.inf,
+        learning_rate=rate,
+        name="SGD",
+    )
+    assert result is not None
+    return result
+
+
+def test_a_healthy_model_learns_its_batch_with_its_own_optimizer():
+    result = learnt(lambda model, x, y: F.cross_entropy(model(x), y))
+    assert result.outcome == "fits"
+    assert len(result.attempts) == 1
+    assert result.attempts[0].excess <= 0.05
+
+
+def test_a_rate_far_too_small_is_the_optimizers_fault():
+    result = learnt(lambda model, x, y: F.cross_entropy(model(x), y), rate=1e-6)
+    assert result.outcome == "fits with another optimizer"
+    assert result.attempts[-1].optimizer == "Adam"
+
+
+def test_softmax_before_cross_entropy_leaves_its_smallest_loss():
+    result = learnt(lambda model, x, y: F.cross_entropy(model(x).softmax(1), y))
+    assert result.outcome == "does not fit"
+    # Certain and right: ln(e + 4) - 1 = 0.905 of the first ln 5 = 1.609.
+    best = min(attempt.lowest for attempt in result.attempts if attempt.lowest is not None)
+    assert best == pytest.approx(0.905, abs=0.02)
+
+
+def test_outputs_cut_off_from_the_inputs_do_not_fit():
+    def cut(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        assert isinstance(model, nn.Sequential)
+        return F.cross_entropy(model[3](model[:3](x).detach() * 0.0), y)
+
+    assert learnt(cut).outcome == "does not fit"
+
+
+def test_a_diverging_attempt_counts_as_a_failed_one():
+    result = learnt(lambda model, x, y: F.cross_entropy(model(x), y), rate=1e38)
+    assert not result.attempts[0].finite
+    assert result.outcome == "fits with another optimizer"
+
+
+def test_without_time_nothing_is_said():
+    torch.manual_seed(0)
+    model = nn.Linear(4, 2)
+    recorder = TapeRecorder()
+    with recorder:
+        value = F.cross_entropy(model(torch.randn(4, 4)), torch.tensor([0, 1, 0, 1]))
+    step = RecordedStep((recorder.finish(value),), ({"lr": 0.1},))
+    start = Start(torch.optim.SGD(model.parameters(), lr=0.1))
+    past = time.monotonic() - 1.0
+    assert (
+        overfit_one_batch(start, step, floor=0.0, deadline=past, learning_rate=0.1, name="SGD")
+        is None
+    )
