@@ -234,6 +234,7 @@ class Access(Operators):
             return value.children[name]
         method = self.method_of(value, name)
         if method is not None:
+            value.methods.add(name)
             return method
         kind = value.kind
         if name == "__class__" and kind is ObjectKind.LAYER:

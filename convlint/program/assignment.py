@@ -154,7 +154,7 @@ class Assignment(LibraryMethods):
         if owner.is_module:
             named = name == "requires_grad" or _resembles_requires_grad(name)
             # what a library layer calls by that name may be a parameter
-            certain = owner.parent is None
+            certain = owner.parent is None and not self._among_tensors()
             if named and certain and not self.forward_depth and isinstance(value, Const):
                 self.switch_gradient(Parameters((owner,)), name, value, "module", site)
             child = value
@@ -168,6 +168,14 @@ class Assignment(LibraryMethods):
             if isinstance(value, (Seq, Map)):
                 self._plain_container(owner, name, value, site)
         self.write(owner.attributes, name, value)
+
+    def _among_tensors(self) -> bool:
+        """Whether an ``isinstance`` test lets only tensors and parameters through here."""
+        return any(
+            name.rpartition(".")[2] in ("Parameter", "Tensor")
+            for guard in self.class_guards
+            for name in guard
+        )
 
     def _plain_container(self, owner: Instance, name: str, value: Seq | Map, site: Site) -> None:
         container = "dict" if isinstance(value, Map) else value.kind

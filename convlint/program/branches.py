@@ -10,6 +10,7 @@ from convlint.program.assignment import Assignment
 from convlint.program.domain import (
     Abstract,
     Choice,
+    Class,
     Condition,
     Indexed,
     Instance,
@@ -88,7 +89,7 @@ class Branches(Assignment, Monitoring):
             self.class_guards.pop()
 
     def _class_guard(self, test: ast.expr, scope: Scope) -> tuple[str, ...]:
-        """Library classes named by an ``isinstance(x, ...)`` in the test."""
+        """Classes named by an ``isinstance(x, ...)`` in the test."""
         if isinstance(test, ast.BoolOp):
             guards = (self._class_guard(value, scope) for value in test.values)
             return next((guard for guard in guards if guard), ())
@@ -101,7 +102,11 @@ class Branches(Assignment, Monitoring):
             return ()
         classes = self.evaluate(test.args[1], scope)
         options = classes.items if isinstance(classes, Seq) else [classes]
-        return tuple(o.name for o in options if isinstance(o, Library))
+        return tuple(
+            o.name if isinstance(o, Library) else f"{o.scope.module.name}.{o.name}"
+            for o in options
+            if isinstance(o, (Library, Class))
+        )
 
     def _is_main_guard(self, test: ast.expr, scope: Scope) -> bool:
         if not (isinstance(test, ast.Compare) and isinstance(test.left, ast.Name)):

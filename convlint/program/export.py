@@ -382,7 +382,10 @@ class Exporter:
             if draft.owner not in members or not draft.holds:
                 continue
             registered = {m for member in members for m in member.children.values()}
-            later = bool(draft.layers) and all(layer in registered for layer in draft.layers)
+            listed = [layer in registered for layer in draft.layers]
+            # one entry of a table chosen by name is registered; the others were never meant to be
+            chosen = any(listed) if draft.container == "dict" else bool(listed) and all(listed)
+            later = chosen or draft.attribute in draft.owner.children
             found.append(
                 PlainList(
                     draft.attribute,

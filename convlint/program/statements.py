@@ -11,6 +11,7 @@ from convlint.program.domain import (
     Abstract,
     Const,
     Instance,
+    Library,
     LibraryMethod,
     Scope,
     Site,
@@ -87,6 +88,16 @@ class Statements(Definitions):
         ):
             self.unused.append(UnusedDraft(site, node.func.attr, True, None, value.flow))
 
+    def _leaves_process(self, node: ast.expr, scope: Scope) -> bool:
+        """Whether this calls ``sys.exit`` or one of its kind."""
+        if not isinstance(node, ast.Call) or not isinstance(node.func, (ast.Attribute, ast.Name)):
+            return False
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+        if called not in ("exit", "_exit", "quit"):
+            return False
+        value = self.evaluate(node.func, scope)
+        return isinstance(value, Library) and value.name in _LEAVES_PROCESS
+
     def _statement(self, statement: ast.stmt, scope: Scope) -> str | None:
         self.spend()
         handler = _COMPOUND.get(type(statement))
@@ -97,7 +108,10 @@ class Statements(Definitions):
     def _simple(self, statement: ast.stmt, scope: Scope) -> str | None:
         kind = type(statement)
         if isinstance(statement, ast.Expr):
-            self.note_unused(statement, self.evaluate(statement.value, scope), scope)
+            value = self.evaluate(statement.value, scope)
+            self.note_unused(statement, value, scope)
+            if self._leaves_process(statement.value, scope):
+                return "raise"
         elif isinstance(statement, ast.Assign):
             self._assign(statement, scope)
         elif isinstance(statement, ast.AnnAssign):
@@ -127,6 +141,9 @@ class Statements(Definitions):
         elif isinstance(statement, ast.Global):
             scope.globals.update(statement.names)
         return None
+
+
+_LEAVES_PROCESS = frozenset({"sys.exit", "os._exit", "builtins.exit", "builtins.quit"})
 
 
 def _assigned_name(statement: ast.stmt) -> str:

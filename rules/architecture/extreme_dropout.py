@@ -33,7 +33,11 @@ EXTREME = 0.7
 """Published architectures use 0.1 to 0.5, graph attention 0.6."""
 GRAPHS = ("torch_geometric", "dgl")
 """Node features are bags of words, of which published graph networks drop 0.6 to 0.9."""
-OF_WORDS = re.compile(r"word|emb|token|input|feat", re.IGNORECASE)
+NOT_OF_UNITS = re.compile(
+    r"word|emb|token|input|feat|weight_?drop|drop_?connect|dropped_?weight", re.IGNORECASE
+)
+"""What is dropped are words, inputs that are mostly zero, or single weights, of which every unit
+keeps others."""
 
 
 class ExtremeDropout(Rule):
@@ -62,7 +66,8 @@ class ExtremeDropout(Rule):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
     ## When it is fine
-    Dropout of whole words or embeddings, and of inputs that are mostly zero.
+    Dropout of whole words or embeddings, of inputs that are mostly zero, and of single weights
+    (DropConnect).
 
     ## Measured
     Not measured.
@@ -93,7 +98,7 @@ class ExtremeDropout(Rule):
             probability = given.number if given is not None else None
             if canonical(name) not in DROPOUT_OPS or given is None or probability is None:
                 continue
-            if not self.limit <= probability <= 1.0 or any(OF_WORDS.search(n) for n in names):
+            if not self.limit <= probability <= 1.0 or any(NOT_OF_UNITS.search(n) for n in names):
                 continue
             if one_per_place(reported, location):
                 source = given.origin.text if given.origin is not None else ""

@@ -14,6 +14,7 @@ from convlint.findings import (
 from convlint.rules import Rule
 from convlint.rules.patterns.applied import successive
 from convlint.rules.patterns.flows import (
+    FlowGraph,
     one_per_place,
 )
 from convlint.rules.patterns.layers import (
@@ -83,8 +84,11 @@ class StackedLinear(Rule):
         """One finding per layer, where it is made."""
         reported: set[Location] = set()
         slots = _around_identities(program)
+        shared = _shared(program)
         for first, second in successive(program):
             if not _at_fault(first, second) or (first.id, second.id) in slots:
+                continue
+            if first.location in shared:
                 continue
             if not one_per_place(reported, first.location):
                 continue
@@ -96,6 +100,20 @@ class StackedLinear(Rule):
                 related=(Related(second.location, "the second linear layer"),),
                 evidence=(Evidence("static", "Linear, then Linear, nothing between"),),
             )
+
+
+def _shared(program: TrainingProgram) -> set[Location]:
+    """Where linear layers are made of which some feed more than one operation.
+
+    The last of several blocks may feed the head alone; the others feed the next block as well.
+    """
+    graph = FlowGraph(program)
+    several = {
+        flow.layer
+        for flow in program.flows
+        if flow.layer is not None and flow.op == "linear" and len(graph.users(flow)) > 1
+    }
+    return {item.location for item in program.objects if item.id in several}
 
 
 def _around_identities(program: TrainingProgram) -> set[tuple[int, int]]:

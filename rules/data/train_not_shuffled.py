@@ -11,6 +11,7 @@ from convlint.rules import Rule
 from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import dataset_of, is_evaluating, is_training
 from convlint.rules.patterns.flows import objects_by_id
+from convlint.rules.patterns.paths import occurrences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +82,7 @@ class TrainNotShuffled(Rule):
 
     ## When it is fine
     A sampler or batch sampler, iterable and streaming datasets, time series and language models
-    read in order, replay buffers, loaders that only evaluate on the training data.
+    read in order, replay buffers, loaders that only evaluate on the training data or show it.
 
     ## Measured
     The order of the data is not measured.
@@ -100,6 +101,9 @@ class TrainNotShuffled(Rule):
         """One finding per training loader that neither shuffles nor samples."""
         objects = objects_by_id(program)
         training, evaluating = _use_of_loaders(program)
+        trains = any(
+            o.kind in GRADIENTS for entry in program.entries for o in occurrences(entry.body)
+        )
         reported: set[Location] = set()
         for loader in program.objects:
             if loader.cls != "torch.utils.data.DataLoader" or loader.location in reported:
@@ -107,6 +111,8 @@ class TrainNotShuffled(Rule):
             dataset = dataset_of(objects, loader)
             if dataset is None or not _is_map_style(dataset) or not _unshuffled(loader):
                 continue
+            if not trains and not loader.within:
+                continue  # a trial of the data set; what a function returns may train elsewhere
             if loader.id in evaluating and loader.id not in training:
                 continue
             trains = loader.id in training and not is_evaluating(objects, loader)

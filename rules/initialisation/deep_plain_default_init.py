@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
 from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns import initialisation_edits
-from convlint.rules.patterns.initialisations import untouched
+from convlint.rules.patterns.initialisations import unbuilt, untouched
 from convlint.rules.patterns.layers import RECTIFIER_OPS, Architecture
+from convlint.rules.patterns.ownership import object_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import Object, TrainingProgram
 
 DEEP = 8
 """Layers in a row. PyTorch's default (Kaiming uniform with a = sqrt(5)) passes a sixth of the
 variance per ReLU layer: after 8 the signal is down to 8e-4 of its size, after 20 to 2e-8, while the
 biases keep theirs, so the output no longer depends on the input."""
 VARIANCE_PER_LAYER = 1 / 6
+_SETS_WEIGHTS = re.compile(r"^_?(?:re)?(?:init|load|copy|reset_param)", re.IGNORECASE)
 
 
 class DeepPlainDefaultInit(Rule):
@@ -66,7 +69,9 @@ class DeepPlainDefaultInit(Rule):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
     ## When it is fine
-    Normalisation, skip connections, any initialisation, pretrained weights, fewer layers.
+    Normalisation, skip connections, any initialisation, pretrained weights, fewer layers, a model
+    of which a method is called whose name says that it sets or loads weights, a file that only
+    defines the class, which other code builds and may initialise.
 
     ## Measured
     `convlint probe` measures the gradient that reaches the first layers.
@@ -86,10 +91,13 @@ class DeepPlainDefaultInit(Rule):
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per deep plain network, at its first layer."""
         reported: set[Location] = set()
+        elsewhere = unbuilt(program)
         loads = any(call.name.endswith(("load_state_dict", ".load")) for call in program.calls)
         for model in program.models:
             architecture = Architecture(program, model)
             if loads or not architecture.plain or not untouched(program, architecture):
+                continue
+            if model.object in elsewhere or _initialises(object_of(program, model.object)):
                 continue
             stack = architecture.longest_run(RECTIFIER_OPS)
             first = next((stage.layer for stage in stack if stage.layer is not None), None)
@@ -122,3 +130,8 @@ class DeepPlainDefaultInit(Rule):
                     ),
                 ),
             )
+
+
+def _initialises(module: Object | None) -> bool:
+    """Whether a method was called on it that by its name sets or loads its weights."""
+    return module is not None and any(_SETS_WEIGHTS.search(name) for name in module.methods)

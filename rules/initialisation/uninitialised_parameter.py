@@ -12,7 +12,7 @@ from convlint.rules.patterns.flows import (
     FlowGraph,
     one_per_place,
 )
-from convlint.rules.patterns.ownership import object_of, submodules
+from convlint.rules.patterns.initialisations import unbuilt
 from convlint.rules.patterns.parameters import bare_parameters
 
 if TYPE_CHECKING:
@@ -93,14 +93,14 @@ class UninitialisedParameter(Rule):
         """One finding per parameter."""
         graph = FlowGraph(program)
         reported: set[Location] = set()
-        unbuilt = _unbuilt(program)
+        elsewhere = unbuilt(program)
         for owner, name, parameter, made in bare_parameters(program, graph):
             place = parameter.location
             if place is None:
                 continue
             if made.name not in UNFILLED or "device" in made.args or parameter.written:
                 continue
-            if owner.id in unbuilt or _is_frozen(program, parameter):
+            if owner.id in elsewhere or _is_frozen(program, parameter):
                 continue
             if not _settled(program, owner):
                 continue
@@ -113,18 +113,6 @@ class UninitialisedParameter(Rule):
                 fix=self.repair("give it initial values", _filled(program, place)),
                 evidence=(Evidence("static", f"{made.name} → nn.Parameter, never written"),),
             )
-
-
-def _unbuilt(program: TrainingProgram) -> set[int]:
-    """The modules known from their class alone: the file that builds them may initialise them."""
-    alone: set[int] = set()
-    for model in program.models:
-        built = object_of(program, model.object)
-        if built is None or built.location.line != model.location.line:
-            continue
-        if built.location.path == model.location.path:
-            alone |= submodules(program, (model.object,))
-    return alone
 
 
 def _is_frozen(program: TrainingProgram, parameter: Flow) -> bool:
@@ -145,7 +133,9 @@ def _settled(program: TrainingProgram, owner: Object) -> bool:
     if any(call.name == "torch.nn.Module.load_state_dict" for call in program.calls):
         return False
     return not any(
-        owner.id in call.layers or (not call.layers and not call.classes and not call.within)
+        owner.id in call.layers
+        or owner.cls in call.classes
+        or (not call.layers and not call.classes and not call.within)
         for call in program.initialisations
     )
 

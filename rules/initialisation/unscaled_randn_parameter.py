@@ -9,21 +9,21 @@ from convlint.findings import Applicability, Confidence, Evidence, Finding, Seve
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
+    SHAPE_OPS,
     FlowGraph,
     one_per_place,
 )
 from convlint.rules.patterns.layers import (
     is_normalisation,
 )
+from convlint.rules.patterns.ownership import object_of
 from convlint.rules.patterns.parameters import bare_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import (
-        TrainingProgram,
-    )
+    from convlint.program.facts import Flow, TrainingProgram, Value
     from convlint.rules import Changes
 
 PRODUCTS = frozenset({"matmul", "mm", "bmm", "linear", "einsum"})
@@ -79,7 +79,7 @@ class UnscaledRandnParameter(Rule):
 
     ## When it is fine
     Position and class tokens, queries, latents, codebooks and embeddings; fewer than 16 inputs; a
-    normalisation or a division of the product.
+    mixture of attention heads; a normalisation or a division of the product.
 
     ## Measured
     `convlint probe` measures the initial loss and how activations grow.
@@ -103,6 +103,8 @@ class UnscaledRandnParameter(Rule):
                 continue
             if made.name != "torch.randn" or parameter.written or NOT_WEIGHTS.search(name):
                 continue
+            if "0" in made.args and _counts_heads(program, made.args["0"]):
+                continue
             sizes = [made.args[key].number for key in ("0", "1", "2") if key in made.args]
             if (
                 len(sizes) < 2
@@ -116,7 +118,7 @@ class UnscaledRandnParameter(Rule):
             if any(
                 user.op in SCALING or is_normalisation(user.op)
                 for p in products
-                for user in graph.users(p)
+                for user in _taken_by(graph, p)
             ):
                 continue
             if not one_per_place(reported, place):
@@ -146,3 +148,20 @@ def _scaled(program: TrainingProgram, place: Location, inputs: int) -> Changes:
     if size.name or not (layout.literal(size.value) or layout.is_path_of_names(size.text)):
         return None
     return edits.append(made.place, f" * {size.text} ** -0.5")
+
+
+def _counts_heads(program: TrainingProgram, size: Value) -> bool:
+    """Whether this is the number of attention heads: four to sixteen as a rule."""
+    counted = object_of(program, size.object)
+    return counted is not None and any("heads" in name.lower() for name in counted.names)
+
+
+def _taken_by(graph: FlowGraph, product: Flow) -> Iterator[Flow]:
+    """What is done with a product, changes of its shape aside."""
+    pending, seen = [product], {product.id}
+    while pending:
+        for user in graph.users(pending.pop()):
+            yield user
+            if user.op in SHAPE_OPS and user.id not in seen:
+                seen.add(user.id)
+                pending.append(user)

@@ -99,8 +99,8 @@ class EvalModeInTraining(Rule):
 
     ## When it is fine
     A `train()` at the top of the loop, an evaluation that restores the mode, an evaluation after
-    the last epoch, batch normalisation frozen on purpose, another model than the one trained: none
-    is reported. A model without dropout or batch normalisation gets an `info`.
+    the last epoch, batch normalisation frozen on purpose, a model some of whose parameters are
+    frozen (a probe on pretrained features), another model than the one trained: none is reported. A model without dropout or batch normalisation gets an `info`.
 
     ## Measured
     `convlint probe` counts in how many back-propagated forwards each mode-sensitive module was in
@@ -126,6 +126,8 @@ class EvalModeInTraining(Rule):
             if is_managed(program, loop):
                 continue
             for model in trained_in(program, loop):
+                if _is_partly_frozen(program, model):
+                    continue
                 for around in reversed(loop.nest):
                     hit = _training_in_eval(program, around, model)
                     if hit is None:
@@ -211,6 +213,18 @@ def _freezes_batch_statistics(in_eval: list[ModeUse], modes: list[ModeUse]) -> b
     """
     return len(in_eval) < len(modes) and all(
         mode.eval_share == 1.0 and "BatchNorm" in mode.cls for mode in in_eval
+    )
+
+
+def _is_partly_frozen(program: TrainingProgram, model: int) -> bool:
+    """Whether gradients were switched off for some of its parameters.
+
+    A probe on frozen features runs its backbone in eval mode on purpose, batch statistics included.
+    """
+    parts = submodules(program, (model,))
+    return any(
+        switch.trainable is False and not parts.isdisjoint(switch.modules)
+        for switch in program.switches
     )
 
 

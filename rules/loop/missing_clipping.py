@@ -9,6 +9,7 @@ from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns import edits, loop_edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
+from convlint.rules.patterns.imported import uses_library
 from convlint.rules.patterns.layers import canonical, is_recurrent
 from convlint.rules.patterns.loops import backward_before_step
 from convlint.rules.patterns.ownership import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 SHORT = 10
 """So few Jacobians in a row do not explode: 1.5 to the tenth is 58, to the eightieth 10^14."""
+_GRAPHS = ("torch_geometric", "dgl")
 _GRADIENT_HOOKS = (
     "register_hook",
     "register_post_accumulate_grad_hook",
@@ -110,8 +112,9 @@ class MissingClipping(Rule):
 
     ## When it is fine
     A frozen recurrent layer, clipping written by hand or in a hook, line-search optimizers
-    (LBFGS), frameworks that clip by default, sequences of ten steps or fewer (where their length can
-    be read from a shape or an argument such as `seq_len`): none is reported.
+    (LBFGS), frameworks that clip by default, graph networks (their recurrent units run over a few rounds of
+    messages), sequences of ten steps or fewer (where their length can be read from a shape or an
+    argument such as `seq_len`): none is reported.
 
     ## Measured
     `convlint probe` measures the spread of gradient norms: gradient-spikes confirms it, gradient
@@ -135,6 +138,8 @@ class MissingClipping(Rule):
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report loops that train a recurrent layer and clip nowhere."""
         if any(call.name.endswith(_GRADIENT_HOOKS) for call in program.calls):
+            return
+        if uses_library(program, *_GRAPHS):
             return
         places: set[Location] = set()
         for loop in training_loops(program):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from convlint.rules.patterns.flows import objects_by_id
 from convlint.rules.patterns.layers import Architecture
 from convlint.rules.patterns.once import once_per_program
+from convlint.rules.patterns.ownership import object_of, submodules
 
 if TYPE_CHECKING:
     from convlint.program.facts import Initialisation, Object, TrainingProgram, Value
@@ -17,6 +18,7 @@ __all__ = [
     "final_initialisations",
     "initialiser",
     "is_default",
+    "unbuilt",
     "untouched",
 ]
 
@@ -93,3 +95,15 @@ def untouched(program: TrainingProgram, architecture: Architecture) -> bool:
         if any(layer.cls in call.classes for layer in architecture.layers):
             return False
     return True
+
+
+def unbuilt(program: TrainingProgram) -> set[int]:
+    """The modules known from their class alone: the file that builds them may initialise them."""
+    alone: set[int] = set()
+    for model in program.models:
+        built = object_of(program, model.object)
+        if built is None or built.location.line != model.location.line:
+            continue
+        if built.location.path == model.location.path:
+            alone |= submodules(program, (model.object,))
+    return alone

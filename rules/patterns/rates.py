@@ -24,6 +24,7 @@ _RATE_SETTING_SCHEDULERS = frozenset(
 """Schedulers after which the rate given to the optimizer is not the rate it trains with: they
 warm up, or multiply it by a function of their own."""
 _TABLES = frozenset({"embedding", "embedding_bag"})
+_RESCALING = ("larc", "lars", "lamb")
 _RATE_FINDERS = ("torch_lr_finder", "lr_finder")
 _REINFORCEMENT = ("gym", "gymnasium", "stable_baselines3", "pettingzoo")
 
@@ -52,10 +53,24 @@ def rate_is_set_elsewhere(program: TrainingProgram, optimizer: Object) -> bool:
             return True
         if not found.cls.startswith("torch.optim.lr_scheduler."):
             return True
+    if _is_wrapped(program, optimizer):
+        return True
     return any(
         o.kind is EventKind.LR_WRITE and o.event.target in (optimizer.id, None)
         for entry in program.entries
         for o in occurrences(entry.body)
+    )
+
+
+def _is_wrapped(program: TrainingProgram, optimizer: Object) -> bool:
+    """Whether a library was given the optimizer to step in its place, as layer-wise scaling is.
+
+    What LARC or LARS makes of the rate is a thousandth of it per layer.
+    """
+    return any(
+        call.name.rpartition(".")[2].lower().startswith(_RESCALING)
+        and any(value.object == optimizer.id for value in call.args.values())
+        for call in program.calls
     )
 
 
