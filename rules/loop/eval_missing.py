@@ -127,6 +127,10 @@ def _in_eval_mode(program: TrainingProgram, forward: Location) -> Changes:
         return None
     if not layout.is_path_of_names(call.callee_text):
         return None
+    if edits.made_in_loop(program, loop.place, call.callee_text):
+        return None
+    if call.callee_text.partition(".")[0] in loop.loop_names:
+        return None
     before = edits.insert_before(loop, f"{call.callee_text}.eval()")
     after = edits.insert_after(program, loop, f"{call.callee_text}.train()")
     return None if before is None or after is None else (*before, *after)

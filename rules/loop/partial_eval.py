@@ -120,5 +120,13 @@ def _beside(program: TrainingProgram, switch: Location, forward: Location) -> Ch
         return None
     if not edits.same_function(program, switch, forward):
         return None
+    if edits.made_in_loop(program, forward, call.callee_text):
+        return None
     statement = edits.lone_call(program, switch)
-    return edits.insert_after(program, statement, f"{call.callee_text}.eval()")
+    before = edits.insert_after(program, statement, f"{call.callee_text}.eval()")
+    if f"{call.callee_text}.train(" in layout.source:
+        return before
+    user = edits.statement_at(program, forward)
+    loops = [s for s in user.around() if s.kind in ("For", "While")] if user is not None else []
+    after = edits.insert_after(program, loops[0] if loops else None, f"{call.callee_text}.train()")
+    return None if before is None or after is None else (*before, *after)

@@ -280,6 +280,15 @@ def in_method(program: TrainingProgram, place: Location | None) -> bool:
     return function is not None and function.parameters[:1] == ("self",)
 
 
+def made_in_loop(program: TrainingProgram, place: Location | None, name: str) -> bool:
+    """Whether a loop around ``place`` gives the name (of ``name.attribute``) its value."""
+    statement = statement_at(program, place)
+    root = name.partition(".")[0]
+    return statement is not None and any(
+        root in loop.writes for loop in statement.around() if loop.kind in ("For", "While")
+    )
+
+
 def only_in_training(
     program: TrainingProgram, place: Location | None, name: str, position: int | None = None
 ) -> Changes:
