@@ -54,7 +54,9 @@ if TYPE_CHECKING:
     "--show-facts",
     section=OUTPUT,
     is_flag=True,
-    help="Print what was understood of each file as JSON, and run no rule.",
+    help="Print what was understood of each file as JSON, and run no rule. A value that was "
+    "resolved says under `origin` where it was written: an option's default, a field, a YAML, "
+    "JSON or TOML file of the project, with its line.",
 )
 @speed_options
 @option(

@@ -31,9 +31,11 @@ Scalar = Union[bool, int, float, str, None]  # noqa: UP007 - msgspec resolves it
 class Origin(msgspec.Struct, frozen=True):
     """Where a constant came from, in words a message can cite.
 
-    ``kind`` is one of ``literal``, ``module constant``, ``argparse default``,
-    ``dataclass default``, ``function default``, ``library default``, ``computed``.
-    ``text`` reads like ``default of --lr, line 12``.
+    ``kind`` is one of ``literal``, ``module constant``, ``computed``, ``library default``,
+    ``function default``, ``dataclass default`` (any class with fields), ``argparse default``,
+    ``click default``, ``typer default``, ``absl default``, ``environment default`` and ``file``
+    (YAML, JSON or TOML). ``text`` reads like ``default of --lr, line 12`` or
+    ``optim.lr in conf/config.yaml, line 4``.
     """
 
     kind: str

@@ -226,3 +226,13 @@ def test_finding_points_at_the_line_of_the_file(project: Path) -> None:
     assert "optim.lr in conf/config.yaml, line 4" in finding.message
     (related,) = finding.related
     assert (related.location.path, related.location.line) == ("conf/config.yaml", 4)
+
+
+def test_default_in_a_file_that_was_not_passed_is_cited(project: Path) -> None:
+    (project / "settings.py").write_text(
+        "from dataclasses import dataclass\n\n\n@dataclass\nclass Settings:\n    lr: float = 0.5\n"
+    )
+    (rate,) = rates(project, "from settings import Settings\ntrain(Settings().lr)\n")
+    assert rate.origin is not None
+    assert rate.origin.location is not None
+    assert (rate.origin.location.path, rate.origin.location.line) == ("settings.py", 6)
