@@ -224,12 +224,20 @@ class Settings:
     def _exclusions(self) -> Iterable[Patterns]:
         saying = [layer for layer in self._layers if layer.configuration.exclude is not None]
         if saying:
-            yield Patterns(saying[-1].configuration.exclude or (), saying[-1].root)
+            yield Patterns(
+                saying[-1].configuration.exclude or (),
+                saying[-1].root,
+                _said_in(saying[-1], "exclude"),
+            )
         else:
             yield Patterns(DEFAULT_EXCLUDE, self._layers[0].root)
         for layer in self._layers:
             if layer.configuration.extend_exclude:
-                yield Patterns(layer.configuration.extend_exclude, layer.root)
+                yield Patterns(
+                    layer.configuration.extend_exclude,
+                    layer.root,
+                    _said_in(layer, "extend-exclude"),
+                )
 
     def _silences(self) -> Iterable[tuple[Callable[[Path], bool], frozenset[str]]]:
         saying = [
@@ -244,7 +252,7 @@ class Settings:
             for key, table in tables:
                 for pattern, names in (table or {}).items():
                     where = _said_in(layer, key)
-                    yield _matcher(pattern, layer.root), self._slugs(names, where)
+                    yield _matcher(pattern, layer.root, where), self._slugs(names, where)
 
     def _severity_overrides(self) -> Iterable[tuple[Patterns | None, dict[str, Severity]]]:
         for layer in self._layers:
@@ -379,12 +387,12 @@ def _said_in(layer: Layer, key: str) -> str:
     return f"{layer.source}, {key}" if layer.source else key
 
 
-def _matcher(pattern: str, root: Path) -> Callable[[Path], bool]:
+def _matcher(pattern: str, root: Path, said_in: str) -> Callable[[Path], bool]:
     """Whether a file matches; ``!pattern`` means every file that does not."""
     if pattern.startswith("!"):
-        others = Patterns((pattern[1:],), root)
+        others = Patterns((pattern[1:],), root, said_in)
         return lambda path: not others.match(path, directory=False)
-    patterns = Patterns((pattern,), root)
+    patterns = Patterns((pattern,), root, said_in)
     return lambda path: patterns.match(path, directory=False)
 
 

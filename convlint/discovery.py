@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from convlint.errors import UserError
-from convlint.patterns import Patterns
+from convlint.patterns import Patterns, compiled
 from convlint.sources import display_path
 
 if TYPE_CHECKING:
@@ -265,9 +265,8 @@ class _IgnoreFile:
         asked = relative + "/" if directory else relative
         if asked not in self._verdicts:
             if self._spec is None:
-                from pathspec import GitIgnoreSpec
-
-                self._spec = GitIgnoreSpec.from_lines(self._lines)
+                # Git passes over lines that are no pattern.
+                self._spec = compiled(self._lines, lambda line: None)
             self._verdicts[asked] = self._spec.check_file(asked.replace(os.sep, "/")).include
         return self._verdicts[asked]
 

@@ -6,7 +6,10 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from convlint.errors import UserError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from pathspec import GitIgnoreSpec
@@ -21,8 +24,10 @@ class Patterns:
     a walk asks about every file and directory it meets.
     """
 
-    def __init__(self, patterns: tuple[str, ...], root: Path | str) -> None:
+    def __init__(self, patterns: tuple[str, ...], root: Path | str, said_in: str = "") -> None:
+        """``said_in`` is where the user wrote them, for messages."""
         self.patterns = patterns
+        self._said_in = said_in
         self._root = os.path.abspath(root)  # noqa: PTH100
         self._prefix = self._root if self._root.endswith(os.sep) else self._root + os.sep
         names: set[str] = set()
@@ -88,7 +93,27 @@ class Patterns:
 
     def _matches_spec(self, relative: str, directory: bool) -> bool:
         if self._spec is None:
-            from pathspec import GitIgnoreSpec
-
-            self._spec = GitIgnoreSpec.from_lines(self._others)
+            self._spec = compiled(self._others, self._refuse)
         return self._spec.match_file(relative.replace(os.sep, "/") + ("/" if directory else ""))
+
+    def _refuse(self, pattern: str) -> None:
+        raise UserError(f"not a pattern: {pattern!r}", path=self._said_in)
+
+
+def compiled(lines: Iterable[str], on_invalid: Callable[[str], None]) -> GitIgnoreSpec:
+    """The patterns that pathspec understands; ``on_invalid`` is told of the others."""
+    from pathspec import GitIgnoreSpec
+
+    lines = list(lines)
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except ValueError:
+        valid = []
+        for line in lines:
+            try:
+                GitIgnoreSpec.from_lines([line])
+            except ValueError:
+                on_invalid(line)
+            else:
+                valid.append(line)
+        return GitIgnoreSpec.from_lines(valid)

@@ -95,6 +95,13 @@ def test_mistake_in_the_file_is_one_clear_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+def test_pattern_that_is_none_is_named_with_its_key(tmp_path):
+    (tmp_path / "convlint.toml").write_text("[per-file-ignores]\n'b\\' = [\"LPX\"]\n")
+    settings = SettingsFinder().for_directory(tmp_path)
+    with pytest.raises(UserError, match=r"convlint\.toml, per-file-ignores: not a pattern: 'b"):
+        settings.ignored_in(tmp_path / "a.py")
+
+
 def test_extended_file_holds_where_the_nearer_one_says_nothing(tmp_path):
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "convlint.toml").write_text(

@@ -122,6 +122,13 @@ def test_excludes_of_the_repository_hold_in_a_linked_work_tree(tmp_path):
     assert names(tmp_path / "tree") == ["a.py"]
 
 
+def test_line_of_gitignore_that_is_no_pattern_is_passed_over(tmp_path):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("\\\nb[a-.py\nc?.py\n")
+    write(tmp_path, "a.py", "c1.py")
+    assert names(tmp_path) == ["a.py"]
+
+
 def test_directory_without_python_files_is_named(tmp_path):
     write(tmp_path, "docs/notes.txt", "src/a.py")
     empty: list[str] = []

@@ -21,7 +21,8 @@ class UnusedSuppression(Rule):
     Reports each name in a `# convlint:` comment (`ignore`, `ignore-next-line`, `ignore-file`,
     `disable`) that no rule has, or whose rule reports nothing there; codes of ours in a `noqa`
     that silence nothing; and an `enable` with nothing to end. `--fix` takes the name out, or the
-    whole comment with its last name.
+    whole comment with its last name; what a misspelt name was meant to be is a guess, so that fix
+    is unsafe.
     ## Why it hurts
     A misspelt name silences nothing. A comment left behind after its fault was put right hides the
     fault when it comes back.
