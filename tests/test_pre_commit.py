@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -125,6 +126,12 @@ def test_hooks_find_fix_and_let_pass(project, environments, registry):
 
     (project / "train.py").write_text(HEALTHY)
     assert pre_commit("convlint").returncode == 0
+
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    notebook = {"cells": [cell | {"source": SICK}], "metadata": {}, "nbformat": 4}
+    (project / "train.ipynb").write_text(json.dumps(notebook | {"nbformat_minor": 5}))
+    assert "train.ipynb:cell 1:7:5" in pre_commit("convlint").stdout
+    (project / "train.ipynb").unlink()
 
     (project / "train.py").write_text(FIXABLE)
     fixed = pre_commit("convlint-fix", "--hook-stage", "manual")

@@ -39,7 +39,15 @@ class Server(LanguageServer):
     def __init__(self, options: Options) -> None:
         # Whole texts, not changes: pygls counts lines as str.splitlines does, which takes a form
         # feed or a line separator for a line's end; changes after one would go astray.
-        super().__init__("convlint", __version__, types.TextDocumentSyncKind.Full)
+        super().__init__(
+            "convlint",
+            __version__,
+            types.TextDocumentSyncKind.Full,
+            types.NotebookDocumentSyncOptions(
+                [types.NotebookDocumentFilterWithCells([types.NotebookCellLanguage("python")])],
+                save=True,
+            ),
+        )
         self._options = options
         self.session = Session(self, options, None)
 
@@ -134,6 +142,23 @@ def make_server(options: Options) -> Server:
         if server.session.is_open(params.text_document.uri):
             server.session.closed(params.text_document.uri)
 
+    @server.feature(types.NOTEBOOK_DOCUMENT_DID_OPEN)
+    async def notebook_did_open(params: types.DidOpenNotebookDocumentParams) -> None:
+        server.session.opened(params.notebook_document.uri)
+
+    @server.feature(types.NOTEBOOK_DOCUMENT_DID_CHANGE)
+    async def notebook_did_change(params: types.DidChangeNotebookDocumentParams) -> None:
+        server.session.changed(params.notebook_document.uri)
+
+    @server.feature(types.NOTEBOOK_DOCUMENT_DID_SAVE)
+    async def notebook_did_save(params: types.DidSaveNotebookDocumentParams) -> None:
+        server.session.saved(params.notebook_document.uri)
+
+    @server.feature(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
+    async def notebook_did_close(params: types.DidCloseNotebookDocumentParams) -> None:
+        if server.session.is_open(params.notebook_document.uri):
+            server.session.closed(params.notebook_document.uri)
+
     @server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
     async def did_change_watched_files(params: types.DidChangeWatchedFilesParams) -> None:
         paths = [to_fs_path(change.uri) for change in params.changes]
@@ -185,7 +210,7 @@ def make_server(options: Options) -> Server:
                 lambda changes: _document_changes(server, uri, changes),
             )
         if actions.wanted(actions.FIX_ALL, only):
-            fix_all = await _fix_all(server, uri, asked_for=only is not None)
+            fix_all = await _fix_all(server, uri)
             given += [] if fix_all is None else [fix_all]
         return given
 
@@ -208,7 +233,7 @@ def make_server(options: Options) -> Server:
         slugs = {
             finding.slug
             for finding in server.session.findings_in(uri)
-            if overlap(judged.text.range(finding.location), place)
+            if overlap(judged.texts[uri].range(finding.location), place)
         }
         return _hover(
             [page for slug in sorted(slugs) if (page := server.session.pages.markdown(slug))]
@@ -243,12 +268,12 @@ def _document_changes(
     return types.WorkspaceEdit(changes={uri: changes})
 
 
-async def _fix_all(server: Server, uri: str, *, asked_for: bool) -> types.CodeAction | None:
-    """All safe fixes; not worked out unless one is known or the editor asks for just this."""
+async def _fix_all(server: Server, uri: str) -> types.CodeAction | None:
+    """All safe fixes of a Python file; not worked out unless a fix is known."""
     fixable = [finding for finding in server.session.findings_in(uri) if finding.fix is not None]
-    if not fixable:
-        return None
     request = server.session.request(uri)
+    if not fixable or request.path != server.session.path(uri):
+        return None  # nothing to do, or a cell: its fixes are offered one by one
     version = server.session.version(uri)
     reply = await server.session.checker.ask(
         FixAll(path=request.path, texts=request.texts, options=request.options)

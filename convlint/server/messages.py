@@ -78,8 +78,9 @@ Request = Check | FixAll | Explain
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Why the document could not be judged, with the place where there is one, from 1."""
+    """Why the document at ``path`` could not be judged, with the place if there is one, from 1."""
 
+    path: str
     message: str
     line: int | None = None
     column: int | None = None
@@ -88,7 +89,8 @@ class Problem(msgspec.Struct, frozen=True):
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a request.
 
-    Paths in ``findings`` are absolute.
+    Paths are absolute; those in a notebook name the cell, as ``path_of_cell`` does, and lines are
+    those of the cell.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -103,6 +105,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """Files with rules of the project that this worker has loaded."""
     fixed: str | None = None
     """The document with all fixes made; None when it stays as it is."""
+
+
+def path_of_cell(path: str, number: int) -> str:
+    """What stands for the path of a cell of the notebook at ``path``; cells count from 1."""
+    return f"{path}#{number}"
 
 
 def encode(message: Any) -> bytes:

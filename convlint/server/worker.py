@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import msgspec
 
 from convlint import sources
 from convlint.errors import UserError
+from convlint.findings import Location
 from convlint.server.messages import (
     Check,
     Explain,
@@ -19,6 +21,7 @@ from convlint.server.messages import (
     Reply,
     decode_request,
     encode,
+    path_of_cell,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     from convlint.config import Settings
     from convlint.documents import Document
-    from convlint.findings import Finding, Location
+    from convlint.findings import Finding
     from convlint.outcome import Outcome
     from convlint.server.messages import Request
 
@@ -62,12 +65,14 @@ def answer(request: Request) -> Reply:
 def _check(request: Check) -> Reply:
     shown = sources.display_path(Path(request.path))
     outcome = _outcome(request, _replaced(request.texts))
-    problem = next((said for said in outcome.problems if said.path == shown), None)
+    problem = next(
+        filter(None, (_problem(said, shown, request) for said in outcome.problems)), None
+    )
     findings = tuple(map(_with_absolute_paths, outcome.findings))
     slugs = dict.fromkeys(finding.slug for finding in findings)
     return Reply(
         findings=findings,
-        problem=None if problem is None else Problem(problem.message, problem.line, problem.column),
+        problem=problem,
         faults=tuple(str(fault) for fault in outcome.faults),
         pages=_pages(slugs),
         rule_files=_rule_files(),
@@ -130,6 +135,9 @@ def _replaced(texts: Mapping[str, str]) -> dict[str, bytes]:
     for path, text in texts.items():
         shown = sources.display_path(Path(path))
         data = text.encode()
+        if shown.endswith(sources.NOTEBOOK_SUFFIX):
+            replaced[shown] = data
+            continue
         try:
             encoding, _ = sources.declared_encoding(data, shown)
             replaced[shown] = text.encode(encoding, errors="replace")
@@ -139,9 +147,25 @@ def _replaced(texts: Mapping[str, str]) -> dict[str, bytes]:
     return replaced
 
 
+def _problem(said: UserError, shown: str, request: Check) -> Problem | None:
+    """What is said of the document, or of a cell of it (``train.ipynb:cell 3``)."""
+    cell = re.fullmatch(rf"{re.escape(shown)}(?::cell ([0-9]+))?", said.path)
+    if cell is None:
+        return None
+    path = request.path if cell[1] is None else path_of_cell(request.path, int(cell[1]))
+    return Problem(path, said.message, said.line, said.column)
+
+
 def _with_absolute_paths(finding: Finding) -> Finding:
     def absolute(location: Location) -> Location:
-        return msgspec.structs.replace(location, path=os.path.abspath(location.path))  # noqa: PTH100
+        path = os.path.abspath(location.path)  # noqa: PTH100
+        return Location(
+            path_of_cell(path, location.cell) if location.cell else path,
+            location.shown_line,
+            location.column,
+            location.shown_end_line,
+            location.end_column,
+        )
 
     replace = msgspec.structs.replace
     fix = finding.fix

@@ -270,6 +270,85 @@ def test_fault_in_an_imported_file_that_is_not_open_is_shown_there(editor, tmp_p
     assert client.diagnostics(client.uri("loop.py")) == []
 
 
+CELLS = [
+    "%matplotlib inline\nimport torch\n",
+    "print('🔥'); model = torch.nn.Linear(4, 2)",
+    "o = torch.optim.SGD(model.parameters(), lr=0.1)",
+]
+
+
+def open_notebook(client, cells=CELLS) -> list[str]:
+    """Open a notebook; the addresses of its cells."""
+    uris = [f"vscode-notebook-cell:train.ipynb#{number}" for number in range(len(cells))]
+    documents = [
+        {"uri": uri, "languageId": "python", "version": 1, "text": text}
+        for uri, text in zip(uris, cells, strict=True)
+    ]
+    client.notify(
+        "notebookDocument/didOpen",
+        {
+            "notebookDocument": {
+                "uri": client.uri("train.ipynb"),
+                "notebookType": "jupyter-notebook",
+                "version": 1,
+                "cells": [{"kind": 2, "document": uri} for uri in uris],
+            },
+            "cellTextDocuments": documents,
+        },
+    )
+    return uris
+
+
+def change_notebook(client, version: int, cells: dict) -> None:
+    document = {"uri": client.uri("train.ipynb"), "version": version}
+    params = {"notebookDocument": document, "change": {"cells": cells}}
+    client.notify("notebookDocument/didChange", params)
+
+
+def test_cells_of_a_notebook_are_judged_together_and_fixed_each_by_itself(house, editor):
+    client = editor()
+    client.start(PUSHED)
+    first, second, third = open_notebook(client)
+    (said,) = client.diagnostics(third)
+    assert said["code"] == "house-rate"
+    column = CELLS[2].index("0.1")
+    assert said["range"]["start"] == {"line": 0, "character": column}
+    assert client.diagnostics(first) == client.diagnostics(second) == []
+    assert "(HSE001)" in client.hover(third, 0, column)
+    assert client.hover(second, 0, 3) is None
+    fix, ignore, _explain = client.actions(third, said["range"])
+    (change,) = fix["edit"]["documentChanges"]
+    assert change["textDocument"] == {"uri": third, "version": 1}
+    assert applied(CELLS[2], change["edits"]) == CELLS[2].replace("0.1", "0.25")
+    silenced = applied(CELLS[2], ignore["edit"]["documentChanges"][0]["edits"])
+    assert silenced == CELLS[2] + "  # convlint: ignore[house-rate]"
+
+    text = {"document": {"uri": third, "version": 2}, "changes": [{"text": silenced}]}
+    change_notebook(client, 2, {"textContent": [text]})
+    assert client.diagnostics(third, 2) == []
+
+
+def test_cell_that_cannot_be_read_says_so_and_a_removed_one_nothing(house, editor):
+    client = editor()
+    client.start(PUSHED)
+    _, second, third = open_notebook(client)
+    assert len(client.diagnostics(third)) == 1
+    text = {"document": {"uri": second, "version": 2}, "changes": [{"text": "\nmodel = (\n"}]}
+    change_notebook(client, 2, {"textContent": [text]})
+    (said,) = client.diagnostics(second, 2)
+    assert said["message"] == "cannot parse: '(' was never closed"
+    assert said["range"]["start"] == {"line": 1, "character": 8}
+    assert client.diagnostics(third) == []
+    removed = {"start": 1, "deleteCount": 1}
+    change_notebook(client, 3, {"structure": {"array": removed, "didClose": [{"uri": second}]}})
+    assert client.diagnostics(second) == []
+    client.notify(
+        "notebookDocument/didClose",
+        {"notebookDocument": {"uri": client.uri("train.ipynb")}, "cellTextDocuments": []},
+    )
+    assert client.finish() == 0
+
+
 def test_editor_that_asks_gets_a_report_once(editor):
     client = editor()
     capabilities = client.start(PULLED)["capabilities"]
