@@ -22,6 +22,7 @@ from convlint.program.domain import (
 )
 from convlint.program.drafts import EntryDraft
 from convlint.program.export import Exporter
+from convlint.program.factories import has_events, only_passes_arguments
 from convlint.program.facts import ObjectKind, TrainingProgram
 from convlint.program.index import ProjectIndex, SourceModule
 from convlint.program.state import BudgetExceeded
@@ -33,6 +34,10 @@ _BUDGET = 60_000
 
 _MOST_DATASETS = 16
 
+_ENOUGH_FACTORIES = 2_500
+"""Statements walked in functions that nobody calls and that train nothing; then those that only
+pass other arguments to what was walked are left out."""
+
 _DEEPEST_PYTHON_STACK = "the code is nested too deeply to follow"
 
 
@@ -42,6 +47,7 @@ class Interpreter(Statements):
     def __init__(self, index: ProjectIndex, root: Path | None) -> None:
         super().__init__(index, root, _BUDGET)
         self._plain_values = {}
+        self._spent_on_factories = 0
 
     def run(self, module: SourceModule) -> None:
         """Walk the module's top level, then functions and classes nothing called."""
@@ -63,6 +69,7 @@ class Interpreter(Statements):
     ) -> None:
         site = Site(module, module.tree)
         self._reset()
+        self.standalone = standalone
         try:
             walk()
         finally:
@@ -117,11 +124,18 @@ class Interpreter(Statements):
                     self._walk_function(function)
 
     def _walk_function(self, function: Function) -> None:
+        if self._spent_on_factories > _ENOUGH_FACTORIES and only_passes_arguments(
+            function, self.lineage, self.walked_functions
+        ):
+            return
         module = function.scope.module
         site = Site(module, function.node)
+        before, entries = self.budget, len(self.entries)
         self._enter(
             function.name, module, lambda: self.call_with(function, Arguments(), site), True
         )
+        if not any(has_events(entry.body) for entry in self.entries[entries:]):
+            self._spent_on_factories += before - self.budget
 
     def _walk_class(self, klass: Class, called: frozenset[str]) -> None:
         module = klass.scope.module

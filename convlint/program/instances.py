@@ -20,6 +20,10 @@ from convlint.program.facts import EventKind, ObjectKind, Origin
 from convlint.program.libraries.kinds import DATASET_BASES, is_module_base
 from convlint.program.syntax import positional_parameters
 
+ENOUGH_CONSTRUCTION = 2_000
+"""Statements; scripts write models of some hundred, libraries offer large ones in dozens of sizes
+that differ in numbers alone."""
+
 
 class Instances(Calls):
     """Instances of project classes, and calls of objects."""
@@ -64,6 +68,28 @@ class Instances(Calls):
         kind = self.class_kind(klass)
         if kind is None:
             return UNKNOWN
+        if kind is ObjectKind.MODEL and self.standalone and not self.forward_depth:
+            return self._build_model(kind, klass, arguments, site)
+        return self._construct(kind, klass, arguments, site)
+
+    def _build_model(
+        self, kind: ObjectKind, klass: Class, arguments: Arguments, site: Site
+    ) -> Abstract:
+        """A model in a function nothing here calls: one of the many sizes a library offers.
+
+        Once enough models of its class were walked, the next ones are out of sight.
+        """
+        spent = self.construction_cost.get(klass, 0)
+        if spent >= ENOUGH_CONSTRUCTION:
+            return self.unresolved_call(arguments, site, klass.name)
+        before = self.budget
+        instance = self._construct(kind, klass, arguments, site)
+        self.construction_cost[klass] = spent + before - self.budget
+        return instance
+
+    def _construct(
+        self, kind: ObjectKind, klass: Class, arguments: Arguments, site: Site
+    ) -> Instance:
         instance = self.new_instance(
             kind, f"{klass.scope.module.name}.{klass.name}", site, klass=klass
         )

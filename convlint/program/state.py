@@ -102,6 +102,10 @@ class State:
         """The project functions in progress, outermost first; methods as ``Class.method``."""
         self.conditions: list[Condition] = []
         self.modules: dict[SourceModule, Scope] = {}
+        self.standalone = False
+        """Whether the walk began at a function nothing here calls."""
+        self.construction_cost: dict[Class, int] = {}
+        """Statements walked so far to build models of a class where nothing here asks for them."""
         self.walked_functions: set[int] = set()
         self.inert_functions: set[int] = set()
         """Functions that were walked and had nothing to do with any training."""
@@ -313,10 +317,13 @@ class State:
 
     def join(self, values: list[Abstract]) -> Abstract:
         """The least value that covers all of ``values``."""
+        if len(values) == 1:
+            return values[0]
         options: list[Abstract] = []
         for value in values:
             for option in value.options if isinstance(value, Choice) else (value,):
-                if not any(_same(option, other) for other in options):
+                # When they are too many already, it does not matter which of them are the same.
+                if len(options) > MOST_OPTIONS or not any(_same(option, o) for o in options):
                     options.append(option)
         if len(options) == 1:
             return options[0]
@@ -381,6 +388,8 @@ _ALIASED = frozenset(
 def _same(a: Abstract, b: Abstract) -> bool:
     if a is b:
         return True
+    if type(a) is not type(b):
+        return False
     if isinstance(a, Const) and isinstance(b, Const):
         return type(a.value) is type(b.value) and a.value == b.value
     if isinstance(a, Tensor) and isinstance(b, Tensor):
