@@ -86,7 +86,7 @@ class Map(Abstract):
     node: Site | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, unsafe_hash=True)  # never changed; frozen ones take twice as long to make
 class Site:
     """A syntax node of a module; its position is computed only when a fact needs it."""
 

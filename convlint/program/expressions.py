@@ -63,7 +63,7 @@ class Expressions(Access):
 
     def _constant(self, node: ast.Constant, scope: Scope) -> Abstract:
         value = node.value
-        if value is None or isinstance(value, (bool, int, float, str)):
+        if isinstance(value, (str, int, float)) or value is None:
             return Const(value, LITERAL)
         return UNKNOWN
 

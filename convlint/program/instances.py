@@ -20,7 +20,7 @@ from convlint.program.facts import EventKind, ObjectKind, Origin
 from convlint.program.libraries.kinds import DATASET_BASES, is_module_base
 from convlint.program.syntax import positional_parameters
 
-ENOUGH_CONSTRUCTION = 2_000
+ENOUGH_CONSTRUCTION = 1_000
 """Statements; scripts write models of some hundred, libraries offer large ones in dozens of sizes
 that differ in numbers alone."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -14,12 +15,13 @@ Parameter = tuple[ast.arg, ast.expr | None]
 """A parameter of a function and its default, None without one."""
 
 
-def positional_parameters(arguments: ast.arguments) -> list[Parameter]:
+@lru_cache(maxsize=512)
+def positional_parameters(arguments: ast.arguments) -> tuple[Parameter, ...]:
     """The parameters that take positional arguments, in order."""
     parameters = [*arguments.posonlyargs, *arguments.args]
     without = len(parameters) - len(arguments.defaults)
     defaults = [*[None] * without, *arguments.defaults]
-    return list(zip(parameters, defaults, strict=True))
+    return tuple(zip(parameters, defaults, strict=True))
 
 
 def keyword_parameters(arguments: ast.arguments) -> list[Parameter]:

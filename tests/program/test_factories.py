@@ -43,7 +43,8 @@ def test_a_function_with_layers_of_its_own_is_walked_however_many_there_are() ->
 
 def test_a_model_out_of_sight_makes_its_optimizer_unknown_not_wrong() -> None:
     sizes = "".join(
-        f"def net_{i}(**k):\n    return _create('{i}', width={i})\n" for i in range(400)
+        f"def net_{i}(**k):\n    return nn.Sequential(_create('{i}', width={i}), nn.Tanh())\n"
+        for i in range(400)
     )
     train = """
 def train(loader):
