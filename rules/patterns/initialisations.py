@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from convlint.program.facts import ObjectKind
 from convlint.rules.patterns.flows import objects_by_id
 from convlint.rules.patterns.layers import Architecture
 from convlint.rules.patterns.once import once_per_program
@@ -102,7 +103,9 @@ def unbuilt(program: TrainingProgram) -> set[int]:
     alone: set[int] = set()
     for model in program.models:
         built = object_of(program, model.object)
-        if built is None or built.location.line != model.location.line:
+        if built is None or built.kind is not ObjectKind.MODEL:
+            continue  # a bare Sequential is built where it is written
+        if built.location.line != model.location.line:
             continue
         if built.location.path == model.location.path:
             alone |= submodules(program, (model.object,))
