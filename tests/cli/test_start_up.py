@@ -51,6 +51,7 @@ def test_check_loads_no_numerical_library_and_no_rich(tmp_path, output_format):
     (tmp_path / "train.py").write_text(SCRIPT)
     loaded = loaded_by(["check", "train.py", "--output-format", output_format], tmp_path)
     assert loaded.isdisjoint({"torch", "numpy", "scipy", "cupy", "rich", "plotly"})
+    assert loaded.isdisjoint({"pathspec", "tomllib", "difflib", "xml", "watchfiles"})
     assert "libcst" not in loaded
     assert "convlint.program.extract" in loaded
 
