@@ -3,7 +3,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convlint.errors import UserError
@@ -90,6 +90,7 @@ PIECES = [
 ]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.data())
 def test_every_line_of_any_statement_can_be_silenced_without_changing_the_program(pieces, data):
     source = "\n".join(pieces) + "\n"
