@@ -50,6 +50,7 @@ from convlint.program.facts import (
     Unused,
     Value,
 )
+from convlint.program.remarks import batch_shares, mode_overrides, silent_skips, unread_settings
 from convlint.program.symbols import lone_steppers, symbol_kind
 from convlint.program.words import attributes_of_self, attributes_read, unreferenced
 
@@ -86,6 +87,7 @@ class Exporter:
     def program(self, role: str) -> TrainingProgram:
         """The facts."""
         walk = self._walk
+        read = attributes_read(self._sources())
         return TrainingProgram(
             path=self._module.path,
             role=role,
@@ -197,8 +199,12 @@ class Exporter:
                 for t in walk.tolerances
             ),
             problems=tuple(walk.problems),
-            attributes_read=attributes_read(self._sources()),
+            attributes_read=read,
             unreferenced=unreferenced(self._module, self._sources()),
+            mode_overrides=tuple(mode_overrides(self._module)),
+            unread=tuple(unread_settings(self._module, self._sources(), read)),
+            batch_shares=tuple(batch_shares(self._module)),
+            silent_skips=frozenset(silent_skips(self._module)),
         )
 
     def _sources(self) -> list[SourceModule]:

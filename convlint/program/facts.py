@@ -535,6 +535,34 @@ class Exhausted(msgspec.Struct, frozen=True):
     name: str
 
 
+class ModeOverride(msgspec.Struct, frozen=True):
+    """A method ``train(self, mode)`` whose ``super().train(...)``, at ``location``, does not get the
+    mode: ``fault`` is ``self passed`` or ``mode dropped``."""
+
+    owner: str
+    location: Location
+    mode: str
+    fault: str
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """A setting that nothing reads: ``kind`` is ``option`` (of argparse) or ``constant``."""
+
+    kind: str
+    name: str
+    location: Location
+
+
+class BatchShare(msgspec.Struct, frozen=True):
+    """``correct / len(loader)``, where the loop at ``loop`` walks the same ``over`` and adds to
+    ``count`` how many examples of each of its items are right."""
+
+    count: str
+    over: str
+    location: Location
+    loop: Location
+
+
 class TrainingProgram(msgspec.Struct, frozen=True, dict=True):
     """Everything static extraction knows of one file (and what it imports from the project).
 
@@ -587,3 +615,9 @@ class TrainingProgram(msgspec.Struct, frozen=True, dict=True):
 
             layouts[place.path] = Layout(place.path, texts[place.path])
         return layouts[place.path]
+
+    mode_overrides: tuple[ModeOverride, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    batch_shares: tuple[BatchShare, ...] = ()
+    silent_skips: frozenset[Location] = frozenset()
+    """Where an ``if`` stands whose true side holds nothing but ``continue``."""

@@ -57,7 +57,7 @@ def unreferenced(module: SourceModule, modules: Iterable[SourceModule]) -> tuple
     defined = list(_definitions(module.tree.body, ""))
     if not defined:
         return ()
-    counts = [_counted(source) for source in modules]
+    counts = [counted_words(source) for source in modules]
     return tuple(
         name for name in defined if sum(counted[name.rpartition(".")[2]] for counted in counts) == 1
     )
@@ -71,7 +71,8 @@ def _definitions(body: Iterable[ast.AST], prefix: str) -> Iterable[str]:
             yield from _definitions(node.body, f"{node.name}.")
 
 
-def _counted(module: SourceModule) -> Counter[str]:
+def counted_words(module: SourceModule) -> Counter[str]:
+    """How often each word occurs in a file, comments and strings included."""
     counted = _words.get(module)
     if counted is None:
         counted = _words[module] = Counter(_WORD.findall(module.source))

@@ -227,6 +227,7 @@ LEFT_ALONE: dict[str, dict[str, str]] = {
         "encoder and decoder": "encoder and decoder share one",
         "names that do not pair": "names that do not pair",
     },
+    "unused-hyperparameter": {"exported configuration": "a configuration for others"},
     "parameters-not-flat": {"chained": "chained", "groups": "one group each"},
     # schedules
     "scheduler-before-optimizer": {
@@ -444,6 +445,7 @@ LEFT_ALONE: dict[str, dict[str, str]] = {
     },
     "loss-term-without-gradient": {"for the log": "a sum for the log"},
     "unused-prediction": {"auxiliary": "an auxiliary output beside the main one"},
+    "nan-masked": {"logged and counted": "logged and counted"},
     # data
     "pretrained-without-normalize": {
         "buffers in the model": "inside the model",

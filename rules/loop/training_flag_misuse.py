@@ -1,0 +1,96 @@
+"""LOP035: an override of train() that does not hand its mode on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.findings import Finding, Severity
+from convlint.rules import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convlint.program.facts import TrainingProgram
+
+
+class TrainingFlagMisuse(Rule):
+    """An override of `train(mode)` does not hand the mode on.
+
+    ## What it does
+    Reports a method `train(self, mode)` of a module that calls `super().train()` without the mode,
+    or passes `self` where the mode belongs.
+
+    ## Why it hurts
+    `eval()` is `train(False)`. When the mode is dropped, `super().train()` means training mode, and
+    the model can never be put in eval mode: dropout stays on and batch statistics are updated by
+    evaluation data.
+
+    ## Example
+        import torch
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU())
+                self.head = nn.Linear(16, 2)
+
+            def forward(self, x):
+                return self.head(self.body(x))
+
+            def train(self, mode=True):
+                super().train()
+                self.body[1].eval()
+                return self
+
+    ## Use instead
+        import torch
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU())
+                self.head = nn.Linear(16, 2)
+
+            def forward(self, x):
+                return self.head(self.body(x))
+
+            def train(self, mode=True):
+                super().train(mode)
+                self.body[1].eval()
+                return self
+
+    ## When it is fine
+    An override that does nothing, to keep a frozen part in eval mode, or that asks for one mode in
+    so many words (`super().train(False)`), and methods called `train` with other arguments: none is
+    reported.
+
+    ## Measured
+    Not measured: a probe rarely reaches the first evaluation.
+
+    ## References
+    - PyTorch documentation, `torch.nn.Module.train` and `torch.nn.Module.eval`
+    """
+
+    code, slug, severity = "LOP035", "training-flag-misuse", Severity.ERROR
+    unmeasured_because = "the probe rarely reaches the first evaluation"
+
+    def static(self, program: TrainingProgram) -> Iterator[Finding]:
+        """One finding per override, at the call of the method it overrides."""
+        for override in program.mode_overrides:
+            if override.fault == "self passed":
+                message = (
+                    f"`{override.owner}.train` passes `self` where the mode belongs, and `self` "
+                    "counts as true: the model is always put in training mode"
+                )
+            else:
+                message = (
+                    f"`{override.owner}.train` drops `{override.mode}`: `eval()` puts the model in "
+                    "training mode"
+                )
+            yield self.finding(
+                override.location,
+                message,
+                help=f"write `super().train({override.mode})`",
+            )
