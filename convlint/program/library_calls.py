@@ -141,7 +141,8 @@ class LibraryCalls(ModuleCalls):
             return self._initialise(name, arguments, site)
         if name.startswith("torch.nn.functional.") and operation(name) in LOSS_FUNCTIONS:
             return self.call_loss(name, arguments, site, None)
-        if name.startswith("torch.nn.utils.clip_grad"):
+        if "clip_grad" in name.rpartition(".")[2]:
+            # torch.nn.utils.clip_grad_norm_, timm's adaptive_clip_grad and dispatch_clip_grad ...
             return self.clip(name, arguments, site)
         if name.startswith("sklearn.datasets.") and not name.startswith("sklearn.datasets.make_"):
             return self._sklearn_data(name, arguments, site)

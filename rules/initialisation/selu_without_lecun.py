@@ -9,6 +9,8 @@ from convlint.rules import Rule
 from convlint.rules.patterns import edits, initialisation_edits
 from convlint.rules.patterns.applied import is_batch_norm
 from convlint.rules.patterns.initialisations import (
+    final_initialisations,
+    initialiser,
     untouched,
 )
 from convlint.rules.patterns.layers import (
@@ -35,7 +37,8 @@ class SeluWithoutLecun(Rule):
 
     ## What it does
     Reports a stack of three or more hidden layers with SELU whose weights keep the library's
-    default initialisation, or that has plain dropout or batch normalisation between.
+    default initialisation or are initialised for rectifiers (`kaiming_normal_`), or that has plain
+    dropout or batch normalisation between.
 
     ## Why it hurts
     Activations keep mean 0 and variance 1 only with weights of variance 1 / n (LeCun normal) and
@@ -66,7 +69,7 @@ class SeluWithoutLecun(Rule):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
     ## When it is fine
-    Fewer than three hidden layers; any initialisation of one's own.
+    Fewer than three hidden layers; any other initialisation of one's own.
 
     ## Measured
     `convlint probe` measures the gradient that reaches the first layers.
@@ -108,6 +111,9 @@ class SeluWithoutLecun(Rule):
                     "initialise the weights for SELU",
                     initialisation_edits.initialise_all(program, model.location, layers, "linear"),
                 )
+            elif _too_wide(program, {stage.layer.id for stage in run if stage.layer is not None}):
+                lacks = "Kaiming initialisation gives the weights twice the variance it needs"
+                help = 'pass nonlinearity="linear" to the initialisation'
             else:
                 continue
             yield self.finding(
@@ -117,6 +123,22 @@ class SeluWithoutLecun(Rule):
                 fix=fix,
                 evidence=(Evidence("static", f"{len(run)} SELU layers in a row"),),
             )
+
+
+def _too_wide(program: TrainingProgram, layers: set[int]) -> bool:
+    """Whether the weights of these layers are initialised for rectifiers, with a gain of sqrt(2)."""
+    for initialised in final_initialisations(program):
+        call = initialised.call
+        if not initialiser(call).startswith("kaiming_"):
+            continue
+        slope, kind = call.args.get("a"), call.args.get("nonlinearity")
+        if slope is not None and slope.number != 0:
+            continue
+        if kind is not None and kind.constant not in ("relu", "leaky_relu"):
+            continue
+        if layers & {layer.id for layer in initialised.layers}:
+            return True
+    return False
 
 
 def _alpha_dropout(program: TrainingProgram, architecture: Architecture) -> Changes:

@@ -127,8 +127,9 @@ class LrScheduleCollapses(Rule):
             name = short_name(scheduler)
             yield self.finding(
                 scheduler.location,
-                f"{name} brings the learning rate below {factor:g} of its peak after {plan.unit} "
-                f"{first} of {plan.steps}, and it stays there ({sparkline(rates)})",
+                f"{name} brings the learning rate to {figure(rates[first])}, below {factor:g} of its "
+                f"peak of {figure(max(rates))}, after {plan.unit} {first} of {plan.steps}, and it stays "
+                f"there ({sparkline(rates)})",
                 help=_advice(name, plan.steps),
                 evidence=_evidence("static", rates, first, plan.steps, plan.unit),
             )
@@ -148,8 +149,9 @@ class LrScheduleCollapses(Rule):
             epochs = len(schedule.rates)
             yield self.finding(
                 schedule.location,
-                f"the learning rate written here is below {factor:g} of its peak after epoch "
-                f"{first} of {epochs}, and it stays there ({sparkline(schedule.rates)})",
+                f"the learning rate written here is {figure(schedule.rates[first])}, below {factor:g} "
+                f"of its peak of {figure(max(schedule.rates))}, after epoch {first} of {epochs}, and it "
+                f"stays there ({sparkline(schedule.rates)})",
                 help=_advice("", epochs),
                 evidence=_evidence("static", schedule.rates, first, epochs, "epoch"),
             )
@@ -166,9 +168,9 @@ class LrScheduleCollapses(Rule):
             at = round(first / len(rates) * ahead.calls)
             yield self.finding(
                 place_to_location(ahead.place, seen),
-                f"{ahead.cls}, stepped ahead, brings the learning rate below {factor:g} of its "
-                f"peak after {unit} {at} of {ahead.calls}, and it stays there "
-                f"({sparkline(rates)})",
+                f"{ahead.cls}, stepped ahead, brings the learning rate to {figure(rates[first])}, below "
+                f"{factor:g} of its peak of {figure(max(rates))}, after {unit} {at} of {ahead.calls}, "
+                f"and it stays there ({sparkline(rates)})",
                 help=_advice(ahead.cls, ahead.calls),
                 evidence=_evidence("measured", rates, at, ahead.calls, unit),
             )
