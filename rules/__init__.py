@@ -98,8 +98,11 @@ class Rule:
 
     @classmethod
     def category(cls) -> str:
-        """The name of the folder the rule's file lies in, such as ``optimizer``."""
+        """The name of the folder the rule's file lies in, such as ``optimizer``; ``custom`` for a
+        rule that a configuration names by path."""
         module = cls.__module__.split(".")
+        if module[0].startswith("convlint_rules_"):
+            return "custom"
         return module[-2] if len(module) > 1 else module[0]
 
     @classmethod

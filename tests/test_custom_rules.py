@@ -71,6 +71,7 @@ def test_rule_of_the_project_is_run_explained_listed_and_selected(project):
     assert "Reports every SGD." in convlint(project, "rule", "HSE001").stdout
     listed = json.loads(convlint(project, "rules", "--output-format", "json").stdout)
     assert "house-optimizer" in {rule["slug"] for rule in listed}
+    assert convlint(project, "check", "--ignore", "custom").returncode == 0
     assert convlint(project, "check", "--ignore", "HSE").returncode == 0
     assert convlint(project, "check", "--select", "house-optimizer").returncode == 1
 
