@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Applicability, Evidence, Finding, Severity
+from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
@@ -65,6 +65,7 @@ class CompressionWithoutErrorFeedback(Rule):
     """
 
     code, slug, severity = "ASY002", "compression-without-error-feedback", Severity.WARNING
+    confidence = Confidence.MEDIUM
     fix = Applicability.UNSAFE
     unmeasured_because = "one process cannot see what the others do"
 

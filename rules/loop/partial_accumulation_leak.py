@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Confidence, Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns.loops import clearings, steps_of
@@ -80,6 +80,7 @@ class PartialAccumulationLeak(Rule):
     code = "LOP024"
     slug = "partial-accumulation-leak"
     severity = Severity.INFO
+    confidence = Confidence.MEDIUM
     default = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Confidence, Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.paths import STEPS, occurrences
 
@@ -71,6 +71,7 @@ class SingleUpdate(Rule):
     code = "LOP025"
     slug = "single-update"
     severity = Severity.INFO
+    confidence = Confidence.MEDIUM
     default = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:

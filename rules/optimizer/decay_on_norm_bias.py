@@ -84,6 +84,7 @@ class DecayOnNormBias(Rule):
     """
 
     code, slug, severity = "OPT005", "decay-on-norm-bias", Severity.INFO
+    default = False
     confidence = Confidence.MEDIUM
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:

@@ -31,8 +31,8 @@ class UnusedHyperparameter(Rule):
     reads it. Only in a script that trains.
 
     ## Why it hurts
-    Every run uses some other value, often the default of the library, while the log and the sweep
-    say this one.
+    The run uses another value, often the default of the library, or a copy that will not follow when
+    this one is changed; the log and the sweep say this one.
 
     ## Example
         import argparse
@@ -94,6 +94,6 @@ class UnusedHyperparameter(Rule):
             what = "option" if setting.kind == "option" else "constant"
             yield self.finding(
                 setting.location,
-                f"nothing reads the {what} `{setting.name}`: the run uses some other value",
+                f"nothing reads the {what} `{setting.name}`: changing it changes nothing",
                 help="pass it to the optimizer (or to what it is for), or remove it",
             )

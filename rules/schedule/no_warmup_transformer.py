@@ -86,6 +86,7 @@ class NoWarmupTransformer(Rule):
     """
 
     code, slug, severity = "SCH013", "no-warmup-transformer", Severity.INFO
+    default = False
     confidence = Confidence.MEDIUM
     confirmed_by = ("diverging-loss", "stalled-loss")
     unmeasured_because = "the loss series was too short"
