@@ -52,3 +52,54 @@ def test_a_fix_removes_its_fault_and_brings_no_other(slug: str, text: str) -> No
         fixed = run.changes["example.py"]
         assert faults(fixed) <= faults(text)
         assert [finding for finding in run.outcome.findings if finding.fix is not None] == []
+
+
+HEAD = """\
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+"""
+SHARED = {
+    "a loader made by a helper for training and evaluation alike": (
+        "eval-shuffled",
+        """
+        def loader_of(part):
+            return DataLoader(part, batch_size=32, shuffle=True)
+
+        train_loader, val_loader = loader_of(data), loader_of(data)
+        for x, y in val_loader:
+            pass
+        """,
+    ),
+    "an iterator whose making cannot be repeated": (
+        "exhausted-iterator",
+        """
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = nn.Linear(8, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        batches = enumerate(list(loader)[1:] and loader)
+        for epoch in range(10):
+            for i, (x, y) in batches:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x), y).backward()
+                optimizer.step()
+        """,
+    ),
+    "a step on the line of its loop": (
+        "zero-grad-missing",
+        """
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = nn.Linear(8, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for x, y in loader: nn.functional.cross_entropy(model(x), y).backward(); optimizer.step()
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize(("slug", "body"), SHARED.values(), ids=SHARED)
+def test_where_no_exact_edit_is_known_there_is_none(slug: str, body: str) -> None:
+    findings = judged(slug, HEAD + textwrap.dedent(body)).findings
+    assert [finding.fix for finding in findings if finding.fix is not None] == []
