@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
@@ -125,7 +125,7 @@ def _following_mode(program: TrainingProgram, layer: Object) -> Changes:
         return None
     if layer.cls not in FUNCTIONS or len(call.arguments) != 1 or len(made.arguments) > 1:
         return None
-    if not edits.in_method(program, place):
+    if not statement_edits.in_method(program, place):
         return None
     given = made.argument("p", 0)
     probability = "0.5" if given is None else given.text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
@@ -124,7 +124,7 @@ class FunctionalDropoutAlwaysOn(Rule):
                 fix=self.repair(
                     "follow the model's mode",
                     edits.set_argument(program, call.location, "training", "self.training", 2)
-                    if edits.in_method(program, call.location)
+                    if statement_edits.in_method(program, call.location)
                     else None,
                 ),
                 severity=None if default else Severity.INFO,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Evidence, Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.figures import measured_evidence, names
 from convlint.rules.patterns.flows import objects_by_id
 from convlint.rules.patterns.layers import PARAMETERLESS_OPS, canonical
@@ -230,7 +230,7 @@ def _optimized(program: TrainingProgram) -> frozenset[int]:
 
 def _registering(program: TrainingProgram, place: Location, container: str) -> Changes:
     """Wrap the list where it is assigned; ``append`` and indexing go on as before."""
-    statement = edits.statement_at(program, place)
+    statement = statement_edits.statement_at(program, place)
     name = edits.name_for(program, place, f"torch.nn.{container}")
     if statement is None or name is None or statement.value is None:
         return None

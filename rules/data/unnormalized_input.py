@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.datasets import (
     UNSCALED_ARRAYS,
     batch_source,
@@ -318,7 +318,7 @@ def _divided(program: TrainingProgram, forward: Location) -> Changes:
 def _standardised(program: TrainingProgram, forward: Location) -> Changes:
     """Behind the one assignment of the tensor that is given to the model."""
     call, layout = edits.call_at(program, forward), program.layout(forward)
-    user = edits.statement_at(program, forward)
+    user = statement_edits.statement_at(program, forward)
     if call is None or layout is None or user is None or len(call.arguments) != 1:
         return None
     name = call.arguments[0].text
@@ -331,4 +331,4 @@ def _standardised(program: TrainingProgram, forward: Location) -> Changes:
     if not (layout.qualified(source.callee_text) or "").startswith("torch."):
         return None
     code = f"{name} = ({name} - {name}.mean(0)) / {name}.std(0).clamp(min=1e-8)"
-    return edits.insert_after(program, made[0], code)
+    return statement_edits.insert_after(program, made[0], code)

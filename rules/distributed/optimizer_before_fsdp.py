@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import (
     objects_by_id,
     one_per_place,
@@ -108,7 +108,7 @@ class OptimizerBeforeFsdp(Rule):
                         related=(Related(call.location, "the model is sharded here"),),
                         fix=self.repair(
                             "build the optimizer after wrapping",
-                            edits.move_later(program, optimizer.location, call.location),
+                            statement_edits.move_later(program, optimizer.location, call.location),
                         ),
                         evidence=(Evidence("static", "optimizer built, then FSDP(model)"),),
                     )

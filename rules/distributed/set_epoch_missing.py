@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.datasets import (
     training_loader,
 )
@@ -135,10 +135,13 @@ class SetEpochMissing(Rule):
 
 def _told(program: TrainingProgram, sampler: Object, epochs: Location) -> Changes:
     """``sampler.set_epoch(epoch)`` first in the loop over epochs, by the names both have there."""
-    made, loop = edits.own_statement(program, sampler.location), edits.compound_at(program, epochs)
+    made, loop = (
+        statement_edits.own_statement(program, sampler.location),
+        statement_edits.compound_at(program, epochs),
+    )
     if made is None or loop is None or loop.kind != "For" or len(made.targets) != 1:
         return None
     if made.function not in (None, loop.function) or not loop.targets[0].isidentifier():
         return None
     code = f"{made.targets[0]}.set_epoch({loop.targets[0]})"
-    return edits.insert_at_start(program, loop, code)
+    return statement_edits.insert_at_start(program, loop, code)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits, loop_edits
+from convlint.rules.patterns import loop_edits, statement_edits
 from convlint.rules.patterns.flows import (
     objects_by_id,
     one_per_place,
@@ -120,7 +120,9 @@ class ReinitAfterLoad(Rule):
                     if earlier is not None and where == earlier.location
                     else self.repair(
                         "keep the loaded weights",
-                        edits.remove_statement(program, edits.lone_call(program, call.location)),
+                        statement_edits.remove_statement(
+                            program, statement_edits.lone_call(program, call.location)
+                        ),
                     ),
                     evidence=(Evidence("static", "weights loaded, then initialised"),),
                 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits, loop_edits
+from convlint.rules.patterns import loop_edits, statement_edits
 from convlint.rules.patterns.flows import PLACEMENT_OPS, FlowGraph
 from convlint.rules.patterns.loops import clearings, steps_of
 from convlint.rules.patterns.ownership import is_managed, object_of, sole_optimizer
@@ -160,6 +160,6 @@ def _divided(
     if len(tests) != 1:
         return None
     step = steps_of(loop, optimizer)[0].event
-    if not edits.same_function(program, backward.location, step.location):
+    if not statement_edits.same_function(program, backward.location, step.location):
         return None
     return loop_edits.divide_loss(program, backward, tests.pop())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.layers import canonical, is_recurrent, is_weight_layer
 from convlint.rules.patterns.ownership import (
@@ -166,9 +166,10 @@ def _clip_those_of(program: TrainingProgram, clip: Event, optimizer: int) -> Cha
     if parameters is None or parameters.method != "parameters" or parameters.arguments:
         return None
     clipped = call.argument("parameters", 0)
-    statement = edits.statement_at(program, owner.location)
+    statement = statement_edits.statement_at(program, owner.location)
     in_scope = statement is not None and (
-        statement.function is None or edits.same_function(program, owner.location, clip.location)
+        statement.function is None
+        or statement_edits.same_function(program, owner.location, clip.location)
     )
     if clipped is None or not in_scope or not layout.is_path_of_names(parameters.receiver_text):
         return None

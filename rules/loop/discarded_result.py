@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import JOIN, FlowGraph, one_per_place
 
 if TYPE_CHECKING:
@@ -125,5 +125,5 @@ def _is_tensor(flow: Flow) -> bool:
 def _assigned(program: TrainingProgram, place: Location) -> Changes:
     """``x.to(device)`` to ``x = x.to(device)``."""
     name = edits.receiver_of(program, place)
-    statement = edits.lone_call(program, place)
+    statement = statement_edits.lone_call(program, place)
     return None if name is None or statement is None else edits.insert_at(place, f"{name} = ")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Confidence, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.modes import (
     MODE_EVENTS,
@@ -154,6 +154,8 @@ def _switched_back(program: TrainingProgram, loop: TrainingLoop, switch: Occurre
     """Call ``train()`` directly before the outermost training loop."""
     name = edits.receiver_of(program, switch.event.location)
     place = loop.nest[0].location
-    if name is None or not edits.same_function(program, place, switch.event.location):
+    if name is None or not statement_edits.same_function(program, place, switch.event.location):
         return None
-    return edits.insert_before(edits.compound_at(program, place), f"{name}.train()")
+    return statement_edits.insert_before(
+        statement_edits.compound_at(program, place), f"{name}.train()"
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.evaluations import evaluated_in_training_mode
 from convlint.rules.patterns.ownership import name_of, object_of
 
@@ -119,7 +119,7 @@ def _in_eval_mode(program: TrainingProgram, forward: Location) -> Changes:
     """Set the modes before and after the loop around the forward."""
     call = edits.call_at(program, forward)
     layout = program.layout(forward)
-    statement = edits.statement_at(program, forward)
+    statement = statement_edits.statement_at(program, forward)
     if call is None or layout is None or statement is None:
         return None
     loop = next((s for s in statement.around() if s.kind in ("For", "While")), None)
@@ -127,10 +127,10 @@ def _in_eval_mode(program: TrainingProgram, forward: Location) -> Changes:
         return None
     if not layout.is_path_of_names(call.callee_text):
         return None
-    if edits.made_in_loop(program, loop.place, call.callee_text):
+    if statement_edits.made_in_loop(program, loop.place, call.callee_text):
         return None
     if call.callee_text.partition(".")[0] in loop.loop_names:
         return None
-    before = edits.insert_before(loop, f"{call.callee_text}.eval()")
-    after = edits.insert_after(program, loop, f"{call.callee_text}.train()")
+    before = statement_edits.insert_before(loop, f"{call.callee_text}.eval()")
+    after = statement_edits.insert_after(program, loop, f"{call.callee_text}.train()")
     return None if before is None or after is None else (*before, *after)

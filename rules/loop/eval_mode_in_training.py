@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.modes import (
     MODE_EVENTS,
@@ -301,13 +301,13 @@ def _train_call_out_of_sight(program: TrainingProgram, loop: Loop, model: int) -
 def _switched_back(program: TrainingProgram, loop: TrainingLoop, switch: Occurrence) -> Changes:
     """Call ``train()`` at the top of the outermost loop that both switches and trains."""
     name = edits.receiver_of(program, switch.event.location)
-    statement = edits.statement_at(program, switch.event.location)
+    statement = statement_edits.statement_at(program, switch.event.location)
     if statement is None or name is None:
         return None
     for around in loop.nest:
-        outer = edits.compound_at(program, around.location)
+        outer = statement_edits.compound_at(program, around.location)
         if outer is None or outer not in statement.around():
             continue
         if outer.function == statement.function:
-            return edits.insert_at_start(program, outer, f"{name}.train()")
+            return statement_edits.insert_at_start(program, outer, f"{name}.train()")
     return None

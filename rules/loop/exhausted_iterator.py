@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Location, Related, Severity
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.ownership import object_of
 from convlint.rules.patterns.paths import all_loops, breaks, occurrences
 
@@ -124,8 +124,8 @@ def _inlined(program: TrainingProgram, loop: Loop) -> Changes:
     The assignment goes when nothing else reads its name.
     """
     layout = program.layout(loop.iterator)
-    head = edits.compound_at(program, loop.location, "For")
-    made = edits.own_statement(program, loop.iterator)
+    head = statement_edits.compound_at(program, loop.location, "For")
+    made = statement_edits.own_statement(program, loop.iterator)
     call = edits.call_at(program, loop.iterator)
     if layout is None or head is None or made is None or call is None:
         return None
@@ -140,5 +140,5 @@ def _inlined(program: TrainingProgram, loop: Loop) -> Changes:
         text = plain[0].text
     changes = edits.replace(head.iterable, text)
     if layout.reads_of(name or "") == 1:
-        changes = (*(changes or ()), *(edits.remove_statement(program, made) or ()))
+        changes = (*(changes or ()), *(statement_edits.remove_statement(program, made) or ()))
     return changes

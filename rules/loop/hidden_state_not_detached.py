@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.paths import training_loops
 
@@ -144,10 +144,12 @@ def _detached(
     program: TrainingProgram, loop: TrainingLoop, backward: Occurrence, carried: Carried
 ) -> Changes:
     place = backward.event.location
-    if not edits.same_function(program, place, loop.loop.location):
+    if not statement_edits.same_function(program, place, loop.loop.location):
         return None
     name = carried.name
     value = f"{name}.detach()"
     if len(carried.after) > 1:
         value = f"tuple(state.detach() for state in {name})"
-    return edits.insert_after(program, edits.lone_call(program, place), f"{name} = {value}")
+    return statement_edits.insert_after(
+        program, statement_edits.lone_call(program, place), f"{name} = {value}"
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.paths import breaks, loops_in, occurrences, training_loops
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ class LossOverwrittenInLoop(Rule):
 
 def _added_up(program: TrainingProgram, place: Location, loop: Loop) -> Changes:
     """``loss = ...`` to ``loss += ...`` with ``loss = 0`` before the loop."""
-    statement = edits.own_statement(program, place)
-    head = edits.compound_at(program, loop.location)
+    statement = statement_edits.own_statement(program, place)
+    head = statement_edits.compound_at(program, loop.location)
     layout = program.layout(place)
     if statement is None or head is None or layout is None or statement.kind != "Assign":
         return None
@@ -125,7 +125,7 @@ def _added_up(program: TrainingProgram, place: Location, loop: Loop) -> Changes:
     name = statement.targets[0]
     if any(name in other.reads for other in layout.statements_in(head.place) if not other.compound):
         return None
-    started = edits.insert_before(head, f"{name} = 0")
+    started = statement_edits.insert_before(head, f"{name} = 0")
     between = edits.between(statement.place, place)
     if started is None or layout.text(between).strip() != f"{name} =":
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Confidence, Finding, Related, Severity
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits, loop_edits
+from convlint.rules.patterns import edits, loop_edits, statement_edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.imported import uses_library
 from convlint.rules.patterns.layers import canonical, is_recurrent
@@ -232,14 +232,18 @@ def _clipped(
         return None
     model = loop_edits.model_name(program, loop, backward.location)
     clip = edits.name_for(program, backward.location, "torch.nn.utils.clip_grad_norm_")
-    statement = edits.lone_call(program, backward.location)
+    statement = statement_edits.lone_call(program, backward.location)
     if model is None or clip is None:
         return None
     code = f"{clip[0]}({model}.parameters(), 1.0)"
     step = loop_edits.step_of(loop, optimizer)
-    if step is not None and edits.same_function(program, step.location, backward.location):
+    if step is not None and statement_edits.same_function(
+        program, step.location, backward.location
+    ):
         # where several batches are accumulated, only their sum is to be clipped
-        added = edits.insert_before(edits.own_statement(program, step.location), code)
+        added = statement_edits.insert_before(
+            statement_edits.own_statement(program, step.location), code
+        )
     else:
-        added = edits.insert_after(program, statement, code)
+        added = statement_edits.insert_after(program, statement, code)
     return None if added is None else (*added, *clip[1])

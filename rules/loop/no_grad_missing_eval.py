@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.datasets import is_evaluating
 from convlint.rules.patterns.flows import objects_by_id, one_per_place
 from convlint.rules.patterns.modes import MODE_EVENTS, sets_mode
@@ -163,10 +163,10 @@ _MODES = (EventKind.TRAIN_MODE, EventKind.EVAL_MODE)
 def _without_gradients(program: TrainingProgram, forward: Occurrence) -> Changes:
     """Put the loop around the forward, or its statement, under ``no_grad``."""
     place = forward.event.location
-    statement = edits.statement_at(program, place)
+    statement = statement_edits.statement_at(program, place)
     no_grad = edits.name_for(program, place, "torch.no_grad")
     if statement is None or no_grad is None:
         return None
     around = next((s for s in statement.around() if s.kind in ("For", "While")), statement)
-    wrapped = edits.wrap_in_block(program, around, f"with {no_grad[0]}():")
+    wrapped = statement_edits.wrap_in_block(program, around, f"with {no_grad[0]}():")
     return None if wrapped is None else (*wrapped, *no_grad[1])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Finding, Related, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.evaluations import evaluated_in_training_mode
 from convlint.rules.patterns.ownership import name_of, object_of
 
@@ -118,15 +118,17 @@ def _beside(program: TrainingProgram, switch: Location, forward: Location) -> Ch
     call, layout = edits.call_at(program, forward), program.layout(forward)
     if call is None or layout is None or not layout.is_path_of_names(call.callee_text):
         return None
-    if not edits.same_function(program, switch, forward):
+    if not statement_edits.same_function(program, switch, forward):
         return None
-    if edits.made_in_loop(program, forward, call.callee_text):
+    if statement_edits.made_in_loop(program, forward, call.callee_text):
         return None
-    statement = edits.lone_call(program, switch)
-    before = edits.insert_after(program, statement, f"{call.callee_text}.eval()")
+    statement = statement_edits.lone_call(program, switch)
+    before = statement_edits.insert_after(program, statement, f"{call.callee_text}.eval()")
     if f"{call.callee_text}.train(" in layout.source:
         return before
-    user = edits.statement_at(program, forward)
+    user = statement_edits.statement_at(program, forward)
     loops = [s for s in user.around() if s.kind in ("For", "While")] if user is not None else []
-    after = edits.insert_after(program, loops[0] if loops else None, f"{call.callee_text}.train()")
+    after = statement_edits.insert_after(
+        program, loops[0] if loops else None, f"{call.callee_text}.train()"
+    )
     return None if before is None or after is None else (*before, *after)

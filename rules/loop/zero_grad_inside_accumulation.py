@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.loops import steps_of
 from convlint.rules.patterns.ownership import Match, acts_on, is_managed, sole_optimizer
 from convlint.rules.patterns.paths import training_loops
@@ -116,13 +116,13 @@ class ZeroGradInsideAccumulation(Rule):
                         related=(Related(steps[0].event.location, "applied only here"),),
                         fix=self.repair(
                             "clear the gradients after the step",
-                            edits.move(
+                            statement_edits.move(
                                 program,
-                                edits.lone_call(program, clear.event.location),
-                                after=edits.lone_call(program, steps[0].event.location),
+                                statement_edits.lone_call(program, clear.event.location),
+                                after=statement_edits.lone_call(program, steps[0].event.location),
                             )
                             if len(steps) == 1
-                            and edits.same_function(
+                            and statement_edits.same_function(
                                 program, clear.event.location, steps[0].event.location
                             )
                             else None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits, loop_edits
+from convlint.rules.patterns import loop_edits, statement_edits
 from convlint.rules.patterns.loops import (
     backward_before_step,
     clearings,
@@ -144,7 +144,9 @@ def _iterates_loader(program: TrainingProgram, loop: Loop | None) -> bool:
 def _moved_inside(program: TrainingProgram, loop: TrainingLoop, clear: Occurrence) -> Changes:
     """Move the one unconditional clear into the loop, when both are in the same function."""
     place = clear.event.location
-    if clear.conditional or not edits.same_function(program, place, loop.loop.location):
+    if clear.conditional or not statement_edits.same_function(program, place, loop.loop.location):
         return None
-    inner = edits.compound_at(program, loop.loop.location)
-    return edits.move(program, edits.lone_call(program, place), at_start_of=inner)
+    inner = statement_edits.compound_at(program, loop.loop.location)
+    return statement_edits.move(
+        program, statement_edits.lone_call(program, place), at_start_of=inner
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.gradients import Gradients, events_of_kind
 
@@ -111,8 +111,8 @@ class DetachedLoss(Rule):
                         severity=Severity.WARNING if harmless else None,
                         fix=self.repair(
                             "remove it",
-                            edits.remove_statement(
-                                program, edits.lone_call(program, marked[event.flow])
+                            statement_edits.remove_statement(
+                                program, statement_edits.lone_call(program, marked[event.flow])
                             ),
                         ),
                     )

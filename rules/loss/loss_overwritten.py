@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Related, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.losses import trained_losses
 
@@ -89,7 +89,7 @@ class LossOverwritten(Rule):
 
 def _added(program: TrainingProgram, place: Location) -> Changes:
     """``loss = ...`` to ``loss += ...``."""
-    statement = edits.statement_at(program, place)
+    statement = statement_edits.statement_at(program, place)
     if statement is None or statement.kind != "Assign" or statement.value is None:
         return None
     if len(statement.targets) != 1 or not statement.targets[0].isidentifier():

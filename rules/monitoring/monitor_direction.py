@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.scores import higher_is_better, lower_is_better, test_of
 
@@ -149,7 +149,7 @@ def _worst(program: TrainingProgram, selection: Selection) -> Changes:
     worst = 'float("inf")' if selection.below else '-float("inf")'
     layout, test = (
         program.layout(selection.location),
-        edits.statement_at(program, selection.location),
+        statement_edits.statement_at(program, selection.location),
     )
     if layout is None or test is None:
         return None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.scores import test_of
 
@@ -123,9 +123,9 @@ class PatienceCounterNeverReset(Rule):
                     help=f"set `{selection.counter} = 0` where the best score is remembered",
                     fix=self.repair(
                         "set the counter back where the best score is remembered",
-                        edits.insert_at_start(
+                        statement_edits.insert_at_start(
                             program,
-                            edits.compound_at(program, selection.location, "If"),
+                            statement_edits.compound_at(program, selection.location, "If"),
                             f"{selection.counter} = 0",
                         ),
                     ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import object_of, submodules
 from convlint.rules.patterns.paths import training_loops
@@ -141,7 +141,7 @@ _OWNER = re.compile(r"([\w.]+)\.(?:named_)?(?:parameters|requires_grad_)\(")
 
 def _before_head(program: TrainingProgram, place: Location) -> Changes:
     """Move what freezes the whole model in front of the last layer put into it."""
-    layout, statement = program.layout(place), edits.statement_at(program, place)
+    layout, statement = program.layout(place), statement_edits.statement_at(program, place)
     if layout is None or statement is None:
         return None
     if statement.parent is not None and statement.parent.kind == "For":
@@ -156,4 +156,4 @@ def _before_head(program: TrainingProgram, place: Location) -> Changes:
         and other.kind == "Assign"
         and other.targets[0].startswith((f"{owner.group(1)}.", f"{owner.group(1)}["))
     ]
-    return edits.move(program, statement, before=heads[-1]) if heads else None
+    return statement_edits.move(program, statement, before=heads[-1]) if heads else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Location, Related, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class ExhaustedParameters(Rule):
 def _listed(program: TrainingProgram, use: Exhausted) -> Changes:
     """Wrap the generator in ``list(...)`` where it is assigned to the name both uses read."""
     layout = program.layout(use.first)
-    first = edits.statement_at(program, use.first)
-    second = edits.statement_at(program, use.second)
+    first = statement_edits.statement_at(program, use.first)
+    second = statement_edits.statement_at(program, use.second)
     if layout is None or first is None or second is None:
         return None
     made = [

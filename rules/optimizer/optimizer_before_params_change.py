@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.layers import (
     canonical,
@@ -111,7 +111,7 @@ class OptimizerBeforeParamsChange(Rule):
                         related=(Related(optimizer.location, "parameters taken here"),),
                         fix=self.repair(
                             "build the optimizer after the model is complete",
-                            edits.move_later(program, optimizer.location, layer.location),
+                            statement_edits.move_later(program, optimizer.location, layer.location),
                         ),
                     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Evidence, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.loops import steps_of
 from convlint.rules.patterns.ownership import is_managed, name_of, object_of
@@ -118,7 +118,7 @@ class OptimizerRecreated(Rule):
                     related=(Related(steps[0].event.location, "stepped once per object"),),
                     fix=self.repair(
                         "build it before the loops",
-                        edits.hoist(program, optimizer.location, outermost=True),
+                        statement_edits.hoist(program, optimizer.location, outermost=True),
                     ),
                 )
 

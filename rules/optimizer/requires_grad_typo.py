@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _fault(switch: GradientSwitch) -> str:
 
 def _spelled(program: TrainingProgram, switch: GradientSwitch) -> Changes:
     """``require_grad =`` and ``requires_grad(...)`` to what PyTorch knows."""
-    statement = edits.statement_at(program, switch.location)
+    statement = statement_edits.statement_at(program, switch.location)
     layout = program.layout(switch.location)
     if statement is None or layout is None or statement.value is None:
         return None

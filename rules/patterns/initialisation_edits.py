@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.layers import canonical, is_weight_layer
 from convlint.rules.patterns.ownership import object_of
 
@@ -59,7 +59,7 @@ def initialise_all(
     program: TrainingProgram, made: Location, layers: Iterable[Object], nonlinearity: str
 ) -> Changes:
     """Behind the assignment of a Sequential: Kaiming initialisation of its weight layers."""
-    statement = edits.own_statement(program, made)
+    statement = statement_edits.own_statement(program, made)
     layout = program.layout(made)
     init = edits.name_for(program, made, "torch.nn.init.kaiming_normal_")
     classes = sorted({layer.cls for layer in layers})
@@ -75,5 +75,5 @@ def initialise_all(
         f"    if isinstance(layer, {kinds}):\n"
         f'        {init[0]}(layer.weight, nonlinearity="{nonlinearity}")'
     )
-    added = edits.insert_after(program, statement, code)
+    added = statement_edits.insert_after(program, statement, code)
     return None if added is None or layout.binds("layer") else (*added, *init[1])

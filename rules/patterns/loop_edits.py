@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.program.facts import EventKind
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.paths import STEPS, stepped_optimizer
 
 if TYPE_CHECKING:
@@ -49,10 +49,14 @@ def clear_first(
         return None
     code = f"{name}.zero_grad()"
     place = loop.loop.location
-    if edits.same_function(program, place, step.location):
-        return edits.insert_at_start(program, edits.compound_at(program, place), code)
-    if edits.same_function(program, backward.location, step.location):
-        return edits.insert_before(edits.statement_at(program, backward.location), code)
+    if statement_edits.same_function(program, place, step.location):
+        return statement_edits.insert_at_start(
+            program, statement_edits.compound_at(program, place), code
+        )
+    if statement_edits.same_function(program, backward.location, step.location):
+        return statement_edits.insert_before(
+            statement_edits.statement_at(program, backward.location), code
+        )
     return None
 
 
@@ -60,30 +64,39 @@ def move_behind(
     program: TrainingProgram, moved: Location | None, anchor: Location | None
 ) -> Changes:
     """Move the statement of one call directly behind that of another in the same block."""
-    one, other = edits.own_statement(program, moved), edits.own_statement(program, anchor)
-    if not edits.neighbours(program, one, other):
+    one, other = (
+        statement_edits.own_statement(program, moved),
+        statement_edits.own_statement(program, anchor),
+    )
+    if not statement_edits.neighbours(program, one, other):
         return None
-    return edits.move(program, one, after=other)
+    return statement_edits.move(program, one, after=other)
 
 
 def move_before(
     program: TrainingProgram, moved: Location | None, anchor: Location | None
 ) -> Changes:
     """Move the statement of one call directly before that of another in the same block."""
-    one, other = edits.own_statement(program, moved), edits.own_statement(program, anchor)
-    if not edits.neighbours(program, one, other):
+    one, other = (
+        statement_edits.own_statement(program, moved),
+        statement_edits.own_statement(program, anchor),
+    )
+    if not statement_edits.neighbours(program, one, other):
         return None
-    return edits.move(program, one, before=other)
+    return statement_edits.move(program, one, before=other)
 
 
 def move_past(program: TrainingProgram, moved: Location | None, anchor: Location | None) -> Changes:
     """Move the statement of one call behind another, or behind what holds the other one."""
-    one, other = edits.own_statement(program, moved), edits.statement_at(program, anchor)
+    one, other = (
+        statement_edits.own_statement(program, moved),
+        statement_edits.statement_at(program, anchor),
+    )
     if one is None or other is None or one.function != other.function:
         return None
     for outer in (other, *other.around()):
-        if edits.neighbours(program, one, outer):
-            return edits.move(program, one, after=outer)
+        if statement_edits.neighbours(program, one, outer):
+            return statement_edits.move(program, one, after=outer)
     return None
 
 
@@ -113,7 +126,7 @@ def model_name(program: TrainingProgram, loop: TrainingLoop, near: Location) -> 
         layout = program.layout(place)
         if call is None or layout is None or not layout.is_path_of_names(call.callee_text):
             return None
-        if not edits.same_function(program, place, near):
+        if not statement_edits.same_function(program, place, near):
             return None
         names.add(call.callee_text)
     return names.pop() if len(names) == 1 else None

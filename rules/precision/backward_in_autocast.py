@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.paths import training_loops
 
@@ -99,8 +99,9 @@ class BackwardInAutocast(Rule):
                         help="end the region after the loss",
                         fix=self.repair(
                             "end the region before the backward",
-                            edits.end_block_before(
-                                program, edits.own_statement(program, backward.event.location)
+                            statement_edits.end_block_before(
+                                program,
+                                statement_edits.own_statement(program, backward.event.location),
                             ),
                         ),
                     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits, loop_edits
+from convlint.rules.patterns import edits, loop_edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.happened import (
     before_each_step,
@@ -197,7 +197,7 @@ def _unscaled(program: TrainingProgram, step: Event, clip: Location) -> Changes:
     optimizer = loop_edits.optimizer_name(program, step)
     if scaler is None or optimizer is None:
         return None
-    if not edits.same_function(program, step.location, clip):
+    if not statement_edits.same_function(program, step.location, clip):
         return None
-    statement = edits.own_statement(program, clip)
-    return edits.insert_before(statement, f"{scaler}.unscale_({optimizer})")
+    statement = statement_edits.own_statement(program, clip)
+    return statement_edits.insert_before(statement, f"{scaler}.unscale_({optimizer})")

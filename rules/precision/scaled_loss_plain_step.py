@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.orders import gradient_orders
 from convlint.rules.patterns.ownership import Match, acts_on, name_of, object_of
@@ -137,6 +137,10 @@ def _through_scaler(program: TrainingProgram, step: Location, backward: Location
     if optimizer is None or plain is None or scaled is None or scaled.method != "scale":
         return None
     scaler = edits.receiver_of(program, scaled.place)
-    if scaler is None or plain.arguments or not edits.same_function(program, step, backward):
+    if (
+        scaler is None
+        or plain.arguments
+        or not statement_edits.same_function(program, step, backward)
+    ):
         return None
     return edits.replace(step, f"{scaler}.step({optimizer})")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import is_managed, name_of, object_of
 from convlint.rules.patterns.paths import occurrences, training_loops
@@ -132,5 +132,7 @@ def _updated(program: TrainingProgram, loop: TrainingLoop, scaler: int) -> Chang
     steps = [o for o in loop.of_kind(EventKind.SCALER_STEP) if o.event.target == scaler]
     place = steps[-1].event.location
     name = edits.receiver_of(program, place)
-    statement = edits.own_statement(program, place)
-    return edits.insert_after(program, statement, None if name is None else f"{name}.update()")
+    statement = statement_edits.own_statement(program, place)
+    return statement_edits.insert_after(
+        program, statement, None if name is None else f"{name}.update()"
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits, loop_edits
+from convlint.rules.patterns import loop_edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.orders import gradient_orders
 from convlint.rules.patterns.ownership import Match, acts_on, concerns
@@ -121,8 +121,8 @@ class UnscaleTwiceOrLate(Rule):
                             related=(Related(first.event.location, "unscaled here before"),),
                             fix=self.repair(
                                 "unscale once",
-                                edits.remove_statement(
-                                    program, edits.lone_call(program, event.location)
+                                statement_edits.remove_statement(
+                                    program, statement_edits.lone_call(program, event.location)
                                 ),
                             ),
                         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.seeds import SEEDING
@@ -106,7 +106,7 @@ class SeedInTrainLoop(Rule):
                     help="set it once, before the loops",
                     fix=self.repair(
                         "set it once, before the loops",
-                        edits.hoist(program, call.location, outermost=True),
+                        statement_edits.hoist(program, call.location, outermost=True),
                     ),
                 )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.courses import short_name
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.paths import STEPS, occurrences
@@ -149,10 +149,10 @@ def _per_batch(program: TrainingProgram, step: Event, epochs: Loop) -> Changes:
     if len(steps) != 1 or step.args:
         return None
     (place,) = steps
-    if not edits.same_function(program, place, step.location):
+    if not statement_edits.same_function(program, place, step.location):
         return None
-    return edits.move(
+    return statement_edits.move(
         program,
-        edits.lone_call(program, step.location),
-        after=edits.own_statement(program, place),
+        statement_edits.lone_call(program, step.location),
+        after=statement_edits.own_statement(program, place),
     )

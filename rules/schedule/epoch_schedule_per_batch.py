@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.courses import short_name
 from convlint.rules.patterns.flows import objects_by_id, one_per_place
 from convlint.rules.patterns.schedules import counts_epochs_per_batch
@@ -107,9 +107,9 @@ class EpochSchedulePerBatch(Rule):
 
 def _per_epoch(program: TrainingProgram, place: Location) -> Changes:
     """Move the call out of the loop it directly stands in, when another loop is around that."""
-    statement = edits.lone_call(program, place)
+    statement = statement_edits.lone_call(program, place)
     around = list(statement.around()) if statement is not None else []
     loops = [outer for outer in around if outer.kind in ("For", "While")]
     if statement is None or len(loops) < 2 or statement.parent is not loops[0]:
         return None
-    return edits.move(program, statement, after=loops[0])
+    return statement_edits.move(program, statement, after=loops[0])

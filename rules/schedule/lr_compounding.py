@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.schedules import hand_written, sparkline
 from convlint.rules.patterns.settings import optimizers_of
@@ -107,7 +107,7 @@ class LrCompounding(Rule):
 def _from_initial_rate(program: TrainingProgram, place: Location) -> Changes:
     """``g["lr"] = g["lr"] * f`` and ``g["lr"] *= f`` to ``g["lr"] = g.setdefault(...) * f``."""
     layout = program.layout(place)
-    statement = edits.statement_at(program, place)
+    statement = statement_edits.statement_at(program, place)
     if layout is None or statement is None or statement.value is None:
         return None
     if len(statement.targets) != 1 or not statement.targets[0].endswith(('["lr"]', "['lr']")):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import name_of, object_of, scheduled_optimizer
 from convlint.rules.patterns.schedules import step_sites
@@ -107,6 +107,7 @@ class SchedulerInLoop(Rule):
                     help="build it once, before the loop",
                     related=(Related(sites[0][0].location, "stepped once per object"),),
                     fix=self.repair(
-                        "build it before the loop", edits.hoist(program, scheduler.location)
+                        "build it before the loop",
+                        statement_edits.hoist(program, scheduler.location),
                     ),
                 )

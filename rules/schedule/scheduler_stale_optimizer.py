@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
-from convlint.rules.patterns import edits
+from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import object_of, scheduled_optimizer
 from convlint.rules.patterns.paths import training_loops
@@ -109,6 +109,8 @@ class SchedulerStaleOptimizer(Rule):
                         related=(Related(optimizer.location, "replaced here"),),
                         fix=self.repair(
                             "build the scheduler after the optimizer",
-                            edits.move_later(program, scheduler.location, optimizer.location),
+                            statement_edits.move_later(
+                                program, scheduler.location, optimizer.location
+                            ),
                         ),
                     )
