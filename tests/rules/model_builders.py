@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from convlint.rules import Rule
 
 
+CLASS_LINE = 9_000
+"""Where the class of every model stands; the models are built on lines before it."""
+
+
 class ModelBuilder(ProgramBuilder):
     """A program builder that knows layers in a row, losses, datasets and schedules."""
 
@@ -60,7 +64,7 @@ class ModelBuilder(ProgramBuilder):
         self.models[-1] = Model(
             object=number,
             cls="train.Net",
-            location=self.objects[number].location,
+            location=at(CLASS_LINE),
             layers=modules,
             inputs=(first,),
             outputs=(last,),
@@ -125,11 +129,12 @@ class ModelBuilder(ProgramBuilder):
         return self.add(ObjectKind.DATASET, "torch.utils.data.TensorDataset", args=args, **fields)
 
     def loader(self, dataset: int | None, name: str = "loader", **args: Value) -> int:
-        """A DataLoader."""
+        """A DataLoader that a function of the project makes."""
         if dataset is not None:
             args["dataset"] = refer(dataset)
         cls = "torch.utils.data.DataLoader"
-        return self.add(ObjectKind.LOADER, cls, names=(name,), args=args)
+        made_in = ("make_loaders",)
+        return self.add(ObjectKind.LOADER, cls, names=(name,), args=args, within=made_in)
 
     def batch(self, loader: int, index: int) -> int:
         """An item of a batch of ``loader``."""
