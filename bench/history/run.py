@@ -1,9 +1,9 @@
 """Recall on real repairs: does a rule fire on the version before a fix, and not after it?
 
-    python bench/history/run.py --clones DIR [--only TEXT] [--failures]
+    python bench/history/run.py --clones DIR [--commits FILE] [--only TEXT] [--failures]
 
 ``commits.toml`` lists commits that repaired a fault of training, chosen by their messages and
-diffs. ``DIR`` has clones of the repositories in folders named ``owner+name`` (a bare repository
+diffs; ``held_out.toml`` lists others, of repositories the rules were not written against. ``DIR`` has clones of the repositories in folders named ``owner+name`` (a bare repository
 there, or in ``owner+name/repo``, serves as well). Of both versions the Python files of the whole
 tree are unpacked into a temporary folder, so that imports resolve, and ``convlint check --select``
 runs on the files of the entry with the rules that the fault is expected to set off.
@@ -117,12 +117,13 @@ def main() -> None:
     """Print the table and the recall."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clones", type=Path, action="append", required=True, metavar="DIR")
+    parser.add_argument("--commits", type=Path, default=COMMITS, metavar="FILE", help="the list")
     parser.add_argument("--only", default="", help="repositories, commits or rules with this text")
     parser.add_argument("--failures", action="store_true", help="leave out what is recalled")
     arguments = parser.parse_args()
     recalled = seen = hidden = absent = 0
     print(f"{'before':>6} {'after':>5}  {'':8}  commit")
-    for repair in read_repairs():
+    for repair in read_repairs(arguments.commits):
         if arguments.only not in " ".join((repair.repository, repair.commit, *repair.rules)):
             continue
         found = (find_clone(clones, repair.repository) for clones in arguments.clones)
