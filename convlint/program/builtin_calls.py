@@ -30,12 +30,19 @@ from convlint.program.indexed import combined, varies
 from convlint.program.lengths import length_of
 from convlint.program.walk import Walk
 
+_LARGEST_BOUND = 2**62
+"""A range beyond it has more values than Python can count."""
+
 
 def _range(self: Walk, arguments: Arguments, site: Site) -> Abstract:
     bounds = [a.value for a in arguments.positional]
     constants = [b.value for b in bounds if isinstance(b, Const) and type(b.value) is int]
-    if len(constants) == len(bounds) and bounds and not (len(constants) == 3 and constants[2] == 0):
-        values = range(*constants)
+    if len(constants) == len(bounds) and all(abs(c) < _LARGEST_BOUND for c in constants):
+        try:
+            values = range(*constants)
+        except (TypeError, ValueError):
+            # Too few or too many bounds, or a step of zero: the program's own mistake.
+            return LoopRange(UNKNOWN)
         stop = bounds[0] if len(bounds) == 1 else bounds[1]
         origin = stop.origin if isinstance(stop, Const) else None
         certain = all(isinstance(b, Const) and b.certain for b in bounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +25,12 @@ _LARGEST_IMPORTED_FILE = 400_000
 _MOST_CHARACTERS_KEPT = 250_000
 """Source text whose trees are kept in case another file imports it; a tree takes some
 40 bytes for each character."""
+
+
+_STANDARD_LIBRARY = str(Path(os.__file__).parent) + os.sep
+"""Its modules do not train, and following them takes seconds for a file that stands among them."""
+
+_INSTALLED = os.sep + "site-packages" + os.sep
 
 
 class SourceModule:
@@ -122,7 +129,9 @@ class ProjectIndex:
         if not level and name.partition(".")[0] in ML_ROOTS:
             return None
         found = self._imports.resolve(name, level, str(importer), str(root) if root else None)
-        return None if found is None else Path(found)
+        if found is None or (found.startswith(_STANDARD_LIBRARY) and _INSTALLED not in found):
+            return None
+        return Path(found)
 
 
 def _display(file: Path) -> str:

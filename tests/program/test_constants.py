@@ -3,7 +3,7 @@
 import pytest
 from extraction import extract, objects
 
-from convlint.program.facts import ObjectKind, Value
+from convlint.program.facts import Loop, ObjectKind, Value
 
 
 def learning_rate(source: str) -> Value:
@@ -140,3 +140,19 @@ def test_gain_of_an_activation_folds() -> None:
         "import torch.nn as nn\n",
     )
     assert program.initialisations[0].args["gain"].number == pytest.approx(5 / 3)
+
+
+@pytest.mark.parametrize(
+    "bounds", ["", "1, 5, 0", "1, 2, 3, 4, 5", "10**30", "0, 2**64, 2"], ids=lambda b: b or "none"
+)
+def test_a_range_that_python_refuses_or_cannot_count_is_unknown(bounds: str) -> None:
+    program = extract(
+        f"""
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range({bounds}):
+            optimizer.step()
+        """,
+        "import torch\nimport torch.nn as nn\nmodel = nn.Linear(2, 2)\n",
+    )
+    (loop,) = (node for node in program.entries[0].body if isinstance(node, Loop))
+    assert loop.trips == Value()

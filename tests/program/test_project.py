@@ -1,5 +1,6 @@
 """Other files of the project are seen on disk; libraries and what cannot be read are not guessed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,8 @@ def test_names_are_resolved_through_imports_never_bare() -> None:
     program = extract("from mylib import SGD, Linear\nopt = SGD(Linear(1, 1).parameters(), lr=9)\n")
     assert objects(program, ObjectKind.OPTIMIZER) == []
     assert objects(program, ObjectKind.LAYER) == []
+
+
+def test_the_standard_library_is_no_project() -> None:
+    beside = Path(os.__file__).with_name("train.py")
+    assert ProjectIndex().resolve("heapq", 0, beside, beside.parent) is None
