@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Severity
+from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
+from convlint.rules.patterns import edits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.program.facts import TrainingProgram
+    from convlint.program.facts import ModeOverride, TrainingProgram
+    from convlint.rules import Changes
 
 
 class TrainingFlagMisuse(Rule):
@@ -74,6 +76,7 @@ class TrainingFlagMisuse(Rule):
     """
 
     code, slug, severity = "LOP035", "training-flag-misuse", Severity.ERROR
+    fix = Applicability.UNSAFE
     unmeasured_because = "the probe rarely reaches the first evaluation"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
@@ -93,4 +96,13 @@ class TrainingFlagMisuse(Rule):
                 override.location,
                 message,
                 help=f"write `super().train({override.mode})`",
+                fix=self.repair("hand the mode on", _hand_on(program, override)),
             )
+
+
+def _hand_on(program: TrainingProgram, override: ModeOverride) -> Changes:
+    """The call with the mode as its only argument; not where a star brings others."""
+    call = edits.call_at(program, override.location)
+    if call is None or call.open_ended:
+        return None
+    return edits.replace(call.place, f"{call.callee_text}({override.mode})")
