@@ -3,9 +3,9 @@
     python bench/kill_runs.py [--rounds 100]
 
 In each round two runs fix one tree at the same time and are killed (SIGKILL) after a random while.
-Every file must then be what it was or what it is once fixed, no other file may lie beside them,
-the cache must be sound (SQLite's ``integrity_check``) or absent, and a run that is let alone must
-find what it finds without a cache.
+Every file must then be what it was or what it is once fixed, the cache must be sound (SQLite's
+``integrity_check``) or absent, a run that is let alone must find what it finds without a cache, and
+one that fixes must leave every file fixed and nothing beside them.
 """
 
 from __future__ import annotations
@@ -68,7 +68,12 @@ def wrong_after(directory: Path, before: dict[str, str], fixed: dict[str, str]) 
     recalled, judged = run(CHECK, directory), run([*CHECK, "--no-cache"], directory)
     if (recalled.stdout, recalled.returncode) != (judged.stdout, judged.returncode):
         return f"the cache gives\n{recalled.stdout}{recalled.stderr}instead of\n{judged.stdout}"
-    return ""
+    run(FIX, directory)
+    for name in before:
+        if (directory / name).read_text() != fixed[name]:
+            return f"{name} is not fixed by a run that is let alone"
+    beside = {p.name for p in directory.iterdir()} - {*before, "pyproject.toml", ".convlint_cache"}
+    return f"left behind: {', '.join(sorted(beside))}" if beside else ""
 
 
 def kill_rounds(rounds: int, directory: Path, seed: int = 0) -> list[str]:

@@ -10,7 +10,6 @@ import codecs
 import contextlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -155,9 +154,17 @@ def write_back(path: str, before: bytes, after: bytes) -> None:
 
 
 def _replace(target: Path, data: bytes) -> None:
-    """Write beside ``target``, then rename: readers see the old file or the new one."""
+    """Write beside ``target``, then rename: readers see the old file or the new one.
+
+    The file beside it has one name, so that what a killed run left is taken over by the next;
+    under the lock it can be nobody's.
+    """
     known = target.stat()
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    name = target.with_name(f".{target.name}.convlint")
+    with contextlib.suppress(FileNotFoundError):
+        name.unlink()
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(name, flags, 0o600)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
             file.write(data)
@@ -170,7 +177,7 @@ def _replace(target: Path, data: bytes) -> None:
         os.replace(name, target)  # noqa: PTH105
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(name)  # noqa: PTH108
+            name.unlink()
         raise
     _flush_directory(target.parent)
 
