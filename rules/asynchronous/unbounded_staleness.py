@@ -10,21 +10,25 @@ from convlint.findings import (
     Finding,
     Severity,
 )
+from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
+from convlint.rules.patterns.paths import occurrences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
     from convlint.program.facts import (
+        Object,
         TrainingProgram,
     )
 
 STARTING = frozenset({"Process", "spawn"})
 BOUNDING = frozenset({"Barrier", "barrier", "BoundedSemaphore", "Lock", "lock", "acquire"})
+QUEUES = frozenset({"Queue", "JoinableQueue"})
 FULL = 0.9
 """The usual value; examples of Hogwild use 0.5 or none."""
 
@@ -107,11 +111,15 @@ class UnboundedStaleness(Rule):
         started = "share_memory" in program.attributes_read and program.attributes_read & STARTING
         if not shared or not started or program.attributes_read & BOUNDING:
             return
+        if any(_is_bounded_queue(item) for item in program.objects):
+            return
         reported: set[Location] = set()
         for optimizer in program.objects:
             momentum = optimizer.args.get("momentum")
             value = momentum.number if momentum is not None else None
             if optimizer.cls != "torch.optim.SGD" or value is None or value < FULL:
+                continue
+            if _rate_is_scaled(program, optimizer):
                 continue
             if one_per_place(reported, optimizer.location):
                 yield self.finding(
@@ -120,3 +128,28 @@ class UnboundedStaleness(Rule):
                     help="lower the momentum or the learning rate, or bound the lag with a barrier",
                     evidence=(Evidence("static", "share_memory, processes, no barrier"),),
                 )
+
+
+def _rate_is_scaled(program: TrainingProgram, optimizer: Object) -> bool:
+    """Whether the rate may follow the lag: it is computed, not known, or set by the script."""
+    rate = optimizer.args.get("lr")
+    if rate is None or not rate.candidates:
+        return True
+    layout = program.layout(rate.location)
+    if rate.origin is not None and rate.origin.kind == "computed":
+        return True
+    if layout is not None and layout.binary(rate.location) is not None:
+        return True
+    return any(
+        o.kind is EventKind.LR_WRITE and o.event.target in (optimizer.id, None)
+        for entry in program.entries
+        for o in occurrences(entry.body)
+    )
+
+
+def _is_bounded_queue(item: Object) -> bool:
+    """Whether this is a queue whose length is given, other than as no bound (0 or less)."""
+    if item.cls.rpartition(".")[2] not in QUEUES:
+        return False
+    length = item.args.get("maxsize", item.args.get("0"))
+    return length is not None and (length.number is None or length.number > 0)

@@ -496,7 +496,7 @@ HEALTHY = {
         import torch.multiprocessing as mp
 
         def work(model, barrier):
-            optimizer = optim.SGD(model.parameters(), lr=0.01)
+            optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
             for step, (x, y) in enumerate(loader):
                 optimizer.zero_grad()
                 F.cross_entropy(model(x), y).backward()
@@ -542,11 +542,50 @@ HEALTHY = {
                 optimizer.step()
                 optimizer.zero_grad()
     """,
+    ("unbounded-staleness", "a rate divided by the lag"): """
+        import torch.multiprocessing as mp
+
+        def work(model, clock):
+            optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+            for x, y in loader:
+                optimizer.zero_grad()
+                before = clock.value
+                F.cross_entropy(model(x), y).backward()
+                for group in optimizer.param_groups:
+                    group["lr"] = 0.01 / (1 + clock.value - before)
+                optimizer.step()
+                clock.value += 1
+
+        model = nn.Linear(20, 4)
+        model.share_memory()
+        clock = mp.Value("i", 0)
+        workers = [mp.Process(target=work, args=(model, clock)) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+    """,
+    ("unbounded-staleness", "a rate divided among the processes"): """
+        import torch.multiprocessing as mp
+
+        WORKERS = 4
+
+        def work(model):
+            optimizer = optim.SGD(model.parameters(), lr=0.1 / WORKERS, momentum=0.9)
+            for x, y in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+
+        model = nn.Linear(20, 4)
+        model.share_memory()
+        workers = [mp.Process(target=work, args=(model,)) for _ in range(WORKERS)]
+        for worker in workers:
+            worker.start()
+    """,
     ("unbounded-staleness", "a queue of bounded length"): """
         import torch.multiprocessing as mp
 
         def work(model, queue):
-            optimizer = optim.SGD(model.parameters(), lr=0.01)
+            optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
             for x, y in loader:
                 queue.get()
                 optimizer.zero_grad()

@@ -569,6 +569,8 @@ LEFT_ALONE: dict[str, dict[str, str]] = {
     "unbounded-staleness": {
         "bounded queue": "a queue of bounded length",
         "barrier": "a barrier every few steps",
+        "staleness-scaled rate": "a rate divided by the lag",
+        "rate for the number of processes": "a rate divided among the processes",
     },
     "compression-without-error-feedback": {"random, scaled": "random elements, scaled up"},
     "fp16-allreduce-overflow": {"bfloat16": "the range of float32"},
