@@ -84,7 +84,7 @@ def judge_source(
     rules: Iterable[Rule],
 ) -> FileReport:
     """Judge the file that holds ``data`` and goes by the path ``shown``. Never raises."""
-    from convlint.program import extract_program
+    from convlint.program import SourceSyntaxError, extract_program
 
     index.record = Record()
     try:
@@ -106,7 +106,14 @@ def judge_source(
         from convlint.cells import settled_in_cells
 
         def judge_again(text: str) -> list[Finding]:
-            again = extract_program(text, shown, project_root=project_root, index=index)
+            try:
+                again = extract_program(text, shown, project_root=project_root, index=index)
+            except SourceSyntaxError:
+                # What is left of the other cells is no program: nothing is sure then.
+                return []
+            except Exception as error:
+                faults.append(Complaint(own_fault("reading the program", error)))
+                return []
             return run_rules(rules, again, on_failure=lambda rule, error: None)
 
         findings = settled_in_cells(findings, source, shown, judge_again)

@@ -38,6 +38,9 @@ _NOT_PYTHON = re.compile(
     r"^[ \t]*(?:%%?[A-Za-z_]|[!?]|[\w.]+\?{1,2}[ \t]*$|[\w.,\[\] \t]+=[ \t]*(?:![^=]|%[a-zA-Z]))"
 )
 
+_PARSED_LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+"""Lines as Python counts them, which also ends one at a carriage return alone."""
+
 _LINES = re.compile(r"[^\n]*\n|[^\n]+")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _raw_decode = json.JSONDecoder().raw_decode
@@ -132,7 +135,7 @@ def cell_starts(text: str) -> list[tuple[int, int]]:
     """For each cell of a notebook's text, the line that names it and the number of the cell."""
     return [
         (number, int(match.group(1)))
-        for number, line in enumerate(text.split("\n"), start=1)
+        for number, line in enumerate(_PARSED_LINES.findall(text), start=1)
         if (match := _MARK_LINE.match(line))
     ]
 
@@ -143,13 +146,13 @@ def only_cell(text: str, wanted: int) -> str:
     What they define and assign stays. Cells are run many times and in any order, so that what
     happens in one says nothing of when it happened for another. Every line keeps its number.
     """
-    kept = text.split("\n")
+    kept = _PARSED_LINES.findall(text)
     starts = [*cell_starts(text), (len(kept) + 1, 0)]
     for (first, number), (end, _) in pairwise(starts):
         if number == wanted:
             continue
         try:
-            body = _parse("\n".join(kept[first : end - 1])).body
+            body = _parse("".join(kept[first : end - 1])).body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         stays = {
@@ -161,8 +164,12 @@ def only_cell(text: str, wanted: int) -> str:
         for statement in body:
             for line in range(_first_line(statement), (statement.end_lineno or 0) + 1):
                 if line not in stays:
-                    kept[first + line - 1] = ""
-    return "\n".join(kept)
+                    kept[first + line - 1] = _line_end(kept[first + line - 1])
+    return "".join(kept)
+
+
+def _line_end(line: str) -> str:
+    return line[len(line.rstrip("\r\n")) :]
 
 
 _DEFINING = (

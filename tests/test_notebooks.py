@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from convlint.documents import open_document
 from convlint.engine import check_paths
 from convlint.errors import UserError
-from convlint.notebooks import Notebook
+from convlint.notebooks import Notebook, cell_starts, only_cell
 
 
 def notebook(*cells: str, kinds: dict[int, str] | None = None, **layout) -> bytes:
@@ -208,3 +208,10 @@ def test_no_bytes_make_a_notebook_fail_otherwise(data):
         Notebook(data, "a.ipynb")
     except UserError as error:
         assert "\n" not in str(error)
+
+
+def test_cells_whose_lines_end_in_carriage_returns_keep_their_numbers():
+    text = "# ~convlint~ cell 1\nimport torch\rx = [1]\rprint(x)\r\n# ~convlint~ cell 2\nprint(1)\n"
+    kept = only_cell(text, 2)
+    assert cell_starts(text) == cell_starts(kept) == [(1, 1), (5, 2)]
+    assert kept == text.replace("print(x)", "")
