@@ -17,10 +17,10 @@ from convlint.sources import (
 )
 
 
-def test_unreadable_file_and_notebook_say_so_in_one_line(tmp_path):
+def test_an_unreadable_file_says_so_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"cannot read: Is a directory"):
         read_file(tmp_path)
-    with pytest.raises(UserError, match=r"a\.ipynb: notebooks are not read"):
+    with pytest.raises(UserError, match=r"a\.ipynb: cannot read: No such file"):
         read_file(tmp_path / "a.ipynb")
 
 

@@ -59,7 +59,7 @@ class SaddlePoint(Rule):
 
     code, slug, severity = "CRV003", "saddle-point", Severity.WARNING
     measurements = ("curvature",)
-    explained_by = ("symmetric-init",)
+    explained_by = ("symmetric-init", "diverging-loss")
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding, for the first point that is a saddle."""

@@ -17,6 +17,8 @@ from convlint.gpu_probes.observations import (
     Measurement,
     Observations,
     OptimizerUse,
+    OverfitAttempt,
+    OverfitOneBatch,
     Parameter,
     ParameterGroup,
     Place,
@@ -231,6 +233,14 @@ def healthy(**changes: Any) -> Observations:
         "optimizers": (optimizer(),),
         "updates": (update(), update("fc2.weight", shape=(10, 128))),
         "curvature": (curvature(),),
+        "overfit": OverfitOneBatch(
+            attempts=(OverfitAttempt("SGD", 0.1, 25, 2.3, 0.05, 0.02, True, True),),
+            floor=0.0,
+            planned=200,
+            outcome="fits",
+            parameters=9_610,
+            targets=64,
+        ),
         "baseline": number(2.29),
         **course("converging", falling()),
     }

@@ -44,6 +44,7 @@ UNMEASURED = healthy(
     optimizers=(),
     updates=(),
     curvature=(),
+    overfit=None,
     baseline=None,
     convergence=None,
     series=replace(healthy().series, loss=(), gradient_norm=(), learning_rate=(), seconds=()),

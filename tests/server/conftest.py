@@ -15,17 +15,6 @@ import pytest
 PATIENCE = 60.0
 """Seconds until a missing message is a failure; generous, machines of tests are busy."""
 
-PUSHED = {
-    "workspace": {
-        "didChangeWatchedFiles": {"dynamicRegistration": True},
-        "workspaceEdit": {"documentChanges": True},
-    }
-}
-PULLED = {
-    "textDocument": {"diagnostic": {}},
-    "workspace": {"diagnostics": {"refreshSupport": True}},
-}
-
 
 class Editor:
     """Sends requests and notifications, and keeps what comes back."""

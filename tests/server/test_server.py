@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from capabilities import PULLED, PUSHED
 from pygls.uris import to_fs_path
 
 from convlint.server.checker import LONGEST_CHECK
-from tests.server.conftest import PULLED, PUSHED
 
 SICK = """\
 import torch
