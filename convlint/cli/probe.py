@@ -36,7 +36,8 @@ def command(
 
     Measured: scale of the inputs, dead and saturated units, gradient flow through depth, initial
     loss against the best constant prediction, size of the updates, curvature and the largest
-    stable learning rate, and how the loss runs.
+    stable learning rate, how the loss runs; and, on recorded steps once the script has stopped,
+    which learning rates make progress and whether the model can learn one batch by heart.
 
     \b
     Examples:
