@@ -38,6 +38,9 @@ class Signature(NamedTuple):
 UNKNOWN = Signature(-1, 0, 0, 0)
 """Equal to the signature of no file."""
 
+MISSING = b""
+"""The digest of a file that could not be read."""
+
 
 def signature(status: os.stat_result) -> Signature:
     """Of a file with this ``status``."""
@@ -130,7 +133,7 @@ class Surroundings:
             try:
                 now = signature(os.stat(path))  # noqa: PTH116
             except OSError:
-                return False
+                return known_digest == MISSING
             self._signatures[path] = now
         if now == known:
             return True
@@ -139,7 +142,7 @@ class Surroundings:
                 with open(path, "rb") as file:  # noqa: PTH123
                     self._digests[path] = digest(file.read())
             except OSError:
-                return False
+                return known_digest == MISSING
         return self._digests[path] == known_digest
 
 
@@ -159,7 +162,7 @@ class Record:
                 known = lasting_signature(os.fstat(file.fileno()))
                 self._reads[path] = (path, known, digest(file.read()))
         except OSError:
-            self._reads[path] = (path, UNKNOWN, b"")
+            self._reads[path] = (path, UNKNOWN, MISSING)
 
     def resolved(self, importer: str, dotted: str, meant: str) -> None:
         """An import of ``importer`` was looked up."""

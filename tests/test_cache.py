@@ -146,6 +146,19 @@ def test_module_that_appears_where_it_was_looked_for_is_a_change(tree):
     assert tree.judged == ["deep/train.py", "extras/more.py"]
 
 
+def test_settings_file_that_is_missing_is_a_change_only_when_it_appears(tree):
+    script = SCRIPT.replace(
+        "import settings", "import settings\nimport yaml\nconfig = yaml.safe_load(open('run.yaml'))"
+    )
+    tree.write("train.py", script)
+    tree.check()
+    tree.check()
+    assert tree.judged == []
+    tree.write("run.yaml", "rate: 0.1\n")
+    tree.check()
+    assert tree.judged == ["train.py"]
+
+
 def test_project_that_begins_elsewhere_is_a_change(tree):
     tree.write("deep/train.py", SCRIPT)
     tree.check()
