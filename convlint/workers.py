@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections import deque
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -40,8 +40,9 @@ def judge_in_processes(
     processes = min(processes, len(jobs))
     size = max(1, min(_LARGEST_BATCH, len(jobs) // (4 * processes)))
     waiting = deque(list(jobs[start : start + size]) for start in range(0, len(jobs), size))
-    workers = [_Worker(overrides, replaced) for _ in range(processes)]
+    workers: list[_Worker] = []
     try:
+        workers.extend(_Worker(overrides, replaced) for _ in range(processes))
         while waiting or any(worker.batch for worker in workers):
             for worker in workers:
                 if not worker.batch and waiting:
@@ -72,7 +73,8 @@ class _Worker:
         self.connection, theirs = context.Pipe()
         given = (theirs, overrides, dict(replaced))
         self._process = context.Process(target=_serve, args=given, daemon=True)
-        self._process.start()
+        with _interruptions_put_off():
+            self._process.start()
         theirs.close()
 
     def hand(self, batch: list[Job]) -> None:
@@ -106,6 +108,23 @@ class _Worker:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+
+@contextlib.contextmanager
+def _interruptions_put_off() -> Iterator[None]:
+    """Processes started meanwhile are deaf to Ctrl-C from their first instruction on.
+
+    The terminal sends it to all of them, and one still starting would print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # started later, it would lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _Answer = tuple[FileReport, Any, bytes]
