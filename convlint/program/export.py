@@ -50,7 +50,8 @@ from convlint.program.facts import (
     Unused,
     Value,
 )
-from convlint.program.remarks import batch_shares, mode_overrides, silent_skips, unread_settings
+from convlint.program.mode_overrides import mode_overrides
+from convlint.program.remarks import batch_shares, silent_skips, unread_settings
 from convlint.program.symbols import lone_steppers, symbol_kind
 from convlint.program.words import attributes_of_self, attributes_read, unreferenced
 

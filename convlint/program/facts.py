@@ -536,13 +536,19 @@ class Exhausted(msgspec.Struct, frozen=True):
 
 
 class ModeOverride(msgspec.Struct, frozen=True):
-    """A method ``train(self, mode)`` whose ``super().train(...)``, at ``location``, does not get the
-    mode: ``fault`` is ``self passed`` or ``mode dropped``."""
+    """A method ``train(self, mode)`` of a module that does not do what ``Module.train`` does.
+
+    ``fault`` is ``self passed`` or ``mode dropped`` for a ``super().train(...)`` at ``location`` that
+    does not get the mode, ``mode ignored`` where nothing reads the mode and the part named at
+    ``location`` is put in training mode, and ``self not returned``, with the last statement's
+    ``location``. ``used`` says that the file uses what ``train`` or ``eval`` of an instance returns.
+    """
 
     owner: str
     location: Location
     mode: str
     fault: str
+    used: bool = False
 
 
 class Unread(msgspec.Struct, frozen=True):

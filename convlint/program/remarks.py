@@ -1,7 +1,7 @@
 """Facts read off the syntax of one file, without following what it does.
 
-Settings that nothing reads, overrides of ``train``, counts divided by the number of batches, and
-tests that skip a batch and say nothing.
+Settings that nothing reads, counts divided by the number of batches, and tests that skip a batch
+and say nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
-from convlint.program.facts import BatchShare, ModeOverride, Unread
+from convlint.program.facts import BatchShare, Unread
 from convlint.program.syntax import descendants, dotted
 from convlint.program.words import counted_words
 
@@ -25,45 +25,6 @@ _HANDS_ALL_ON = re.compile(
     r"\bvars\(|\b__dict__\b|\blocals\(|\bglobals\(|\basdict\(|\bparse_known_args\b"
 )
 _COUNTS = ("sum(", "==", ".eq(")
-
-
-def mode_overrides(module: SourceModule) -> Iterator[ModeOverride]:
-    """Methods ``train(self, mode)`` that call the one they override without the mode."""
-    if "def train(" not in module.source:
-        return
-    for owner in descendants(module.tree):
-        if not isinstance(owner, ast.ClassDef):
-            continue
-        for method in owner.body:
-            if isinstance(method, ast.FunctionDef) and method.name == "train":
-                yield from _overridden(module, owner, method)
-
-
-def _overridden(
-    module: SourceModule, owner: ast.ClassDef, method: ast.FunctionDef
-) -> Iterator[ModeOverride]:
-    parameters = [argument.arg for argument in method.args.args]
-    if len(parameters) != 2 or method.args.kwonlyargs or method.args.vararg or method.args.kwarg:
-        return
-    itself, mode = parameters
-    names = [n.id for n in descendants(method.body) if isinstance(n, ast.Name)]
-    for call in descendants(method.body):
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
-            continue
-        if call.func.attr != "train" or not _is_super(call.func.value):
-            continue
-        passed = [a.id for a in call.args if isinstance(a, ast.Name)]
-        fault = ""
-        if itself in passed:
-            fault = "self passed"
-        elif not call.args and not call.keywords and mode not in names:
-            fault = "mode dropped"
-        if fault:
-            yield ModeOverride(owner.name, module.positions.of(call), mode, fault)
-
-
-def _is_super(node: ast.expr) -> bool:
-    return isinstance(node, ast.Call) and dotted(node.func) == "super"
 
 
 def unread_settings(

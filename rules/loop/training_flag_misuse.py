@@ -1,4 +1,4 @@
-"""LOP035: an override of train() that does not hand its mode on."""
+"""LOP035: an override of train() that does not keep what callers of train() and eval() rely on."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING
 from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
+from convlint.rules.patterns.statement_edits import insert_after, statement_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from convlint.findings import Fix
     from convlint.program.facts import ModeOverride, TrainingProgram
     from convlint.rules import Changes
 
 
 class TrainingFlagMisuse(Rule):
-    """An override of `train(mode)` does not hand the mode on.
+    """An override of `train(mode)` does not hand the mode on, or does not return the module.
 
     ## What it does
     Reports a method `train(self, mode)` of a module that calls `super().train()` without the mode,
-    or passes `self` where the mode belongs.
+    passes `self` where the mode belongs, puts parts in training mode whatever the mode is, or
+    returns nothing although the result of `train()` or `eval()` is used.
 
     ## Why it hurts
     `eval()` is `train(False)`. When the mode is dropped, `super().train()` means training mode, and
     the model can never be put in eval mode: dropout stays on and batch statistics are updated by
-    evaluation data.
+    evaluation data. Both methods return the module, so that `model = Net().eval()` works; an
+    override without `return self` makes that None.
 
     ## Example
         import torch
@@ -66,7 +70,7 @@ class TrainingFlagMisuse(Rule):
     ## When it is fine
     An override that does nothing, to keep a frozen part in eval mode, or that asks for one mode in
     so many words (`super().train(False)`), and methods called `train` with other arguments: none is
-    reported.
+    reported. A missing `return self` whose result the file does not use is reported as information.
 
     ## Measured
     Not measured: a probe rarely reaches the first evaluation.
@@ -80,24 +84,42 @@ class TrainingFlagMisuse(Rule):
     unmeasured_because = "the probe rarely reaches the first evaluation"
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
-        """One finding per override, at the call of the method it overrides."""
+        """One finding per fault: at the call without the mode, or where the method ends."""
         for override in program.mode_overrides:
+            owner, mode = override.owner, override.mode
+            severity = None
+            help = f"write `super().train({mode})`"
             if override.fault == "self passed":
                 message = (
-                    f"`{override.owner}.train` passes `self` where the mode belongs, and `self` "
+                    f"`{owner}.train` passes `self` where the mode belongs, and `self` "
                     "counts as true: the model is always put in training mode"
                 )
-            else:
+            elif override.fault == "mode dropped":
                 message = (
-                    f"`{override.owner}.train` drops `{override.mode}`: `eval()` puts the model in "
-                    "training mode"
+                    f"`{owner}.train` drops `{mode}`: `eval()` puts the model in training mode"
                 )
+            elif override.fault == "mode ignored":
+                message = (
+                    f"`{owner}.train` ignores `{mode}`: `eval()` puts this part in training mode"
+                )
+                help = f"hand `{mode}` on to every part that is to follow it"
+            else:
+                message = f"`{owner}.train` does not return `self`: `model.eval()` gives None"
+                help = "end the method with `return self`"
+                severity = None if override.used else Severity.INFO
             yield self.finding(
                 override.location,
                 message,
-                help=f"write `super().train({override.mode})`",
-                fix=self.repair("hand the mode on", _hand_on(program, override)),
+                help=help,
+                severity=severity,
+                fix=self._repaired(program, override),
             )
+
+    def _repaired(self, program: TrainingProgram, override: ModeOverride) -> Fix | None:
+        if override.fault == "self not returned":
+            last = statement_at(program, override.location)
+            return self.repair("return the module", insert_after(program, last, "return self"))
+        return self.repair("hand the mode on", _hand_on(program, override))
 
 
 def _hand_on(program: TrainingProgram, override: ModeOverride) -> Changes:

@@ -102,6 +102,55 @@ CASES = [
         ),
     ),
     Contrast(
+        "training-flag-misuse",
+        "the module returned, as `model.eval()` is read",
+        module(
+            "    def train(self, mode=True):\n"
+            "        super().train(mode)\n        self.body.eval()\n        return self\n"
+        )
+        + 'model = model.to("cpu")\nevaluated = model.eval()\n',
+        ("\n        return self\n\n", "\n\n"),
+    ),
+    Contrast(
+        "training-flag-misuse",
+        "what the method above returns",
+        module("    def train(self, mode=True):\n        return super().train(mode)\n").replace(
+            "model = Net()", 'model = Net().to("cpu").eval()'
+        ),
+        ("return super().train(mode)", "super().train(mode)"),
+    ),
+    Contrast(
+        "training-flag-misuse",
+        "a part that follows the mode",
+        module(
+            "    def train(self, mode=True):\n        self.training = mode\n"
+            "        self.body.eval()\n        self.head.train(mode)\n        return self\n"
+        ),
+        (
+            "self.training = mode\n        self.body.eval()\n        self.head.train(mode)",
+            "self.body.eval()\n        self.head.train()",
+        ),
+    ),
+    Contrast(
+        "training-flag-misuse",
+        "a trainer's loop, by the same name",
+        """
+class Trainer:
+    def __init__(self, model):
+        self.model = model
+        self.optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def train(self, epochs=3):
+        self.model.train()
+        for x, y in loader:
+            self.optimizer.zero_grad()
+            F.cross_entropy(self.model(x), y).backward()
+            self.optimizer.step()
+
+losses = Trainer(nn.Linear(8, 2)).train()
+""",
+    ),
+    Contrast(
         "unused-hyperparameter",
         "every option used",
         command_line(
@@ -227,6 +276,12 @@ for x, y in loader:
         ("batch_size=1", "batch_size=64"),
     ),
 ]
+
+MILD = {
+    ("training-flag-misuse", "nothing returned, and nobody asks"): module(
+        "    def train(self, mode=True):\n        super().train(mode)\n        self.body.eval()\n"
+    ),
+}
 
 SICK = sick(CASES)
 HEALTHY = healthy(CASES)

@@ -593,4 +593,5 @@ MILD: dict[str, dict[str, str]] = {
     "functional-dropout-always-on": {"written out": "switched on in so many words"},
     "gamma-grows": {"a placeholder": "a factor of one"},
     "eval-mode-in-training": {"no layer cares": "nothing in the model has a mode"},
+    "training-flag-misuse": {"no result used": "nothing returned, and nobody asks"},
 }
