@@ -32,6 +32,11 @@ class RecordingIndex(ProjectIndex):
         self.record.read(str(file))
         return super().read_configuration(file)
 
+    def read_text(self, file: Path) -> str | None:
+        """The text of a small file at an absolute path; None when it cannot be read."""
+        self.record.read(str(file))
+        return super().read_text(file)
+
     def resolve(self, name: str, level: int, importer: Path, root: Path | None) -> Path | None:
         """The file of module ``name`` as imported (``level`` leading dots) by ``importer``."""
         if not level and name.partition(".")[0] in ML_ROOTS:

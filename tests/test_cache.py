@@ -159,6 +159,26 @@ def test_settings_file_that_is_missing_is_a_change_only_when_it_appears(tree):
     assert tree.judged == ["train.py"]
 
 
+def test_version_of_torch_asked_for_is_a_change_where_it_matters(tree):
+    draws = """
+import numpy
+from torch.utils.data import DataLoader, Dataset
+
+class Noisy(Dataset):
+    def __getitem__(self, index):
+        return numpy.random.normal()
+
+loader = DataLoader(Noisy(), num_workers=4)
+"""
+    tree.write("train.py", SCRIPT + draws)
+    tree.check()
+    tree.check()
+    assert tree.judged == []
+    tree.write("requirements.txt", "torch==1.8.1\n")
+    tree.check()
+    assert tree.judged == ["train.py"]
+
+
 def test_project_that_begins_elsewhere_is_a_change(tree):
     tree.write("deep/train.py", SCRIPT)
     tree.check()

@@ -44,6 +44,7 @@ from convlint.program.facts import (
     Object,
     ObjectKind,
     PlainList,
+    Requirement,
     Selection,
     Tolerance,
     TrainingProgram,
@@ -206,7 +207,20 @@ class Exporter:
             unread=tuple(unread_settings(self._module, self._sources(), read)),
             batch_shares=tuple(batch_shares(self._module)),
             silent_skips=frozenset(silent_skips(self._module)),
+            requirements=self._requirements(),
         )
+
+    def _requirements(self) -> tuple[Requirement, ...]:
+        drawn = any(
+            call.name.startswith("numpy.random.")
+            and any(f.endswith(".__getitem__") for f in call.within)
+            for call in self._walk.calls
+        )
+        if not drawn:
+            return ()
+        from convlint.program.requirements import requirements
+
+        return tuple(requirements(self._walk, self._module))
 
     def _sources(self) -> list[SourceModule]:
         return [self._module, *(m for m in self._walk.modules if m is not self._module)]

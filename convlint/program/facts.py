@@ -559,6 +559,15 @@ class Unread(msgspec.Struct, frozen=True):
     location: Location
 
 
+class Requirement(msgspec.Struct, frozen=True):
+    """What a file of the project asks of a ``library``: pairs of an operator (``==``, ``~=``, ``<`` ...)
+    and a version, which may end in ``.*``; None where it is not understood."""
+
+    library: str
+    clauses: tuple[tuple[str, str], ...] | None
+    location: Location
+
+
 class BatchShare(msgspec.Struct, frozen=True):
     """``correct / len(loader)``, where the loop at ``loop`` walks the same ``over`` and adds to
     ``count`` how many examples of each of its items are right."""
@@ -627,3 +636,6 @@ class TrainingProgram(msgspec.Struct, frozen=True, dict=True):
     batch_shares: tuple[BatchShare, ...] = ()
     silent_skips: frozenset[Location] = frozenset()
     """Where an ``if`` stands whose true side holds nothing but ``continue``."""
+    requirements: tuple[Requirement, ...] = ()
+    """What the project asks of torch. Only looked up for files whose data sets draw from the global
+    generator of NumPy, which torch before 1.9 copied into every worker."""

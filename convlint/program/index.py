@@ -124,6 +124,21 @@ class ProjectIndex:
         except OSError:
             return None
 
+    def read_text(self, file: Path) -> str | None:
+        """The text of a small file at an absolute path; None when it cannot be read."""
+        from convlint.program.configuration_files import LARGEST_CONFIGURATION
+
+        try:
+            if file.stat().st_size > LARGEST_CONFIGURATION:
+                return None
+            return file.read_text(encoding="utf-8-sig")
+        except (OSError, ValueError):
+            return None
+
+    def shown(self, file: Path) -> str:
+        """The path of a file as messages show it."""
+        return _display(file)
+
     def resolve(self, name: str, level: int, importer: Path, root: Path | None) -> Path | None:
         """The file of module ``name`` as imported (``level`` leading dots) by ``importer``."""
         if not level and name.partition(".")[0] in ML_ROOTS:

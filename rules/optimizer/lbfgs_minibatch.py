@@ -70,6 +70,10 @@ class LbfgsMinibatch(Rule):
         for epoch in range(10):
             optimizer.step(closure)
 
+    There is no automatic fix: `line_search_fn="strong_wolfe"` keeps each step sound for its own
+    batch, but the next batch is still another function. Only the whole data set, or another
+    optimizer, takes the fault away.
+
     ## When it is fine
     The whole data set as one batch (style transfer, physics-informed networks).
 

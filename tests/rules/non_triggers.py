@@ -484,6 +484,14 @@ LEFT_ALONE: dict[str, dict[str, str]] = {
         "workers reseed": "each worker seeds its own",
         "seed per index": "a seed for each item",
     },
+    "np-random-in-getitem": {
+        "1.9 or newer": "may be the first that reseeds",
+        "no version": "any version",
+        "not said": "no version known",
+        "no workers": "no workers",
+        "workers reseed": "workers that reseed NumPy",
+        "from torch": "numbers from torch",
+    },
     "normalize-wrong-units": {"0 to 255": "images that keep values up to 255"},
     "augment-after-normalize": {"RandomErasing": "erasing comes last"},
     "eval-drop-last": {
