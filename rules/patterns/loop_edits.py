@@ -41,7 +41,8 @@ def clear_first(
 ) -> Changes:
     """Clear the optimizer's gradients first thing in the loop that steps it.
 
-    Where loop and step stand in different functions: directly before the backward.
+    Where loop and step stand in different functions: directly before the backward. Not where the
+    loop gives the optimizer's name to another one: what it means at the start is then not what steps.
     """
     step = step_of(loop, optimizer)
     name = optimizer_name(program, step)
@@ -50,9 +51,10 @@ def clear_first(
     code = f"{name}.zero_grad()"
     place = loop.loop.location
     if statement_edits.same_function(program, place, step.location):
-        return statement_edits.insert_at_start(
-            program, statement_edits.compound_at(program, place), code
-        )
+        compound = statement_edits.compound_at(program, place)
+        if compound is None or name.partition(".")[0] in compound.writes:
+            return None
+        return statement_edits.insert_at_start(program, compound, code)
     if statement_edits.same_function(program, backward.location, step.location):
         return statement_edits.insert_before(
             statement_edits.statement_at(program, backward.location), code

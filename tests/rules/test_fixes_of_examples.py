@@ -96,6 +96,18 @@ SHARED = {
         for x, y in loader: nn.functional.cross_entropy(model(x), y).backward(); optimizer.step()
         """,
     ),
+    "an optimizer whose name the loop gives to another one": (
+        "zero-grad-missing",
+        """
+        loader = DataLoader(data, batch_size=32, shuffle=True)
+        model = nn.Linear(8, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for x, y in loader:
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            optimizer.step()
+        """,
+    ),
 }
 
 
