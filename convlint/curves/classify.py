@@ -166,9 +166,11 @@ def convergence(
                 f"the loss was thrown from {start:.4g} up to {peak:.4g} and ends at "
                 f"{levels.last:.4g}",
             )
-        return conclusion(
-            "converging", f"the loss first jumped up to {peak:.4g}", Rate("undetermined")
-        )
+        after = series[int(series.argmax()) :]
+        rate = Rate("undetermined")
+        if after.size >= FEWEST_STEPS:
+            rate = convergence_rate(after, noise_level(after), lower_bound=lower_bound)
+        return conclusion("converging", f"the loss first jumped up to {peak:.4g}", rate, per)
     rising = _rising(series, levels, lower_bound)
     if rising:
         return conclusion("diverging", rising)
