@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from convlint.errors import UserError
 from convlint.findings import Applicability
@@ -35,8 +36,7 @@ class MisplacedEditError(Exception):
     """An edit speaks of a place the text does not have."""
 
 
-@dataclass
-class FixRun:
+class FixRun(msgspec.Struct):
     """What fixing came to.
 
     ``outcome`` is what is found in the fixed source, ``fixed`` the findings that are gone,
@@ -45,10 +45,10 @@ class FixRun:
     """
 
     outcome: Outcome
-    fixed: list[Finding] = field(default_factory=list)
-    changes: dict[str, str] = field(default_factory=dict)
-    documents: dict[str, Document] = field(default_factory=dict)
-    notes: list[UserError] = field(default_factory=list)
+    fixed: list[Finding] = msgspec.field(default_factory=list)
+    changes: dict[str, str] = msgspec.field(default_factory=dict)
+    documents: dict[str, Document] = msgspec.field(default_factory=dict)
+    notes: list[UserError] = msgspec.field(default_factory=list)
 
 
 def is_fixable(finding: Finding, *, unsafe: bool) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -46,8 +45,7 @@ class SourceTexts(dict[str, str]):
         return self[shown]
 
 
-@dataclass
-class Outcome:
+class Outcome(msgspec.Struct):
     """What one run over source found.
 
     ``findings`` are those a reader should see, ``hidden`` counts the info findings kept back,
@@ -57,15 +55,15 @@ class Outcome:
     ``checked`` are the paths of those that were judged.
     """
 
-    findings: list[Finding] = field(default_factory=list)
-    problems: list[UserError] = field(default_factory=list)
-    faults: list[UserError] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
+    findings: list[Finding] = msgspec.field(default_factory=list)
+    problems: list[UserError] = msgspec.field(default_factory=list)
+    faults: list[UserError] = msgspec.field(default_factory=list)
+    empty: list[str] = msgspec.field(default_factory=list)
     """Directories named that hold no Python file."""
-    programs: list[TrainingProgram] = field(default_factory=list)
-    sources: SourceTexts = field(default_factory=SourceTexts)
-    checked: set[str] = field(default_factory=set)
-    failed_rules: set[str] = field(default_factory=set)
+    programs: list[TrainingProgram] = msgspec.field(default_factory=list)
+    sources: SourceTexts = msgspec.field(default_factory=SourceTexts)
+    checked: set[str] = msgspec.field(default_factory=set)
+    failed_rules: set[str] = msgspec.field(default_factory=set)
     files: int = 0
     hidden: int = 0
     failing: int = 0

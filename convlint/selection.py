@@ -7,7 +7,6 @@ within a layer the more exact name wins: ``--select LOP001 --ignore LOP`` runs L
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
@@ -30,8 +29,7 @@ class RuleChoice(msgspec.Struct, frozen=True, kw_only=True):
     said_in: str = ""
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True, dict=True):
     """The rules to run, by code, and the slugs of those a user asked for by name."""
 
     cards: tuple[RuleCard, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -20,6 +21,10 @@ COMMANDS = (
     "completion", "help",
 )  # fmt: skip
 """In the order ``--help`` shows them; ``convlint.cli.<name>`` holds each as ``command``."""
+
+# What a command makes lives as long as the command; looking it through for garbage at the usual
+# pace, and once more at the end, takes a fifth of a short run.
+gc.set_threshold(100_000)
 
 EXIT_CLEAN = 0
 EXIT_FINDINGS = 1
@@ -64,7 +69,9 @@ class LazyGroup(click.Group):
         """Run, and turn every way to fail into one line and an exit code."""
         extra.pop("standalone_mode", None)
         _open_closed_streams()
-        sys.exit(_run(lambda: super(LazyGroup, self).main(args, standalone_mode=False, **extra)))
+        code = _run(lambda: super(LazyGroup, self).main(args, standalone_mode=False, **extra))
+        gc.freeze()
+        sys.exit(code)
 
 
 def _open_closed_streams() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
 from convlint.cli.options import applied
 from convlint.cli.sections import option
@@ -58,8 +58,7 @@ def accept_options(command: Command) -> Command:
     )
 
 
-@dataclass
-class Accepting:
+class Accepting(msgspec.Struct):
     """What the options ask for, and afterwards what came of it."""
 
     reason: str | None
@@ -68,7 +67,7 @@ class Accepting:
     paths: tuple[str, ...]
     accepted: int = 0
     gone: int = 0
-    failures: list[UserError] = field(default_factory=list)
+    failures: list[UserError] = msgspec.field(default_factory=list)
 
     @classmethod
     def taken_from(cls, options: dict[str, Any], paths: tuple[str, ...]) -> Accepting:

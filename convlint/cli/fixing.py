@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
 from convlint.cli.options import EXIT_CODE, applied
 from convlint.cli.sections import option
@@ -72,8 +72,7 @@ def fix_options(command: Command) -> Command:
     )
 
 
-@dataclass
-class Fixing:
+class Fixing(msgspec.Struct):
     """What the options ask for, and afterwards what came of it."""
 
     fix: bool
@@ -82,10 +81,10 @@ class Fixing:
     diff: bool
     interactive: bool
     exit_non_zero: bool
-    fixed: list[Finding] = field(default_factory=list)
-    failures: list[UserError] = field(default_factory=list)
+    fixed: list[Finding] = msgspec.field(default_factory=list)
+    failures: list[UserError] = msgspec.field(default_factory=list)
     """Files that could not be written."""
-    notes: list[UserError] = field(default_factory=list)
+    notes: list[UserError] = msgspec.field(default_factory=list)
     changed: bool = False
 
     @classmethod

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import math
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from convlint.program.domain import (
     UNKNOWN,

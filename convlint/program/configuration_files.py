@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +19,7 @@ LARGEST_CONFIGURATION = 200_000
 """Bytes; what is larger is data."""
 
 
-@dataclass(slots=True, frozen=True)
-class Leaf:
+class Leaf(msgspec.Struct, frozen=True):
     """A value that is no table and no list; ``known`` is false for dates and the like.
 
     ``line`` and ``column`` count from 1; 0 when the place is not known.
@@ -35,8 +35,7 @@ class Leaf:
 Entry = dict[str, "Entry"] | list["Entry"] | Leaf
 
 
-@dataclass(slots=True, frozen=True)
-class Configuration:
+class Configuration(msgspec.Struct, frozen=True):
     """One file: its path as messages show it, its content, and the comments at its beginning."""
 
     path: str

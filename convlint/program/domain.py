@@ -5,8 +5,9 @@ These live only during extraction; ``convlint.program.export`` turns them into f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from convlint.program.facts import ObjectKind, Origin, Scalar
 
@@ -19,16 +20,12 @@ if TYPE_CHECKING:
     from convlint.program.syntax import FunctionNode
 
 
-class Abstract:
+class Abstract(msgspec.Struct, eq=False):
     """Base of all abstract values."""
-
-    __slots__ = ()
 
 
 class Unknown(Abstract):
     """Nothing is known."""
-
-    __slots__ = ()
 
 
 UNKNOWN = Unknown()
@@ -37,13 +34,10 @@ UNKNOWN = Unknown()
 class Batches(Abstract):
     """A number not known that counts the batches of a loader: ``epochs * len(loader)``."""
 
-    __slots__ = ()
-
 
 BATCHES = Batches()
 
 
-@dataclass(slots=True, eq=False)
 class Indexed(Abstract):
     """A constant for each iteration of the loop numbered ``loop``."""
 
@@ -51,7 +45,6 @@ class Indexed(Abstract):
     values: tuple[Scalar, ...]
 
 
-@dataclass(slots=True, eq=False)
 class Const(Abstract):
     """A constant. ``certain`` is false for defaults a user can override from outside."""
 
@@ -60,14 +53,12 @@ class Const(Abstract):
     certain: bool = True
 
 
-@dataclass(slots=True, eq=False)
 class Choice(Abstract):
     """One of a few values, by the branch taken."""
 
     options: tuple[Abstract, ...]
 
 
-@dataclass(slots=True, eq=False)
 class Seq(Abstract):
     """A list, tuple or set. ``complete`` is false when it may hold more than ``items``."""
 
@@ -77,7 +68,6 @@ class Seq(Abstract):
     node: Site | None = None
 
 
-@dataclass(slots=True, eq=False)
 class Map(Abstract):
     """A dict with constant keys."""
 
@@ -86,8 +76,7 @@ class Map(Abstract):
     node: Site | None = None
 
 
-@dataclass(slots=True, unsafe_hash=True)  # never changed; frozen ones take twice as long to make
-class Site:
+class Site(msgspec.Struct, frozen=True):
     """A syntax node of a module; its position is computed only when a fact needs it."""
 
     module: SourceModule
@@ -99,16 +88,14 @@ class Site:
         return self.module.positions.of(self.node)
 
 
-@dataclass(slots=True, eq=False)
-class Argument:
+class Argument(msgspec.Struct, eq=False):
     """A call argument: its value and where it is written (None for library defaults)."""
 
     value: Abstract
     site: Site | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True):
     """A test in force: its syntax node, and whether this is the side where it fails."""
 
     site: Site
@@ -119,7 +106,6 @@ class Children(dict[str, "Instance"]):
     """Submodules by name. Where two arms of a branch register different ones, the first stands."""
 
 
-@dataclass(slots=True, eq=False)
 class Instance(Abstract):
     """An object on the abstract heap; ``id`` is its number in the facts."""
 
@@ -127,13 +113,13 @@ class Instance(Abstract):
     kind: ObjectKind
     cls: str
     site: Site
-    args: dict[str, Argument] = field(default_factory=dict)
-    attributes: dict[str, Abstract] = field(default_factory=dict)
-    children: Children = field(default_factory=Children)
+    args: dict[str, Argument] = msgspec.field(default_factory=dict)
+    attributes: dict[str, Abstract] = msgspec.field(default_factory=dict)
+    children: Children = msgspec.field(default_factory=Children)
     klass: Class | None = None
     bases: tuple[str, ...] = ()
-    names: list[str] = field(default_factory=list)
-    methods: set[str] = field(default_factory=set)
+    names: list[str] = msgspec.field(default_factory=list)
+    methods: set[str] = msgspec.field(default_factory=set)
     """Names of the methods called on it: what kind of thing a symbol is."""
     escaped: bool = False
     same_as: Instance | None = None
@@ -161,8 +147,7 @@ class Instance(Abstract):
         return self.kind in (ObjectKind.MODEL, ObjectKind.LAYER)
 
 
-@dataclass(slots=True, eq=False)
-class ForwardResult:
+class ForwardResult(msgspec.Struct, eq=False):
     """What one analysed call of a module's forward received and returned."""
 
     inputs: tuple[int, ...]
@@ -170,14 +155,12 @@ class ForwardResult:
     known: bool
 
 
-@dataclass(slots=True, eq=False)
 class Tensor(Abstract):
     """A tensor or array: a node of the data-flow graph."""
 
     flow: int
 
 
-@dataclass(slots=True, eq=False)
 class Parameters(Abstract):
     """The parameters of some modules (``model.parameters()``), or one of them.
 
@@ -211,7 +194,6 @@ def merged_parameters(parts: Sequence[Abstract]) -> Parameters | None:
     )
 
 
-@dataclass(slots=True, eq=False)
 class ParameterGroups(Abstract):
     """``optimizer.param_groups`` or, when ``single``, one group of it."""
 
@@ -219,7 +201,6 @@ class ParameterGroups(Abstract):
     single: bool = False
 
 
-@dataclass(slots=True, eq=False)
 class CurrentRate(Abstract):
     """The learning rate an optimizer has at that moment, times ``factor``."""
 
@@ -227,21 +208,18 @@ class CurrentRate(Abstract):
     factor: Abstract | None = None
 
 
-@dataclass(slots=True, eq=False)
 class Layers(Abstract):
     """Modules of one class met while iterating ``model.modules()``, treated together."""
 
     instances: tuple[Instance, ...]
 
 
-@dataclass(slots=True, eq=False)
 class Library(Abstract):
     """Something of a library, by canonical qualified name."""
 
     name: str
 
 
-@dataclass(slots=True, eq=False)
 class LibraryMethod(Abstract):
     """A method of a library object, tensor or other abstract value."""
 
@@ -249,22 +227,20 @@ class LibraryMethod(Abstract):
     name: str
 
 
-@dataclass(slots=True, eq=False)
-class Scope:
+class Scope(msgspec.Struct, eq=False):
     """A namespace: a module's, a function call's, a class body's."""
 
     names: dict[str, Abstract]
     module: SourceModule
     parent: Scope | None = None
     function: str = ""
-    returns: list[Abstract] = field(default_factory=list)
-    globals: set[str] = field(default_factory=set)
-    before_loops: dict[str, Abstract] = field(default_factory=dict)
+    returns: list[Abstract] = msgspec.field(default_factory=list)
+    globals: set[str] = msgspec.field(default_factory=set)
+    before_loops: dict[str, Abstract] = msgspec.field(default_factory=dict)
     """Constants that names held before a loop that reassigns them."""
     self_class: Class | None = None
 
 
-@dataclass(slots=True, eq=False)
 class Function(Abstract):
     """A function, method or lambda of the project."""
 
@@ -274,11 +250,10 @@ class Function(Abstract):
     owner: Class | None = None
     bound: Abstract | None = None
     decorators: tuple[str, ...] = ()
-    options: dict[str, Abstract] = field(default_factory=dict)
+    options: dict[str, Abstract] = msgspec.field(default_factory=dict)
     """Defaults given by decorators (click, typer)."""
 
 
-@dataclass(slots=True, eq=False)
 class Class(Abstract):
     """A class of the project. ``lineage`` holds the qualified names of all library ancestors."""
 
@@ -290,18 +265,16 @@ class Class(Abstract):
     lineage: frozenset[str]
     resolved: bool
     decorators: tuple[str, ...] = ()
-    fields: dict[str, ast.AnnAssign] = field(default_factory=dict)
+    fields: dict[str, ast.AnnAssign] = msgspec.field(default_factory=dict)
     """Annotated names of the body in order: the parameters of a dataclass."""
 
 
-@dataclass(slots=True, eq=False)
 class ProjectModule(Abstract):
     """An imported module of the project."""
 
     scope: Scope
 
 
-@dataclass(slots=True, eq=False)
 class LoopRange(Abstract):
     """``range(...)``: ``trips`` is the number of iterations when known."""
 
@@ -309,7 +282,6 @@ class LoopRange(Abstract):
     values: range | None = None
 
 
-@dataclass(slots=True, eq=False)
 class Iterated(Abstract):
     """``enumerate(x)``, ``zip(x, y)``, ``iter(x)``, ``tqdm(x)``, ``x.items()`` over ``sources``."""
 
@@ -327,12 +299,11 @@ class Iterated(Abstract):
         return self.kind in ("enumerate", "zip", "iter", "reversed")
 
 
-@dataclass(slots=True, eq=False)
-class Arguments:
+class Arguments(msgspec.Struct, eq=False):
     """The arguments of one call. ``complete`` is false after an unresolved ``*`` or ``**``."""
 
-    positional: list[Argument] = field(default_factory=list)
-    keywords: dict[str, Argument] = field(default_factory=dict)
+    positional: list[Argument] = msgspec.field(default_factory=list)
+    keywords: dict[str, Argument] = msgspec.field(default_factory=dict)
     complete: bool = True
 
     def values(self) -> tuple[Abstract, ...]:
@@ -348,7 +319,6 @@ class Arguments:
         return None
 
 
-@dataclass(slots=True, eq=False)
 class Partial(Abstract):
     """``functools.partial(callee, ...)``."""
 
@@ -356,7 +326,6 @@ class Partial(Abstract):
     arguments: Arguments
 
 
-@dataclass(slots=True, eq=False)
 class Super(Abstract):
     """``super()`` inside a method of ``owner`` on ``bound``."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from convlint.program.domain import (
     Abstract,
@@ -16,8 +16,7 @@ from convlint.program.domain import (
 from convlint.program.facts import EventKind
 
 
-@dataclass(slots=True, eq=False)
-class FlowDraft:
+class FlowDraft(msgspec.Struct, eq=False):
     """A node of the data-flow graph before export."""
 
     id: int
@@ -33,8 +32,7 @@ class FlowDraft:
     written: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class EventDraft:
+class EventDraft(msgspec.Struct, eq=False):
     """An event before export."""
 
     kind: EventKind
@@ -44,23 +42,21 @@ class EventDraft:
     over: tuple[Instance, ...] | None = None
     flow: int | None = None
     name: str = ""
-    args: dict[str, Argument] = field(default_factory=dict)
+    args: dict[str, Argument] = msgspec.field(default_factory=dict)
     flags: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     via: tuple[Site, ...] = ()
     escapes: tuple[Instance, ...] = ()
 
 
-@dataclass(slots=True, eq=False)
-class ArmDraft:
+class ArmDraft(msgspec.Struct, eq=False):
     """One side of a branch before export."""
 
     body: list[NodeDraft]
     ends: str | None
 
 
-@dataclass(slots=True, eq=False)
-class BranchDraft:
+class BranchDraft(msgspec.Struct, eq=False):
     """A branch before export."""
 
     site: Site
@@ -72,8 +68,7 @@ class BranchDraft:
     outcomes: Indexed | None = None
 
 
-@dataclass(slots=True, eq=False)
-class LoopDraft:
+class LoopDraft(msgspec.Struct, eq=False):
     """A loop before export."""
 
     id: int
@@ -85,11 +80,10 @@ class LoopDraft:
     body: list[NodeDraft]
     ends: str | None = None
     iterator: Iterated | None = None
-    carried: list[CarriedDraft] = field(default_factory=list)
+    carried: list[CarriedDraft] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class CarriedDraft:
+class CarriedDraft(msgspec.Struct, eq=False):
     """A name whose tensors pass from one iteration to the next, before export."""
 
     name: str
@@ -100,8 +94,7 @@ class CarriedDraft:
 NodeDraft = EventDraft | BranchDraft | LoopDraft
 
 
-@dataclass(slots=True, eq=False)
-class EntryDraft:
+class EntryDraft(msgspec.Struct, eq=False):
     """An entry point before export."""
 
     name: str
@@ -110,8 +103,7 @@ class EntryDraft:
     standalone: bool
 
 
-@dataclass(slots=True, eq=False)
-class InitialisationDraft:
+class InitialisationDraft(msgspec.Struct, eq=False):
     """An initialisation call before export."""
 
     name: str
@@ -123,8 +115,7 @@ class InitialisationDraft:
     within: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, eq=False)
-class LossDraft:
+class LossDraft(msgspec.Struct, eq=False):
     """A loss call before export."""
 
     name: str
@@ -140,8 +131,7 @@ class LossDraft:
     overwritten: Site | None = None
 
 
-@dataclass(slots=True, eq=False)
-class CallDraft:
+class CallDraft(msgspec.Struct, eq=False):
     """A library call before export."""
 
     name: str
@@ -157,8 +147,7 @@ class CallDraft:
     conditions: tuple[Condition, ...] = ()
 
 
-@dataclass(slots=True, eq=False)
-class GradientSwitchDraft:
+class GradientSwitchDraft(msgspec.Struct, eq=False):
     """``requires_grad`` given a value, before export."""
 
     site: Site
@@ -172,8 +161,7 @@ class GradientSwitchDraft:
     loops: int
 
 
-@dataclass(slots=True, eq=False)
-class PlainListDraft:
+class PlainListDraft(msgspec.Struct, eq=False):
     """Modules kept in a plain container, before export."""
 
     owner: Instance
@@ -184,8 +172,7 @@ class PlainListDraft:
     layers: tuple[Instance, ...]
 
 
-@dataclass(slots=True, eq=False)
-class UnusedDraft:
+class UnusedDraft(msgspec.Struct, eq=False):
     """An expression statement without effect, before export."""
 
     site: Site
@@ -195,8 +182,7 @@ class UnusedDraft:
     flow: int | None
 
 
-@dataclass(slots=True, eq=False)
-class SelectionDraft:
+class SelectionDraft(msgspec.Struct, eq=False):
     """A test for the best score so far, before export."""
 
     site: Site
@@ -212,8 +198,7 @@ class SelectionDraft:
     others: tuple[str, ...]
 
 
-@dataclass(slots=True, eq=False)
-class ToleranceDraft:
+class ToleranceDraft(msgspec.Struct, eq=False):
     """A test whether a number still changes, before export."""
 
     site: Site

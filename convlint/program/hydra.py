@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+from msgspec.structs import replace
 
 from convlint.program.configuration_files import Configuration, Entry, Leaf
 
@@ -24,8 +25,7 @@ _INTERPOLATION = re.compile(r"^\$\{([\w.]+)\}$")
 _DEFAULT = re.compile(r"^(?:override\s+)?(?:optional\s+)?/?([\w/.\-]+?)(?:@([\w.]*))?$")
 
 
-@dataclass(slots=True, frozen=True)
-class Placed(Leaf):
+class Placed(Leaf, frozen=True):
     """A value with the file it is written in."""
 
     path: str = ""

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from convlint.findings import Location
 
@@ -36,8 +37,7 @@ class Argument(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True)
-class CallLayout:
+class CallLayout(msgspec.Struct, frozen=True):
     """A call as written: ``callee(arguments)``; ``receiver`` and ``method`` of ``a.b(...)``."""
 
     place: Location
@@ -67,8 +67,7 @@ class CallLayout:
 _NO_CALL = CallLayout(Location("", 1, 1, 1, 1), Location("", 1, 1, 1, 1), "", ())
 
 
-@dataclass(frozen=True, eq=False)
-class Statement:
+class Statement(msgspec.Struct, frozen=True, eq=False):
     """A statement as written.
 
     ``place`` is its own span; ``lines`` spans the whole lines it takes, when nothing else stands on
@@ -101,8 +100,8 @@ class Statement:
     """Plain names a ``for`` loop assigns in its head."""
     movable: bool = True
     """Whether its text may be indented anew: no string in it runs over several lines."""
-    body: list[Statement] = field(default_factory=list)
-    orelse: list[Statement] = field(default_factory=list)
+    body: list[Statement] = msgspec.field(default_factory=list)
+    orelse: list[Statement] = msgspec.field(default_factory=list)
 
     @property
     def compound(self) -> bool:

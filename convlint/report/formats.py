@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,8 +27,7 @@ MODULES = {
 """Format to the module of this package whose ``render`` writes it."""
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """What is written: findings in order of place, what could not be done, and source by path."""
 
     findings: Sequence[Finding]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from convlint.program.facts import EventKind
 from convlint.rules.patterns.datasets import is_evaluating
@@ -22,8 +23,7 @@ __all__ = ["Evaluated", "evaluated_in_training_mode"]
 _EVENTS = MODE_EVENTS | {EventKind.UNKNOWN_CALL}
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluated:
+class Evaluated(msgspec.Struct, frozen=True):
     """A forward of an evaluation by a model that was trained and never put in eval mode.
 
     ``beside`` is the eval call of another model that runs in the same evaluation, or None.

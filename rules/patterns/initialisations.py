@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from convlint.program.facts import ObjectKind
 from convlint.rules.patterns.flows import objects_by_id
@@ -24,8 +25,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Initialised:
+class Initialised(msgspec.Struct, frozen=True):
     """One call that decides weights of one model, and the layers of that model it decides."""
 
     call: Initialisation

@@ -7,9 +7,10 @@ are one thing; a layer's class is brought to the same form.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from convlint.program.libraries.operations import operation
 from convlint.rules.patterns.flows import SHAPE_OPS, UNKNOWN_SOURCES, FlowGraph, objects_by_id
@@ -134,8 +135,7 @@ def fan_in(layer: Object) -> float | None:
     return None
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(msgspec.Struct, frozen=True):
     """One weight layer in a model, and the operation its output meets next.
 
     ``activation`` is the next operation that is not dropout, pooling, a reshape or a

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules.patterns.flows import JOIN, SHAPE_OPS, objects_by_id
@@ -25,8 +26,7 @@ LARGEST_OFFSET = 1e-3
 """A constant up to here only guards the logarithm; a larger one changes what is computed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Logarithm:
+class Logarithm(msgspec.Struct, frozen=True):
     """``log(p)``, ``log(p + offset)`` or, when ``complement``, ``log(1 - p)``.
 
     ``of_model`` is true when p was returned by a model rather than computed beside the logarithm.

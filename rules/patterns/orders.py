@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from convlint.program.facts import EventKind
 from convlint.rules.patterns.ownership import is_managed, uses_closure
@@ -30,8 +31,7 @@ GRADIENT_EVENTS = frozenset(
 """What touches gradients, or may: the order of these is what the order rules judge."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """One path through one training loop, seen from one optimizer that steps on it."""
 
     loop: TrainingLoop

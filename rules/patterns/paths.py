@@ -8,8 +8,10 @@ test throughout one iteration: with ``if use_amp:`` written twice there are two 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
 
 from convlint.program.facts import Arm, Branch, Event, EventKind, Loop
 from convlint.rules.patterns.once import once_per_program
@@ -27,8 +29,7 @@ STEPS = frozenset({EventKind.STEP, EventKind.SCALER_STEP})
 _LAST_ITERATION = re.compile(r"==[^=]*-\s*1\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True):
     """One side of one test: arm ``arm`` of the branch on ``text``."""
 
     text: str
@@ -42,8 +43,7 @@ class Condition:
         return self.arm == 0 and _LAST_ITERATION.search(self.text) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Occurrence:
+class Occurrence(msgspec.Struct, frozen=True):
     """An event on a path, with the tests it stands under and the inner loops that repeat it."""
 
     event: Event
@@ -76,8 +76,7 @@ class Occurrence:
         return any(condition.last_iteration for condition in self.conditions)
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(msgspec.Struct, frozen=True):
     """One order of events through a loop body.
 
     ``choices`` are the sides taken, by text of the test; ``ends`` is ``break`` or ``return`` when
@@ -106,8 +105,7 @@ class Path:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingLoop:
+class TrainingLoop(msgspec.Struct, frozen=True):
     """The innermost loop that back-propagates and steps.
 
     ``around`` are the loops around it, outermost first. ``occurrences`` are all events in it,
@@ -117,7 +115,7 @@ class TrainingLoop:
     entry: Entry
     loop: Loop
     around: tuple[Loop, ...] = ()
-    occurrences: tuple[Occurrence, ...] = field(default=(), repr=False)
+    occurrences: tuple[Occurrence, ...] = ()
     outer_conditions: tuple[Condition, ...] = ()
 
     @property

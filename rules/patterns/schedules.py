@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from convlint.program.facts import Branch, Event, EventKind, Loop, ObjectKind
 from convlint.rules.patterns.courses import course_of, scheduler_class
@@ -40,8 +41,7 @@ MAX_SIMULATED_STEPS = 1_000_000
 """Longer runs are not simulated; it bounds the time one rule may take."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """How often a scheduler is stepped over the whole run, and where."""
 
     steps: int
@@ -50,8 +50,7 @@ class Plan:
     location: Location
 
 
-@dataclass(frozen=True)
-class HandSchedule:
+class HandSchedule(msgspec.Struct, frozen=True):
     """Learning rates the script writes into ``param_groups`` itself, one for each epoch."""
 
     rates: tuple[float, ...]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from convlint.findings import Related
 from convlint.program.facts import ObjectKind
@@ -18,8 +19,7 @@ _LIBRARY_DEFAULT = "library default"
 _PACKAGES = ("torch.optim.", "transformers.")
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """One number of one optimizer: the number and where it stands."""
 
     number: float
