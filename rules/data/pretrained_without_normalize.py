@@ -182,7 +182,7 @@ def _normalised(program: TrainingProgram, last: Object | None) -> Changes:
     if call.method == kind:
         name = f"{call.receiver_text}.Normalize"
     else:
-        found = layout.name_of("torchvision.transforms.Normalize")
+        found = layout.names.name_of("torchvision.transforms.Normalize")
         if found is None:
             return None
         name = found

@@ -328,7 +328,7 @@ def _standardised(program: TrainingProgram, forward: Location) -> Changes:
     source = layout.call(made[0].value)
     if source is None or made[0].function not in (None, user.function):
         return None
-    if not (layout.qualified(source.callee_text) or "").startswith("torch."):
+    if not (layout.names.qualified(source.callee_text) or "").startswith("torch."):
         return None
     code = f"{name} = ({name} - {name}.mean(0)) / {name}.std(0).clamp(min=1e-8)"
     return statement_edits.insert_after(program, made[0], code)

@@ -126,7 +126,7 @@ def _softmax(program: TrainingProgram, place: Location) -> Changes:
         return None
     if exponential.method != "exp" or total.method != "sum":
         return None
-    method = layout.qualified(total.callee_text) is None
+    method = layout.names.qualified(total.callee_text) is None
     dim, kept = total.argument("dim", 0 if method else 1), total.argument("keepdim")
     if dim is None or kept is None or kept.text != "True":
         return None

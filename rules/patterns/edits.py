@@ -214,7 +214,7 @@ def operand_of(
     layout = program.layout(place)
     if call is None or layout is None:
         return None
-    if not module and layout.qualified(call.callee_text) is None:
+    if not module and layout.names.qualified(call.callee_text) is None:
         return call.receiver
     for name in ("input", "x"):
         first = call.argument(name, 0)
@@ -373,12 +373,16 @@ def name_for(
     layout = program.layout(place)
     if layout is None or place is None:
         return None
-    name = layout.name_of(qualified)
+    name = layout.names.name_of(qualified)
     if name is not None:
         return name, ()
     root = qualified.partition(".")[0]
     last = layout.last_import
-    if layout.binds(root) or last is None or (place.line, place.column) < (last.place.line, 1):
+    if (
+        layout.names.binds(root)
+        or last is None
+        or (place.line, place.column) < (last.place.line, 1)
+    ):
         return None
     added = insert_after(program, last, f"import {root}")
     return None if added is None else (qualified, added)

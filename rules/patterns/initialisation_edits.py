@@ -52,7 +52,7 @@ def is_function(program: TrainingProgram, place: Location) -> bool:
     layout, call = program.layout(place), edits.call_at(program, place)
     if layout is None or call is None:
         return False
-    return (layout.qualified(call.callee_text) or "").startswith("torch.nn.init.")
+    return (layout.names.qualified(call.callee_text) or "").startswith("torch.nn.init.")
 
 
 def initialise_all(
@@ -76,4 +76,4 @@ def initialise_all(
         f'        {init[0]}(layer.weight, nonlinearity="{nonlinearity}")'
     )
     added = statement_edits.insert_after(program, statement, code)
-    return None if added is None or layout.binds("layer") else (*added, *init[1])
+    return None if added is None or layout.names.binds("layer") else (*added, *init[1])

@@ -12,7 +12,8 @@ from convlint.findings import Edit, Location
 
 if TYPE_CHECKING:
     from convlint.program.facts import TrainingProgram
-    from convlint.program.layout import Layout, Statement
+    from convlint.program.layout import Layout
+    from convlint.program.written_statements import Statement
     from convlint.rules import Changes
 
 
