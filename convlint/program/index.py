@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from convlint.program.imports import ImportResolver
 from convlint.program.libraries.kinds import ML_ROOTS
 from convlint.program.parsing import SourceSyntaxError, parse
 from convlint.program.positions import Positions
+from convlint.program.syntax import NodesByClass
 
 if TYPE_CHECKING:
     import ast
@@ -43,6 +45,11 @@ class SourceModule:
         self.source = source
         self.positions = Positions(source, path)
         self.is_package = file is not None and file.name == "__init__.py"
+
+    @cached_property
+    def nodes(self) -> NodesByClass:
+        """The nodes of its tree."""
+        return NodesByClass(self.tree)
 
     @property
     def name(self) -> str:

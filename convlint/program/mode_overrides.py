@@ -18,9 +18,7 @@ def mode_overrides(module: SourceModule) -> Iterator[ModeOverride]:
     """The faults of each override, as ``ModeOverride`` names them."""
     if "def train(" not in module.source:
         return
-    for owner in descendants(module.tree):
-        if not isinstance(owner, ast.ClassDef):
-            continue
+    for owner in module.nodes.of(ast.ClassDef):
         for method in owner.body:
             if isinstance(method, ast.FunctionDef) and method.name == "train":
                 yield from _overridden(module, owner, method)
@@ -91,17 +89,16 @@ def _gives_a_result(method: ast.FunctionDef) -> bool:
 def _result_is_used(module: SourceModule, owner: str) -> bool:
     """Whether ``Net(...).eval()`` or ``model.eval()`` of an instance named here is more than a
     statement of its own: assigned, given on, or the receiver of another call."""
-    statements = {id(node.value) for node in descendants(module.tree) if isinstance(node, ast.Expr)}
+    statements = {id(node.value) for node in module.nodes.of(ast.Expr)}
     instances = {
         dotted(target)
-        for node in descendants(module.tree)
-        if isinstance(node, ast.Assign) and _makes(node.value, owner)
+        for node in module.nodes.of(ast.Assign)
+        if _makes(node.value, owner)
         for target in node.targets
     } - {""}
-    for node in descendants(module.tree):
+    for node in module.nodes.of(ast.Call):
         if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
+            isinstance(node.func, ast.Attribute)
             and node.func.attr in ("train", "eval")
             and id(node) not in statements
             and (_makes(node.func.value, owner) or dotted(node.func.value) in instances)

@@ -45,10 +45,8 @@ def unread_settings(
                 yield Unread("constant", target.id, module.positions.of(target))
     if "add_argument" not in module.source or not _stay_here(module):
         return
-    for call in descendants(module.tree):
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
-            continue
-        if call.func.attr != "add_argument":
+    for call in module.nodes.of(ast.Call):
+        if not (isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument"):
             continue
         name = _destination(call)
         if name and name not in read and sum(w[name] for w in words) <= _mentions(call, name):
@@ -80,19 +78,15 @@ def _stay_here(module: SourceModule) -> bool:
     """Whether the arguments are only ever read one by one: no call is given all of them."""
     parsed = {
         target.id
-        for node in descendants(module.tree)
-        if isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.Call)
-        and dotted(node.value.func).endswith("parse_args")
+        for node in module.nodes.of(ast.Assign)
+        if isinstance(node.value, ast.Call) and dotted(node.value.func).endswith("parse_args")
         for target in node.targets
         if isinstance(target, ast.Name)
     }
     if not parsed:
         return False
     defined = {n.name for n in module.tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
-    for call in descendants(module.tree):
-        if not isinstance(call, ast.Call):
-            continue
+    for call in module.nodes.of(ast.Call):
         given = [*call.args, *(keyword.value for keyword in call.keywords)]
         if any(isinstance(value, ast.Name) and value.id in parsed for value in given) and (
             dotted(call.func) not in {*defined, "print"}
@@ -103,11 +97,10 @@ def _stay_here(module: SourceModule) -> bool:
 
 def batch_shares(module: SourceModule) -> Iterator[BatchShare]:
     """``correct / len(loader)`` where ``correct`` counts examples over the loader's batches."""
-    if "len(" not in module.source or "+=" not in module.source:
+    if not any(map(_divisor, module.nodes.of(ast.BinOp))):
         return
-    for scope in descendants(module.tree):
-        if isinstance(scope, (ast.FunctionDef, ast.Module)):
-            yield from _shares_in(module, scope.body)
+    for body in (module.tree.body, *(f.body for f in module.nodes.of(ast.FunctionDef))):
+        yield from _shares_in(module, body)
 
 
 def _shares_in(module: SourceModule, body: list[ast.stmt]) -> Iterator[BatchShare]:
@@ -134,19 +127,20 @@ def _shares_in(module: SourceModule, body: list[ast.stmt]) -> Iterator[BatchShar
         if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Div)
     }
     for node in inside:
-        if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)) or id(node) in scaled:
+        if not isinstance(node, ast.BinOp) or id(node) in scaled:
             continue
-        size = node.right
-        if not (isinstance(size, ast.Call) and dotted(size.func) == "len" and len(size.args) == 1):
-            continue
-        place = counted.get((_counted_name(node.left), dotted(size.args[0])))
+        name, over = _counted_name(node.left), _divisor(node)
+        place = counted.get((name, over))
         if place is not None:
-            yield BatchShare(
-                _counted_name(node.left),
-                dotted(size.args[0]),
-                module.positions.of(node),
-                place,
-            )
+            yield BatchShare(name, over, module.positions.of(node), place)
+
+
+def _divisor(node: ast.BinOp) -> str:
+    """``y`` of ``x / len(y)``."""
+    size = node.right
+    if not (isinstance(node.op, ast.Div) and isinstance(size, ast.Call) and len(size.args) == 1):
+        return ""
+    return dotted(size.args[0]) if dotted(size.func) == "len" else ""
 
 
 def _own(body: list[ast.stmt]) -> Iterator[ast.AST]:
@@ -195,8 +189,6 @@ def _counted_name(node: ast.expr) -> str:
 
 def silent_skips(module: SourceModule) -> Iterator[Location]:
     """Tests whose true side holds nothing but ``continue``."""
-    if "continue" not in module.source:
-        return
-    for node in descendants(module.tree):
-        if isinstance(node, ast.If) and [type(line) for line in node.body] == [ast.Continue]:
+    for node in module.nodes.of(ast.If):
+        if [type(line) for line in node.body] == [ast.Continue]:
             yield module.positions.of(node)

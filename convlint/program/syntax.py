@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import TypeVar
+
+Node = TypeVar("Node", bound=ast.AST)
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -48,6 +51,27 @@ def dotted(node: ast.AST) -> str:
         owner = dotted(node.value)
         return f"{owner}.{node.attr}" if owner else ""
     return ""
+
+
+class NodesByClass:
+    """The nodes of a tree, found in one walk; contexts of names (``ast.Load`` ...) left out."""
+
+    def __init__(self, tree: ast.AST) -> None:
+        self._found: dict[type[ast.AST], list[ast.AST]] = {}
+        pending = [tree]
+        while pending:
+            node = pending.pop()
+            self._found.setdefault(type(node), []).append(node)
+            for value in vars(node).values():
+                if isinstance(value, ast.AST):
+                    if not isinstance(value, ast.expr_context):
+                        pending.append(value)
+                elif type(value) is list:
+                    pending.extend(item for item in value if isinstance(item, ast.AST))
+
+    def of(self, kind: type[Node]) -> list[Node]:
+        """Those of exactly this class, in no particular order."""
+        return self._found.get(kind, [])  # type: ignore[return-value]
 
 
 def descendants(root: ast.AST | Sequence[ast.AST]) -> Iterator[ast.AST]:
