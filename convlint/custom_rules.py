@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import pkgutil
 import re
 import sys
-import traceback
 import types
 from functools import partial
 from pathlib import Path
@@ -241,6 +239,8 @@ def _package(folder: Path) -> str:
 
 def _with_submodules(module: types.ModuleType, said: str) -> Iterator[types.ModuleType]:
     yield module
+    import pkgutil
+
     for found in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{module.__name__}."):
         if _NO_RULE_FILE.fullmatch(found.name.rpartition(".")[2]) is None:
             yield _loading(partial(importlib.import_module, found.name), said)
@@ -263,6 +263,8 @@ def _loading(load: Callable[[], Any], said: str) -> Any:
         ) from None
     except BaseException as error:
         path, line = said, None
+        import traceback
+
         for frame in traceback.extract_tb(error.__traceback__):
             if os.path.realpath(frame.filename) == os.path.realpath(said):
                 path, line = frame.filename, frame.lineno

@@ -145,8 +145,22 @@ def installation_stamp() -> str:
     """Changes whenever convlint, a rule, a package of rules or Python does."""
     from convlint.custom_rules import fingerprint
 
+    python = f"{sys.implementation.cache_tag} {sys.version_info[:3]} {msgspec.__version__}"
+    return "\n".join((__version__, python, fingerprint(), *_own_files()))
+
+
+def _own_files() -> list[str]:
+    """What stands for the state of our own files: pip's record of them, or else each of them."""
+    here = Path(__file__).parent
+    record = here.parent / f"convlint-{__version__}.dist-info" / "RECORD"
+    try:
+        status = record.stat()
+    except OSError:
+        pass
+    else:
+        return [f"{status.st_size} {status.st_mtime_ns}"]
     files: list[str] = []
-    waiting = [str(Path(__file__).parent), *rule_package.__path__]
+    waiting = [str(here), *rule_package.__path__]
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
@@ -155,5 +169,4 @@ def installation_stamp() -> str:
                     files.append(f"{entry.name} {status.st_size} {status.st_mtime_ns}")
                 elif entry.name != "__pycache__" and entry.is_dir():
                     waiting.append(entry.path)
-    python = f"{sys.implementation.cache_tag} {sys.version_info[:3]} {msgspec.__version__}"
-    return "\n".join((__version__, python, fingerprint(), *files))
+    return files

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 import time
 import zlib
@@ -76,6 +75,8 @@ def remove(directory: Path) -> bool:
         return False
     if not (directory / "CACHEDIR.TAG").exists() and any(directory.iterdir()):
         raise UserError("not removed: it was not made by convlint", path=str(directory))
+    import shutil
+
     try:
         shutil.rmtree(directory)
     except OSError as error:
@@ -303,6 +304,8 @@ def _make(directory: Path, place: Path) -> None:
 def _set_aside(place: Path) -> None:
     """Take a damaged database away as a whole: a run that still has it open keeps its files, and
     no journal is left beside the next one."""
+    import shutil
+
     aside = place.with_name(f"broken-{os.getpid()}-{time.time_ns()}")
     place.rename(aside)
     shutil.rmtree(aside, ignore_errors=True)

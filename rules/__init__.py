@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import pkgutil
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from convlint.findings import (
@@ -180,6 +179,8 @@ def all_rules() -> tuple[Rule, ...]:
 
 def own_rules() -> tuple[Rule, ...]:
     """The rules of this package."""
+    import pkgutil
+
     for module in pkgutil.walk_packages(__path__, f"{__name__}."):
         importlib.import_module(module.name)
     ours = [

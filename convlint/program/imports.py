@@ -24,6 +24,10 @@ class ProjectFiles:
         """Take ``names`` for all that is in ``directory``."""
         self._listed[directory] = names
 
+    def names_in(self, directory: str) -> frozenset[str] | None:
+        """All that is in ``directory``; None when that is not known."""
+        return self._listed.get(directory)
+
     def may_hold(self, directory: str, name: str) -> bool:
         """Whether a module or a directory of this name can lie in ``directory``."""
         names = self._listed.get(directory)
@@ -60,20 +64,25 @@ class ImportResolver:
         self._modules: dict[tuple[str, str], str | None] = {}
         self._found: dict[tuple[str, str, str | None], str | None] = {}
         self._roots: dict[str, bool] = {}
+        self._above: dict[str, str] = {}
+        self._names: dict[tuple[str, str | None], frozenset[str] | None] = {}
 
     def resolve(self, name: str, level: int, importer: str, root: str | None) -> str | None:
         """The absolute path of module ``name`` as imported by the file ``importer``.
 
         ``level`` counts leading dots. Nothing above ``root`` is looked at.
         """
-        folder = os.path.dirname(importer)  # noqa: PTH120
+        folder = self._parent(importer)
         if level:
             for _ in range(level - 1):
-                folder = os.path.dirname(folder)  # noqa: PTH120
+                folder = self._parent(folder)
             return self._module(folder, name)
         key = (folder, name, root)
         if key not in self._found:
-            self._found[key] = self._search(folder, name, "", root)
+            names = self._names_from(folder, root)
+            top = name.partition(".")[0]
+            absent = names is not None and top not in names and f"{top}.py" not in names
+            self._found[key] = None if absent else self._search(folder, name, "", root)
         found = self._found[key]
         return self._search(folder, name, importer, root) if found == importer else found
 
@@ -87,12 +96,31 @@ class ImportResolver:
                 found = self._module(_join(folder, "src"), name)
             if found is not None and found != importer:
                 return found
-            if folder == root or self._is_root(folder):
-                return None
-            above = os.path.dirname(folder)  # noqa: PTH120
-            if above == folder:
+            above = self._parent(folder)
+            if folder == root or self._is_root(folder) or above == folder:
                 return None
             folder = above
+
+    def _names_from(self, folder: str, root: str | None) -> frozenset[str] | None:
+        """Everything in the directories that ``folder``'s imports are looked up in; None when one
+        of them is not known."""
+        key = (folder, root)
+        if key not in self._names:
+            places = [self.files.names_in(folder)]
+            if places[0] is not None and "src" in places[0]:
+                places.append(self.files.names_in(_join(folder, "src")))
+            above = self._parent(folder)
+            if folder != root and not self._is_root(folder) and above != folder:
+                places.append(self._names_from(above, root))
+            known = [names for names in places if names is not None]
+            self._names[key] = frozenset[str]().union(*known) if len(known) == len(places) else None
+        return self._names[key]
+
+    def _parent(self, path: str) -> str:
+        above = self._above.get(path)
+        if above is None:
+            above = self._above[path] = os.path.dirname(path)  # noqa: PTH120
+        return above
 
     def _is_root(self, folder: str) -> bool:
         known = self._roots.get(folder)
