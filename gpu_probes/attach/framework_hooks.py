@@ -88,11 +88,19 @@ def _hook_steps(observer: Observer) -> None:
         register_optimizer_step_pre_hook,
     )
 
-    def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if observer.measuring.idle:
-            # The optimizer itself stands first among the arguments of a hooked step.
-            closure = any(callable(a) for a in (*args[1:], *kwargs.values()))
-            observer.before_step(optimizer, closure)
+    def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
+        if not observer.measuring.idle:
+            return None
+        # The optimizer itself stands first among the arguments of a hooked step.
+        closures = [a for a in (*args[1:], *kwargs.values()) if callable(a)]
+        followed = observer.before_step(optimizer, closures[0] if closures else None)
+        if followed is None:
+            return None
+        exchange = {id(closures[0]): followed}
+        return (
+            tuple(exchange.get(id(a), a) for a in args),
+            {name: exchange.get(id(a), a) for name, a in kwargs.items()},
+        )
 
     def after(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         if observer.measuring.idle:

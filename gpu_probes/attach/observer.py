@@ -7,8 +7,9 @@ parameters are fed: the hold, or without one everything before the first real st
 
 from __future__ import annotations
 
+import functools
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +24,7 @@ from convlint.gpu_probes.attach.module_registry import CreationPlaces, Model, Mo
 from convlint.gpu_probes.attach.optimizer_watch import (
     OptimizerRecord,
     OptimizerWatch,
+    evaluates_once,
     learning_rate,
 )
 from convlint.gpu_probes.attach.places import user_place
@@ -34,6 +36,8 @@ from convlint.gpu_probes.quantities.parameters import ParameterRecorder, Tracked
 from convlint.gpu_probes.quantities.updates import UpdateRecorder, gradient_norm
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from convlint.gpu_probes.attach.run_script import Probe
     from convlint.gpu_probes.observations import Observations, Place
 
@@ -178,28 +182,52 @@ class Observer:
                 self._close_window()
         self._stop_without_optimizer()
 
-    def before_step(self, optimizer: torch.optim.Optimizer, closure: bool) -> None:
-        """The script calls ``optimizer.step``."""
+    def before_step(
+        self, optimizer: torch.optim.Optimizer, closure: Callable[..., Any] | None
+    ) -> Callable[..., Any] | None:
+        """The script calls ``optimizer.step``; the closure to call instead of its own, if any."""
         record = self.optimizers.record(optimizer)
+        record.in_step = True
+        if closure is None:
+            self._before_update(record)
+            return None
+        if evaluates_once(optimizer):
+
+            @functools.wraps(closure)
+            def followed(*args: Any, **kwargs: Any) -> Any:
+                loss = closure(*args, **kwargs)
+                self._before_update(record)
+                return loss
+
+            return followed
+        self._begin_step(record)
+        record.uses_closure = True
+        self._end_hold("the optimizer evaluates the loss itself in a closure")
+        self.phase = "run"
+        self.tapes.before_step(record, withheld=False, closure=True)
+        with self.measuring.section("update ratio"):
+            self.updates.before_step(optimizer, record.number)
+        return None
+
+    def _begin_step(self, record: OptimizerRecord) -> None:
         with self.measuring.section("steps"):
             self.optimizers.begin_step(record)
             if record.steps_seen == 0:
                 self.schedules.keep_copies()
                 self.schedules.read_plan()
-            record.in_step = True
-            if closure:
-                record.uses_closure = True
-                self._end_hold("the optimizer evaluates the loss itself in a closure")
-                self.phase = "run"
-            if self.phase == "hold":
-                self.tapes.before_step(record, withheld=True, closure=closure)
+
+    def _before_update(self, record: OptimizerRecord) -> None:
+        """The gradients are there and the parameters about to change."""
+        self._begin_step(record)
+        withheld = self.phase == "hold"
+        self.tapes.before_step(record, withheld=withheld, closure=False)
+        if withheld:
+            with self.measuring.section("steps"):
                 self.optimizers.withhold(record)
-                return
-        self.tapes.before_step(record, withheld=False, closure=closure)
-        if not closure:
-            self._note_norm(record)
+            return
+        self._note_norm(record)
         with self.measuring.section("update ratio"):
-            self.updates.before_step(optimizer, record.number)
+            self.updates.before_step(record.optimizer, record.number)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """``optimizer.step`` returned."""
@@ -251,14 +279,18 @@ class Observer:
         """Leaves of the loss, and while walks are left its graph and forward passes."""
         if self._walks_left <= 0 and place in self._leaves_at:
             self.forward.modes.back_propagated(place)
+            self._leave_forward_when_seen()
             return self._leaves_at[place], None, []
         self._walks_left -= 1
         graph = walk_graph(tensors)
         self._leaves_at[place] = graph.leaves
         forwards = self.forward.claim(graph, place)
-        if self._walks_left == 0:
-            self.forward.detach()
+        self._leave_forward_when_seen()
         return graph.leaves, graph, forwards
+
+    def _leave_forward_when_seen(self) -> None:
+        if self._walks_left <= 0 and not self.tapes.wanted():
+            self.forward.detach()
 
     def _scale_known(self, loss: torch.Tensor) -> float:
         known = self._scales.get(id(loss))

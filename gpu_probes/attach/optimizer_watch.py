@@ -86,7 +86,8 @@ class OptimizerWatch:
         return [record for record in self._records.values() if record.steps_seen]
 
     def record(self, optimizer: torch.optim.Optimizer) -> OptimizerRecord:
-        """The record of ``optimizer``, made on first sight."""
+        """The record of ``optimizer``, made on first sight; a wrapper's is that of what it wraps."""
+        optimizer = _unwrapped(optimizer)
         record = self._records.get(id(optimizer))
         if record is None or record.optimizer is not optimizer:
             record = OptimizerRecord(len(self._records), optimizer)
@@ -187,10 +188,28 @@ class OptimizerWatch:
         )
 
 
+def evaluates_once(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a closure given to ``step`` is called once, before anything changes.
+
+    So do all optimizers of torch but LBFGS; one from elsewhere may move the parameters first.
+    """
+    cls = type(optimizer)
+    return cls.__module__.startswith("torch.optim") and not issubclass(cls, torch.optim.LBFGS)
+
+
 def learning_rate(optimizer: torch.optim.Optimizer) -> float | None:
     """The learning rate of the first parameter group."""
     rate = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
     return None if rate is None else float(rate)
+
+
+def _unwrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimizer inside those of Accelerate and Lightning, which only hand calls on."""
+    for name in ("optimizer", "_optimizer"):
+        inside = vars(optimizer).get(name)
+        if isinstance(inside, torch.optim.Optimizer):
+            return _unwrapped(inside)
+    return optimizer
 
 
 def _any_gradient(parameters: list[torch.Tensor]) -> bool:

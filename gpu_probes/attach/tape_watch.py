@@ -69,7 +69,7 @@ class TapeWatch:
             if self._forwards > _FORWARDS_AWAITING:
                 self.drop("forward passes are not followed by a backward pass")
             return
-        if not self._wanted():
+        if not self.wanted():
             return
         measuring = self._observer.measuring
         self._recorder = TapeRecorder(ignore=lambda: not measuring.idle)
@@ -145,7 +145,8 @@ class TapeWatch:
             self._exit(recorder)
         self._refuse(reason)
 
-    def _wanted(self) -> bool:
+    def wanted(self) -> bool:
+        """Whether the coming forward pass is to be recorded."""
         observer = self._observer
         if self._bytes > _CONSTANT_BYTES:
             return False

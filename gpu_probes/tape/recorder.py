@@ -65,6 +65,8 @@ class TapeRecorder(TorchDispatchMode):
         self._storages: dict[int, StorageWeakRef] = {}
         self._storage_of: list[int] = []
         self._aliases: dict[Layout, list[_Alias]] = {}
+        self._moved: dict[int, str] = {}
+        """Values whose tensor was given other memory, with the operation that did."""
         self._random_state = torch.get_rng_state()
         cuda = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
         self._cuda_states = torch.cuda.get_rng_state_all() if cuda else []
@@ -80,6 +82,8 @@ class TapeRecorder(TorchDispatchMode):
         keywords = kwargs or {}
         if self.problem or (self._ignore is not None and self._ignore()):
             return func(*args, **keywords)
+        if traits(func).name in STORAGE_CHANGES:
+            return self._move(func, args, keywords)
         try:
             noted = self._before(func, types, args, keywords)
         except TapeUnavailable as refused:
@@ -114,9 +118,28 @@ class TapeRecorder(TorchDispatchMode):
             self.operations,
             self.constants,
             tuple(self._storage_of),
+            self._moved,
             self._random_state,
             self._cuda_states,
         )
+
+    def _move(self, func: Function, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Run an operation after which a tensor lies elsewhere; what it held there is unknown.
+
+        Copies made for logging do so (``copy.deepcopy``): only a loss that needs one is refused.
+        """
+        moved = args[0] if args else keywords.get("self")
+        name = traits(func).name[6:]
+        try:
+            if isinstance(moved, torch.Tensor) and self._known(moved) in self.constants:
+                raise TapeUnavailable(f"the step gives a tensor other memory ({name})")
+            result = func(*args, **keywords)
+            if isinstance(moved, torch.Tensor):
+                self._moved[self._register(moved, detached=not moved.requires_grad)] = name
+        except TapeUnavailable as refused:
+            self.give_up(refused.reason)
+            result = func(*args, **keywords)
+        return result
 
     def _before(
         self, func: Function, types: Sequence[type], args: tuple[Any, ...], keywords: dict[str, Any]
@@ -127,8 +150,6 @@ class TapeRecorder(TorchDispatchMode):
         if len(self.operations) >= self._longest:
             raise TapeUnavailable(f"the step has more than {self._longest:,} operations")
         kinds = traits(func)
-        if kinds.name in STORAGE_CHANGES:
-            raise TapeUnavailable(f"the step gives a tensor other memory ({kinds.name[6:]})")
         if any(isinstance(value, torch.Generator) for value in (*args, *keywords.values())):
             raise TapeUnavailable("the step draws random numbers from a generator of its own")
         inputs: list[int] = []

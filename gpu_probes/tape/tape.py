@@ -18,7 +18,7 @@ from convlint.gpu_probes.tape.operations import Operation, TapeUnavailable, fill
 from convlint.gpu_probes.tape.substitutions import Change, substitute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 COPIED_AT_MOST = 256 * 2**20
 """Bytes of constants a tape copies, so that it outlives what the script does to its batch; larger
@@ -98,14 +98,18 @@ class Tape:
         operations: Iterable[Operation],
         constants: dict[int, Constant],
         storage_of: tuple[int, ...],
+        moved: Mapping[int, str],
         random_state: torch.Tensor,
         cuda_states: list[torch.Tensor],
     ) -> Tape:
         """The part of a recording that value ``loss`` depends on.
 
         Operations that draw random numbers stay, so that the others find the stream where it was.
+        ``moved`` are values of which nothing is known but the operation that made them so.
         """
         kept, needed = _slice(loss, operations, storage_of)
+        for number in needed & moved.keys():
+            raise TapeUnavailable(f"the step gives a tensor other memory ({moved[number]})")
         held = {number: constant for number, constant in constants.items() if number in needed}
         parameters = [number for number, constant in held.items() if constant.parameter]
         if not parameters:
