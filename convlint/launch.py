@@ -23,6 +23,7 @@ from convlint.gpu_probes.attach.settings import (
     SHADOW_DIRECTORY,
     ProbeSettings,
 )
+from convlint.gpu_probes.measurements import CURVATURE, TIERS
 from convlint.gpu_probes.observations import Observations
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ def run_probe(
     script: str,
     arguments: Sequence[str] = (),
     *,
-    steps: int = 100,
-    hold: int = 8,
-    budget: float = 60.0,
+    tier: str = "standard",
+    steps: int | None = None,
+    hold: int | None = None,
+    budget: float | None = None,
     device: str = "auto",
     python: str | None = None,
     allow_writes: bool = False,
@@ -68,7 +70,9 @@ def run_probe(
     """Run ``script`` unmodified for a short horizon and return what was measured.
 
     The first ``hold`` batches are seen at unchanged parameters, then up to ``steps`` optimizer
-    steps are made within ``budget`` seconds. ``device`` is ``auto``, ``cpu``, ``cuda`` or
+    steps are made within ``budget`` seconds. ``tier`` (``quick``, ``standard``, ``deep``) says what
+    is measured, and gives the three numbers not given here; ``curvature`` False leaves the
+    curvature out at any tier. ``device`` is ``auto``, ``cpu``, ``cuda`` or
     ``cuda:n``; ``python`` an interpreter with torch (convlint need not be installed there).
     ``progress`` is called with a phase (``hold``, ``run``, ``curvature``), steps done and steps
     planned. What the script prints is dropped or, with ``script_output="stderr"``, sent to our
@@ -80,6 +84,12 @@ def run_probe(
     device or interpreter, a child that was killed. On KeyboardInterrupt the child is gone before
     the exception goes on.
     """
+    if tier not in TIERS:
+        raise ProbeError(f"--tier {tier}: choose {', '.join(TIERS)}")
+    size = TIERS[tier]
+    steps = size.steps if steps is None else steps
+    hold = size.hold if hold is None else hold
+    budget = size.budget if budget is None else budget
     _require(script, device, script_output, steps, budget)
     directory = tempfile.mkdtemp(prefix="convlint-")
     try:
@@ -95,7 +105,8 @@ def run_probe(
             device=device,
             allow_writes=allow_writes,
             seed=seed,
-            curvature=curvature,
+            tier=tier,
+            without=() if curvature else CURVATURE,
         )
         answer = _converse(settings, python or sys.executable, progress, script_output)
     finally:

@@ -20,11 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from probe_server import probing_by_fork
 
 from convlint.audit import join, measure
 from convlint.config import Overrides
 from convlint.engine import check_paths
 from convlint.findings import Confidence, Finding, Severity, Verdict
+from convlint.gpu_probes.measurements import MEASUREMENTS, QUICK, STANDARD
+from convlint.launch import _start as started_by_launch
 from convlint.launch import run_probe
 from convlint.rules import find_rule
 
@@ -84,10 +87,21 @@ def static_findings(script: Path) -> tuple[Finding, ...]:
     return tuple(outcome.findings)
 
 
+def cheapest_tier(script: Path) -> str:
+    """A healthy script is measured in every way; a sick one as far as its labels ask."""
+    if script in HEALTHY:
+        return STANDARD
+    rules = [find_rule(slug) for slug in labels(script).measured]
+    needed = {name for rule in rules if rule is not None for name in rule.measurements}
+    dear = [name for name, declared in MEASUREMENTS.items() if declared.tier != QUICK]
+    return STANDARD if any(d.startswith(name) for d in dear for name in needed) else QUICK
+
+
 @functools.cache
 def observations(script: Path) -> Observations:
     """One probe per script, shared by all its tests in this process."""
-    seen = run_probe(str(script), steps=STEPS, hold=HELD, budget=SECONDS, device="cpu")
+    tier = cheapest_tier(script)
+    seen = run_probe(str(script), tier=tier, steps=STEPS, hold=HELD, budget=SECONDS, device="cpu")
     assert seen.stopped in ("steps", "finished"), seen.error
     return seen
 
@@ -117,11 +131,9 @@ def per_script(scripts: list[Path]) -> pytest.MarkDecorator:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _one_thread_per_probe() -> Iterable[None]:
-    """Probes run beside each other; more threads than cores only slow all of them."""
-    with pytest.MonkeyPatch.context() as patch:
-        if "OMP_NUM_THREADS" not in os.environ:
-            patch.setenv("OMP_NUM_THREADS", "1")
+def _one_server() -> Iterable[None]:
+    """One import of torch serves all probes of this module."""
+    with probing_by_fork():
         yield
 
 
@@ -187,8 +199,21 @@ def test_audit_confirms_what_source_and_probe_both_show(script: Path) -> None:
             assert judged[line, slug] is not Verdict.REFUTED
 
 
+def test_a_probe_in_an_interpreter_of_its_own_sees_what_a_forked_one_sees() -> None:
+    script = FIXTURES / "sick" / "digits_softmax_output.py"
+    bounds = {"tier": QUICK, "steps": 5, "budget": SECONDS, "device": "cpu"}
+    forked = run_probe(str(script), **bounds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setattr("convlint.launch._start", started_by_launch)
+        own = run_probe(str(script), **bounds)
+    assert own.series.loss == forked.series.loss
+    assert own.losses == forked.losses
+    assert own.parameters == forked.parameters
+
+
 def test_probe_without_hold_changes_no_printed_loss_and_keeps_no_file(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, probed = tmp_path / "plain", tmp_path / "probed"
     for folder in (plain, probed):
@@ -203,6 +228,7 @@ def test_probe_without_hold_changes_no_printed_loss_and_keeps_no_file(
     before = Path.cwd()
     os.chdir(probed)
     try:
+        monkeypatch.setattr("convlint.launch._start", started_by_launch)
         seen = run_probe("digits_mlp.py", steps=70, hold=0, budget=SECONDS, script_output="stderr")
     finally:
         os.chdir(before)

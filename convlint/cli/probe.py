@@ -42,6 +42,7 @@ def command(
     \b
     Examples:
       convlint probe train.py
+      convlint probe train.py --tier quick
       convlint probe train.py --steps 200 --budget 120 -- --batch-size 64
       convlint probe train.py --device cpu --output-format json > probe.json
 

@@ -13,6 +13,7 @@ from convlint.cli.options import OUTPUT, applied, output_format_option, selectio
 from convlint.cli.sections import option
 from convlint.cli.streams import complain
 from convlint.errors import UserError
+from convlint.gpu_probes.measurements import STANDARD, TIERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,21 +33,28 @@ def run_options(command: Command) -> Command:
             click.argument("script", metavar="SCRIPT"),
             click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS]..."),
             option(
+                "--tier",
+                section=RUN,
+                type=click.Choice(list(TIERS)),
+                default=STANDARD,
+                show_default=True,
+                help="How thoroughly to measure. quick: what the steps themselves show; standard:"
+                " also curvature, learning rates and one batch by heart, on recorded steps; deep:"
+                " the same with more steps, batches and iterations. What is left out is listed.",
+            ),
+            option(
                 "--steps",
                 section=RUN,
                 type=click.IntRange(min=1),
-                default=100,
-                show_default=True,
-                help="Real optimizer steps to run.",
+                help=f"Real optimizer steps to run.  {_per_tier('steps')}",
             ),
             option(
                 "--hold",
                 section=RUN,
                 type=click.IntRange(min=0),
-                default=8,
-                show_default=True,
                 metavar="BATCHES",
-                help="Batches seen at the initial parameters, before any real step.",
+                help="Batches seen at the initial parameters, before any real step."
+                f"  {_per_tier('hold')}",
             ),
             option(
                 "--no-hold",
@@ -58,10 +66,9 @@ def run_options(command: Command) -> Command:
                 "--budget",
                 section=RUN,
                 type=click.FloatRange(min=0, min_open=True),
-                default=60.0,
-                show_default=True,
                 metavar="SECONDS",
-                help="Stop after this long, wherever the script is.",
+                help="Stop after this long, wherever the script is, and begin nothing that takes"
+                f" longer than what is left.  {_per_tier('budget')}",
             ),
             option(
                 "--device",
@@ -113,6 +120,14 @@ def run_options(command: Command) -> Command:
     )
 
 
+def _per_tier(quantity: str) -> str:
+    """The defaults of a number that the tier decides, as ``--help`` shows defaults."""
+    values = {tier: f"{getattr(size, quantity):g}" for tier, size in TIERS.items()}
+    if len(set(values.values())) == 1:
+        return f"[default: {values[STANDARD]}]"
+    return f"[default: {', '.join(f'{tier} {value}' for tier, value in values.items())}]"
+
+
 def _device(_: click.Context, __: click.Parameter, value: str) -> str:
     name, colon, index = value.partition(":")
     if value in ("auto", "cpu", "cuda") or (name == "cuda" and colon and index.isdecimal()):
@@ -124,10 +139,11 @@ def observe(
     script: str,
     args: tuple[str, ...],
     *,
-    steps: int,
-    hold: int,
+    tier: str,
+    steps: int | None,
+    hold: int | None,
     no_hold: bool,
-    budget: float,
+    budget: float | None,
     device: str,
     python: str | None,
     allow_writes: bool,
@@ -145,12 +161,15 @@ def observe(
     require_script(script)
     if not quiet:
         writes = "" if allow_writes else "; the files it writes are held back"
-        complain(f"running {script} for up to {steps} steps or {budget:g} s{writes}")
+        size = TIERS[tier]
+        bounds = f"{steps or size.steps} steps or {budget or size.budget:g} s"
+        complain(f"running {script} for up to {bounds}{writes}")
     with _progress() as progress:
         try:
             return run_probe(
                 script,
                 args,
+                tier=tier,
                 steps=steps,
                 hold=0 if no_hold else hold,
                 budget=budget,

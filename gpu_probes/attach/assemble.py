@@ -57,6 +57,7 @@ def assemble_observations(
     experiments = Experiments(observer)
     if stopped in _COMPLETE:
         experiments.run(losses, _minimised(observer, losses))
+    observer.pace.note_left_out()
     seen: dict[str, Any] = {
         "batches": ask_one("batches", observer.forward.inputs.batches),
         "inputs": ask("inputs", observer.forward.inputs.results),

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from convlint.gpu_probes.observations import Curvature, Place
     from convlint.gpu_probes.tape import Tape
 
-# Share of the whole budget each of the two measurements may take.
-_BUDGET_SHARE = 0.2
 # Budget spent after which the end is measured early, so that it is measured at all.
 _LATE = 0.7
 _STEPS_BEFORE_LATE = 5
@@ -36,8 +34,10 @@ class CurvaturePoints:
 
     def awaited(self) -> str | None:
         """The phase that the coming backward pass is to be measured for, if any."""
-        phase = self._due() if self._observer.settings.curvature else None
-        return None if phase in self._tried else phase
+        phase = self._due()
+        if phase is None or phase in self._tried:
+            return None
+        return phase if self._observer.plan.wanted(f"curvature at the {phase}") else None
 
     def consider(
         self,
@@ -58,6 +58,8 @@ class CurvaturePoints:
             observer.measuring.skip("curvature", "the back-propagated tensor is not a scalar")
             return
         self._tried.add(phase)
+        if not observer.pace.admits(f"curvature at the {phase}"):
+            return
         observer.probe.channel.progress("curvature", 0, 1)
         # Differentiating the graph again must not count as gradient flow.
         started = time.monotonic()
@@ -124,7 +126,8 @@ class CurvaturePoints:
                     parameters,
                     [record.optimizer for record in records],
                     phase=phase,
-                    deadline=time.monotonic() + _BUDGET_SHARE * observer.settings.budget,
+                    deadline=observer.pace.deadline(f"curvature at the {phase}"),
+                    iterations=observer.plan.size.lanczos_iterations,
                     loss_scale=scale / accumulated,
                     closure=None if tape is None else tape.loss,
                     differentiable=None if tape is None else _twice_differentiable(tape),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
         OverfitOneBatch,
     )
 
-# Shares of the whole budget.
-_OVERFIT_SHARE = 0.15
-_RANGE_SHARE = 0.1
+OVERFIT, RANGE = "overfit one batch", "learning-rate range"
 # Batches a range test evaluates on without training on them.
 _HELD_OUT = 3
 _FEWEST_BATCHES = 2
@@ -46,30 +43,28 @@ class Experiments:
         """
         observer = self._observer
         start, steps = observer.tapes.start, observer.tapes.steps
-        if not observer.settings.experiments or not losses:
+        if not any(map(observer.plan.wanted, (OVERFIT, RANGE))):
             return
-        if start is None or not steps:
-            reason = observer.tapes.refusal or "no step was recorded"
-            for name in ("overfit one batch", "learning-rate range"):
+        reason = observer.tapes.refusal or "no step was recorded"
+        if not losses:
+            reason = "no known loss function was back-propagated"
+        if start is None or not steps or not losses:
+            for name in (OVERFIT, RANGE):
                 observer.measuring.skip(name, reason)
             return
         record = next(r for r in observer.optimizers.stepping)
-        self._guarded("learning-rate range", lambda: self._range(start, steps, record))
-        self._guarded(
-            "overfit one batch", lambda: self._overfit(start, steps[0], record, comparable)
-        )
+        self._guarded(RANGE, lambda: self._range(start, steps, record))
+        self._guarded(OVERFIT, lambda: self._overfit(start, steps[0], record, comparable))
 
     def _guarded(self, name: str, experiment: Callable[[], None]) -> None:
         measuring = self._observer.measuring
+        if not self._observer.pace.admits(name):
+            return
         with measuring.section(name, gradients=True):
             try:
                 experiment()
             except TapeUnavailable as refused:
                 measuring.skip(name, refused.reason)
-
-    def _deadline(self, share: float) -> float:
-        left = self._observer.settings.budget - self._observer.probe.seconds()
-        return time.monotonic() + min(share * self._observer.settings.budget, left)
 
     def _overfit(
         self,
@@ -81,7 +76,7 @@ class Experiments:
         floor = None if loss is None else _smallest(loss, record.accumulation or 1.0)
         if loss is None or floor is None:
             self._observer.measuring.skip(
-                "overfit one batch", "the smallest value the loss can take is not known"
+                OVERFIT, "the smallest value the loss can take is not known"
             )
             return
         rates = [float(options["lr"]) for s in self._observer.tapes.steps for options in s.options]
@@ -89,12 +84,13 @@ class Experiments:
             start,
             step,
             floor=floor,
-            deadline=self._deadline(_OVERFIT_SHARE),
+            deadline=self._observer.pace.deadline(OVERFIT),
+            steps=self._observer.plan.size.overfit_steps,
             learning_rate=max(rates, default=None),
             name=type(record.optimizer).__name__,
         )
         if result is None:
-            self._observer.measuring.skip("overfit one batch", "the budget was used up")
+            self._observer.measuring.skip(OVERFIT, "the budget was used up")
             return
         self.overfit = replace(
             result,
@@ -109,11 +105,11 @@ class Experiments:
         ]
         batches = held if len(held) >= _FEWEST_BATCHES else steps
         if len(batches) < _FEWEST_BATCHES:
-            self._observer.measuring.skip("learning-rate range", "only one batch was recorded")
+            self._observer.measuring.skip(RANGE, "only one batch was recorded")
             return
         rate = float(record.groups[0].learning_rate or 0.0) if record.groups else 0.0
         if rate <= 0.0:
-            self._observer.measuring.skip("learning-rate range", "the learning rate in use is 0")
+            self._observer.measuring.skip(RANGE, "the learning rate in use is 0")
             return
         kept = min(_HELD_OUT, len(batches) - 1)
         result = learning_rate_range(
@@ -121,10 +117,11 @@ class Experiments:
             batches[:-kept],
             batches[-kept:],
             in_use=rate,
-            deadline=self._deadline(_RANGE_SHARE),
+            deadline=self._observer.pace.deadline(RANGE),
+            rates=self._observer.plan.size.rates,
         )
         if result is None:
-            self._observer.measuring.skip("learning-rate range", "the budget was used up")
+            self._observer.measuring.skip(RANGE, "the budget was used up")
         self.learning_rate_range = result
 
 

@@ -27,6 +27,7 @@ from convlint.gpu_probes.attach.optimizer_watch import (
     evaluates_once,
     learning_rate,
 )
+from convlint.gpu_probes.attach.pacing import Pacing
 from convlint.gpu_probes.attach.places import user_place
 from convlint.gpu_probes.attach.schedule_watch import ScheduleWatch
 from convlint.gpu_probes.attach.step_series import StepSeries
@@ -59,6 +60,8 @@ class Observer:
         self.probe = probe
         self.settings = probe.settings
         self.measuring = Measuring()
+        self.pace = Pacing(self.settings, self.measuring, probe.seconds)
+        self.plan = self.pace.plan
         self.created = CreationPlaces()
         self.models = ModelRegistry(self.created)
         self.optimizers = OptimizerWatch(self.created)
@@ -122,6 +125,7 @@ class Observer:
         if self._hold_is_over:
             self.phase = "run"
         self.backwards += 1
+        self.pace.back_propagated()
         if self.backwards == 1:
             self._training_since = self.probe.seconds()
         loss = tensors[0]

@@ -23,24 +23,33 @@ _INSTALLED = tuple(
     }
 )
 _owner: dict[str, str] = {}
+_owner_of_folder: dict[str, str] = {}
 
 
 def _owner_of(filename: str) -> str:
     """``ours``, ``torch``, ``installed`` (a library or Python itself) or ``user``."""
     owner = _owner.get(filename)
     if owner is None:
-        resolved = "" if filename.startswith("<") else str(Path(filename).resolve())
-        parts = Path(resolved).parts
-        if resolved.startswith(_OURS):
-            owner = "ours"
-        elif "site-packages" in parts or "dist-packages" in parts:
-            owner = "torch" if "torch" in parts else "installed"
-        elif not resolved or resolved.startswith(_INSTALLED):
-            owner = "installed"
+        # Resolving a path takes a look at each of its parts: once per folder, but for links.
+        folder = str(Path(filename).parent)
+        if filename.startswith("<") or Path(filename).is_symlink():
+            owner = _owner_of_path(filename)
         else:
-            owner = "user"
+            if folder not in _owner_of_folder:
+                _owner_of_folder[folder] = _owner_of_path(folder)
+            owner = _owner_of_folder[folder]
         _owner[filename] = owner
     return owner
+
+
+def _owner_of_path(path: str) -> str:
+    resolved = "" if path.startswith("<") else str(Path(path).resolve())
+    parts = Path(resolved).parts
+    if resolved.startswith(_OURS):
+        return "ours"
+    if "site-packages" in parts or "dist-packages" in parts:
+        return "torch" if "torch" in parts else "installed"
+    return "installed" if not resolved or resolved.startswith(_INSTALLED) else "user"
 
 
 def user_frame(created: object | None = None) -> FrameType | None:

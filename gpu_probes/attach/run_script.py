@@ -198,6 +198,8 @@ def run(settings_path: str) -> NoReturn:
         probe.tree = tree = ShadowTree(shadow, exempt_directories(settings.directory))
         hold_writes(tree)
         callbacks.update(hold_library_writes(tree))
+    for name in [name for name in callbacks if name in sys.modules]:
+        callbacks.pop(name)(sys.modules[name])
     sys.meta_path.insert(0, AfterImport(callbacks))
     threading.Thread(target=probe.watch, name="convlint-watchdog", daemon=True).start()
     _execute(probe, code)

@@ -19,8 +19,8 @@ class ProbeSettings:
     """One probe: the script with its arguments, the horizon and what is allowed.
 
     ``directory`` is private to this probe and removed by the parent; ``budget`` is in seconds from
-    the start of the child; the first ``recorded_steps`` real steps are recorded as tapes,
-    on which ``experiments`` are made in the end. ``seed`` None leaves the random state as it is.
+    the start of the child; ``tier`` says what is measured within it, ``without`` names
+    measurements left out all the same. ``seed`` None leaves the random state as it is.
     """
 
     script: str
@@ -32,9 +32,8 @@ class ProbeSettings:
     device: str = "auto"
     allow_writes: bool = False
     seed: int | None = 0
-    curvature: bool = True
-    recorded_steps: int = 24
-    experiments: bool = True
+    tier: str = "standard"
+    without: tuple[str, ...] = ()
 
     @staticmethod
     def read(path: str) -> ProbeSettings:
@@ -43,7 +42,8 @@ class ProbeSettings:
             stored = json.load(file)
         known = {field.name for field in fields(ProbeSettings)}
         stored = {name: value for name, value in stored.items() if name in known}
-        return ProbeSettings(**{**stored, "arguments": tuple(stored["arguments"])})
+        listed = {name: tuple(stored.get(name, ())) for name in ("arguments", "without")}
+        return ProbeSettings(**{**stored, **listed})
 
     def encode(self) -> str:
         """The settings as JSON text."""

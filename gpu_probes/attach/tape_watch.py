@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from convlint.gpu_probes.measurements import Need
 from convlint.gpu_probes.tape.operations import TapeUnavailable
 from convlint.gpu_probes.tape.recorder import TapeRecorder
 from convlint.gpu_probes.tape.trajectory import Clipping, RecordedStep, Start
@@ -151,9 +152,9 @@ class TapeWatch:
         if self._bytes > _CONSTANT_BYTES:
             return False
         if observer.phase == "hold":
-            return True
+            return observer.plan.needs(Need.TAPES)
         return observer.curvature.awaited() is not None or (
-            not self._ended and len(self.steps) < observer.settings.recorded_steps
+            not self._ended and len(self.steps) < observer.plan.size.recorded_steps
         )
 
     def _obstacle(self, record: OptimizerRecord, pending: _Pending, closure: bool) -> str:

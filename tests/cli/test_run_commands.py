@@ -107,6 +107,21 @@ def test_probe_says_that_it_runs_the_script_before_it_does(convlint, write, run)
     assert result.stdout.endswith("Nothing found.\n")
 
 
+@pytest.mark.parametrize(
+    ("tier", "bounds"),
+    [
+        ("quick", "30 steps or 30 s"),
+        ("standard", "100 steps or 60 s"),
+        ("deep", "200 steps or 300 s"),
+    ],
+)
+def test_the_tier_gives_the_bounds_that_are_not_given(convlint, write, run, tier, bounds):
+    write("a.py")
+    result = convlint("probe", "a.py", "--tier", tier)
+    assert f"running a.py for up to {bounds};" in result.stderr
+    assert run.called[1]["tier"] == tier
+
+
 def test_options_and_the_scripts_own_arguments_reach_the_run(convlint, write, run):
     write("a.py")
     convlint(
@@ -117,9 +132,10 @@ def test_options_and_the_scripts_own_arguments_reach_the_run(convlint, write, ru
     arguments, options = run.called
     assert arguments == ("a.py", ("--lr", "0.1", "-q"))
     assert options == {
-        "steps": 100,
+        "tier": "standard",
+        "steps": None,
         "hold": 0,
-        "budget": 60.0,
+        "budget": None,
         "device": "cuda:1",
         "python": "/usr/bin/python3",
         "allow_writes": True,

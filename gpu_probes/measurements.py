@@ -1,0 +1,191 @@
+"""What can be measured, what each measurement needs and costs, and which of it a run can pay for.
+
+A tier says how much is wanted, the budget how much there is; the :class:`Plan` of a run holds both
+against the needs and costs declared here. Costs are in gradient evaluations (one forward and one
+backward pass of the script's own batch) on top of the steps the script makes anyway.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+__all__ = [
+    "CURVATURE",
+    "DEEP",
+    "MEASUREMENTS",
+    "QUICK",
+    "STANDARD",
+    "TIERS",
+    "Declared",
+    "Need",
+    "Plan",
+    "TierSize",
+]
+
+
+class Need(enum.Enum):
+    """What must be watched or kept while the script runs."""
+
+    HELD_BATCHES = "batches at the initial parameters"
+    STEPS = "real steps"
+    GRADIENTS = "gradients"
+    TAPE = "a recorded batch"
+    TAPES = "recorded steps"
+
+
+@dataclass(frozen=True)
+class TierSize:
+    """How far a tier goes: the defaults of ``--steps``, ``--hold`` and ``--budget``, the steps
+    recorded for experiments, and the effort of each iteration."""
+
+    steps: int
+    hold: int
+    budget: float
+    recorded_steps: int
+    lanczos_iterations: int
+    rates: int
+    overfit_steps: int
+
+
+QUICK, STANDARD, DEEP = "quick", "standard", "deep"
+
+TIERS = {
+    QUICK: TierSize(30, 8, 30.0, 0, 0, 0, 0),
+    STANDARD: TierSize(100, 8, 60.0, 24, 20, 60, 200),
+    DEEP: TierSize(200, 16, 300.0, 48, 40, 120, 400),
+}
+"""How thoroughly to measure, cheapest first; a tier makes every measurement of those before it."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One measurement: the cheapest ``tier`` that makes it, its needs and its cost.
+
+    ``cost`` is the price of all of it, ``least`` of the smallest part worth reporting, both in
+    gradient evaluations at tier standard; ``share`` is the part of the whole budget it may take.
+    Measurements made beside the steps cost no evaluation of their own.
+    """
+
+    name: str
+    tier: str
+    needs: frozenset[Need]
+    cost: float = 0.0
+    least: float = 0.0
+    share: float = 1.0
+
+
+def _beside(name: str, *needs: Need) -> Declared:
+    return Declared(name, QUICK, frozenset(needs))
+
+
+CURVATURE = ("curvature at the start", "curvature at the end")
+
+MEASUREMENTS = {
+    declared.name: declared
+    for declared in (
+        _beside("inputs", Need.HELD_BATCHES),
+        _beside("batches", Need.HELD_BATCHES),
+        _beside("activations", Need.HELD_BATCHES),
+        _beside("gradient flow", Need.HELD_BATCHES, Need.GRADIENTS),
+        _beside("initial loss", Need.HELD_BATCHES),
+        _beside("parameters", Need.HELD_BATCHES, Need.GRADIENTS),
+        _beside("optimizers", Need.STEPS),
+        _beside("modes", Need.STEPS),
+        _beside("non-finite values", Need.STEPS),
+        _beside("gradient norm", Need.STEPS, Need.GRADIENTS),
+        _beside("update ratio", Need.STEPS),
+        _beside("schedule ahead", Need.STEPS),
+        # 20 products of 2.15 evaluations each, twice where the optimizer rescales; the first
+        # four say something.
+        *(
+            Declared(
+                name,
+                STANDARD,
+                frozenset({Need.HELD_BATCHES if name == CURVATURE[0] else Need.STEPS}),
+                cost=86.0,
+                least=9.0,
+                share=0.2,
+            )
+            for name in CURVATURE
+        ),
+        # A step and three evaluations at each of 60 rates, and a sweep over them.
+        Declared(
+            "learning-rate range",
+            STANDARD,
+            frozenset({Need.TAPES}),
+            cost=180.0,
+            least=20.0,
+            share=0.1,
+        ),
+        # Four optimizers of 200 steps where none succeeds.
+        Declared(
+            "overfit one batch",
+            STANDARD,
+            frozenset({Need.TAPES}),
+            cost=800.0,
+            least=50.0,
+            share=0.15,
+        ),
+    )
+}
+
+
+class Plan:
+    """What one run measures, and for how long.
+
+    Every measurement asks before it begins; what the tier leaves out or the budget cannot pay is
+    answered with the reason, in the words the user reads.
+    """
+
+    def __init__(self, tier: str, budget: float, without: frozenset[str] = frozenset()) -> None:
+        self.tier = tier
+        self.size = TIERS[tier]
+        self.budget = budget
+        self._without = without
+
+    def wanted(self, name: str) -> bool:
+        """Whether the tier makes this measurement."""
+        declared = MEASUREMENTS[name]
+        order = list(TIERS)
+        included = order.index(declared.tier) <= order.index(self.tier)
+        return included and name not in self._without
+
+    def needs(self, need: Need) -> bool:
+        """Whether any measurement wanted needs this."""
+        return any(
+            need in declared.needs for name, declared in MEASUREMENTS.items() if self.wanted(name)
+        )
+
+    def left_out(self) -> dict[str, str]:
+        """The measurements this tier does not make, each with the reason."""
+        return {
+            name: (
+                "switched off"
+                if name in self._without
+                else f"not part of --tier {self.tier}; --tier {declared.tier} measures it"
+            )
+            for name, declared in MEASUREMENTS.items()
+            if not self.wanted(name)
+        }
+
+    def seconds_for(self, name: str, spent: float) -> float:
+        """Seconds ``name`` may take when ``spent`` seconds of the budget are gone."""
+        return max(0.0, min(MEASUREMENTS[name].share * self.budget, self.budget - spent))
+
+    def refusal(self, name: str, spent: float, evaluation: float) -> str | None:
+        """Why ``name`` is not affordable, None when it is.
+
+        ``evaluation`` is what one gradient evaluation takes, in seconds.
+        """
+        declared = MEASUREMENTS[name]
+        there_is = self.seconds_for(name, spent)
+        least = declared.least * evaluation
+        if least <= there_is and there_is > 0.0:
+            return None
+        if there_is <= 0.0:
+            return "the budget was used up"
+        return (
+            f"takes at least {least:.0f} s ({declared.least:g} gradient evaluations of "
+            f"{evaluation:.2g} s) and has {there_is:.0f} s of the --budget of {self.budget:g} s"
+        )
