@@ -27,7 +27,11 @@ LARGEST_NOTEBOOK = 50_000_000
 LARGEST_FILE = 500_000
 """Bytes. Parsing takes about ten seconds a megabyte; what is larger was written by a program."""
 
-_BRACKET_OR_OPERATION = re.compile(r"[()\[\]{}\n]|[-+.*/%@&|^~]|\b(?:not|and|or|if|lambda|await)\b")
+_BRACKET_OR_OPERATION = re.compile(
+    r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[()\[\]{},\n]|[-+.*/%@&|^~]"""
+    r"""|\b(?:not|and|or|if|lambda|await)\b"""
+)
+"""Strings as a whole, so that nothing in them counts."""
 DEEPEST_NESTING = 200
 """Python itself refuses brackets nested deeper; the parser would run out of stack."""
 LONGEST_CHAIN = 500
@@ -135,26 +139,36 @@ def refuse_unreadable(source: str, path: str) -> None:
         UserError: more than ``DEEPEST_NESTING`` brackets are open at once, or one expression has
             more than ``LONGEST_CHAIN`` operations on top of one another.
     """
-    depth = operations = 0
+    operations = 0
+    # of each open bracket: the operations before it, and the most of any element so far
+    opened: list[tuple[int, int]] = []
     judged_chains = False
     for match in _BRACKET_OR_OPERATION.finditer(source):
         token = match.group()
+        if token[0] in "'\"":
+            continue
         if token == "\n":
-            operations = operations if depth else 0
+            operations = operations if opened else 0
+        elif token == ",":
+            # Elements stand side by side; what is done to all of them stands on the tallest.
+            if opened:
+                before, most = opened[-1]
+                opened[-1] = before, max(most, operations)
+                operations = before
         elif token in "([{":
-            depth += 1
-            if depth > DEEPEST_NESTING:
+            opened.append((operations, operations))
+            if len(opened) > DEEPEST_NESTING:
                 if _tallest_expression(source) is not None:
                     return
                 raise UserError(
                     "cannot parse: too many nested parentheses", path=path, **_place(source, match)
                 )
         elif token in ")]}":
-            depth = max(depth - 1, 0)
+            operations = max(opened.pop()[1], operations) if opened else operations
         else:
             operations += 1
             if operations > LONGEST_CHAIN and not judged_chains:
-                # Many operations side by side, as in a table, are no chain.
+                # Only the tree tells for certain: text over several lines looks like code here.
                 judged_chains = True
                 if (_tallest_expression(source) or 0) > LONGEST_CHAIN:
                     raise UserError(

@@ -104,12 +104,24 @@ def test_no_bytes_make_decoding_fail_otherwise(data):
         " + ".join(f"a{i}" for i in range(2000)),
         "(\n" + " +\n".join(f"'a{i}'" for i in range(2000)) + ")",
         "y" + ".f()" * 3000,
+        "y" + ".f(a, b)" * 3000,
+        "[0, (" + " + ".join(f"'a, {i}'" for i in range(2000)) + ")]",
         "-" * 3000 + "1",
         "not " * 2000 + "a",
         "1 if a else " * 1000 + "2",
         " and ".join(f"a{i}" for i in range(2000)),
     ],
-    ids=["sum", "lines of a sum", "calls", "minus", "not", "conditional", "and"],
+    ids=[
+        "sum",
+        "lines",
+        "calls",
+        "calls with arguments",
+        "texts with commas",
+        "minus",
+        "not",
+        "conditional",
+        "and",
+    ],
 )
 def test_chain_of_operations_that_would_take_minutes_is_refused(expression):
     with pytest.raises(UserError, match=r"^a\.py:[0-9]+:[0-9]+: not read: an expression has over"):
@@ -120,6 +132,12 @@ def test_many_operations_side_by_side_are_no_chain():
     table = "{\n" + "".join(f"  'k{i}': torch.nn.f(-{i}.5 + 1),\n" for i in range(2000)) + "}"
     refuse_unreadable("x = " + table, "a.py")
     refuse_unreadable("x = 'a.b.c + d'\n" * 2000, "a.py")
+
+
+def test_table_of_operations_is_told_from_a_chain_without_the_parser(monkeypatch):
+    monkeypatch.setattr("convlint.sources._tallest_expression", lambda source: pytest.fail())
+    refuse_unreadable("x = [\n" + "  torch.f(a.b - 1, k=-2.5),\n" * 2000 + "]", "a.py")
+    refuse_unreadable("x = f(" + ", ".join(f"a{i} + b.c" for i in range(2000)) + ").g.h", "a.py")
 
 
 def test_large_generated_file_is_refused_and_one_without_a_library_is_not(tmp_path):

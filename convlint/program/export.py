@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convlint.program.domain import UNKNOWN as NOTHING_KNOWN
 from convlint.program.domain import (
     Abstract,
     Argument,
@@ -266,9 +267,11 @@ class Exporter:
         return {name: self._value(a.value, a.site) for name, a in arguments.items()}
 
     def _value(self, value: Abstract, site: Site | None = None, depth: int = 0) -> Value:
-        location = self._place(site)
+        location = site.module.positions.of(site.node) if site is not None else None
         if isinstance(value, Const):
             return Value(candidates=(value.value,), origin=value.origin, location=location)
+        if value is NOTHING_KNOWN:
+            return UNKNOWN if location is None else Value(location=location)
         if isinstance(value, Choice):
             return self._choice(value, location)
         if isinstance(value, Instance):

@@ -57,10 +57,13 @@ class Expressions(Access):
         return None
 
     def _name(self, node: ast.Name, scope: Scope) -> Abstract:
-        value = self.lookup(node.id, scope)
-        if value is not None:
-            return value
-        return Library("builtins." + node.id) if node.id in _BUILTINS else UNKNOWN
+        name = node.id
+        current: Scope | None = scope
+        while current is not None:  # as in lookup, which is what this function does most
+            if name in current.names:
+                return current.names[name]
+            current = current.parent
+        return Library("builtins." + name) if name in _BUILTINS else UNKNOWN
 
     def _constant(self, node: ast.Constant, scope: Scope) -> Abstract:
         value = node.value

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LARGEST_IMPORTED_FILE = 400_000
 """Bytes; larger modules (generated tables) are not looked into."""
 
-_MOST_CHARACTERS_KEPT = 250_000
+_MOST_CHARACTERS_KEPT = 1_000_000
 """Source text whose trees are kept in case another file imports it; a tree takes some
 40 bytes for each character."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from convlint.program.domain import (
     UNKNOWN,
     Abstract,
@@ -19,7 +21,7 @@ from convlint.program.domain import (
     Unknown,
 )
 from convlint.program.drafts import InitialisationDraft, LossDraft
-from convlint.program.facts import EventKind, ObjectKind, Origin
+from convlint.program.facts import EventKind, ObjectKind, Origin, Scalar
 from convlint.program.iteration import Iteration
 from convlint.program.libraries.operations import (
     operation,
@@ -37,6 +39,12 @@ _PASS_THROUGH = frozenset({"torch.nn.Identity"})
 
 
 _LIBRARY_DEFAULT = Origin("library default", "library default")
+
+
+@lru_cache(maxsize=512)
+def _argument_by_default(default: Scalar, kind: type) -> Argument:
+    """Shared by all calls, since nothing changes it; ``kind`` keeps 0, 0.0 and False apart."""
+    return Argument(Const(default, _LIBRARY_DEFAULT))
 
 
 class ModuleCalls(Iteration):
@@ -57,7 +65,7 @@ class ModuleCalls(Iteration):
         if arguments.complete:
             for key, default in defaults.items():
                 if key not in named:
-                    named[key] = Argument(Const(default, _LIBRARY_DEFAULT))
+                    named[key] = _argument_by_default(default, type(default))
         elif not arguments.complete:
             named["**"] = Argument(UNKNOWN)
         return named

@@ -98,12 +98,12 @@ class ConstantWeightInit(Rule):
             call, architecture = initialised.call, initialised.architecture
             if initialiser(call) not in CONSTANT or call.location in reported:
                 continue
-            hidden = {
-                stage.layer.id
-                for stage in architecture.hidden()
-                if stage.layer is not None and not _by_design(call, architecture, stage.layer)
-            }
-            layers = [layer for layer in initialised.layers if layer.id in hidden]
+            hidden = {stage.layer.id for stage in architecture.hidden() if stage.layer is not None}
+            layers = [
+                layer
+                for layer in initialised.layers
+                if layer.id in hidden and not _by_design(call, architecture, layer)
+            ]
             if not layers:
                 continue
             reported.add(call.location)
