@@ -79,7 +79,8 @@ class UnscaledRandnParameter(Rule):
 
     ## When it is fine
     Position and class tokens, queries, latents, codebooks and embeddings; fewer than 16 inputs; a
-    mixture of attention heads; a normalisation or a division of the product.
+    mixture of attention heads; a normalisation or a division of the product; a product of two
+    parameters, as of node embeddings to a learned adjacency.
 
     ## Measured
     `convlint probe` measures the initial loss and how activations grow.
@@ -115,6 +116,8 @@ class UnscaledRandnParameter(Rule):
             products = [user for user in graph.users(parameter) if user.op in PRODUCTS]
             if not products or len(products) != len(graph.users(parameter)):
                 continue
+            if all(_meets_parameters_alone(graph, product, parameter) for product in products):
+                continue
             if any(
                 user.op in SCALING or is_normalisation(user.op)
                 for p in products
@@ -134,6 +137,13 @@ class UnscaledRandnParameter(Rule):
                 ),
                 evidence=(Evidence("static", f"torch.randn → nn.Parameter → {products[0].op}"),),
             )
+
+
+def _meets_parameters_alone(graph: FlowGraph, product: Flow, parameter: Flow) -> bool:
+    """Whether no signal takes part: ``softmax(relu(a @ b))`` is a learned adjacency."""
+    others = [number for number in product.inputs if number != parameter.id]
+    origins = [origin for number in others for origin in graph.origins(number)]
+    return bool(origins) and all(origin.op == "<parameter>" for origin in origins)
 
 
 def _scaled(program: TrainingProgram, place: Location, inputs: int) -> Changes:
