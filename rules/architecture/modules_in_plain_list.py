@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Evidence, Finding, Severity
+from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.figures import measured_evidence, names
@@ -87,7 +88,7 @@ class ModulesInPlainList(Rule):
             optimizer.step()
 
     ## When it is fine
-    Modules registered as well (`add_module`, `nn.Sequential(*layers)`, `setattr`), layers without
+    Modules registered as well (`add_module`, `nn.Sequential(*layers)`, `setattr`), modules without
     parameters, layers an optimizer was given explicitly or that bring their own, and attributes
     named `teacher`, `frozen` or `_hidden`, where hiding is the purpose.
 
@@ -107,12 +108,13 @@ class ModulesInPlainList(Rule):
         """One finding per attribute that hides trainable modules."""
         objects = objects_by_id(program)
         optimized = _optimized(program)
+        bare = frozenset(flow.id for flow in program.flows if flow.op == "<parameter>")
         reported: set[Location] = set()
         for model in program.models:
             registered = _registered(objects, model)
             for hidden in model.plain_lists:
                 if hidden.location in reported or not _hides(
-                    hidden, objects, registered, optimized
+                    hidden, objects, registered, optimized, bare
                 ):
                     continue
                 reported.add(hidden.location)
@@ -185,6 +187,7 @@ def _hides(
     objects: Mapping[int, Object],
     registered: frozenset[int],
     optimized: frozenset[int],
+    bare: frozenset[int],
 ) -> bool:
     """Whether something trainable is in the container and nowhere else."""
     if hidden.registered_later or any(word in hidden.attribute for word in DELIBERATE):
@@ -194,11 +197,14 @@ def _hides(
     invisible = [
         number for number in hidden.layers if number not in registered and number not in optimized
     ]
-    return any(_trainable(objects.get(number)) for number in invisible)
+    return any(_trainable(objects.get(number), objects, bare) for number in invisible)
 
 
-def _trainable(module: Object | None) -> bool:
-    """Whether a module may have parameters, and no optimizer of its own."""
+def _trainable(module: Object | None, objects: Mapping[int, Object], bare: frozenset[int]) -> bool:
+    """Whether a module may have parameters, and no optimizer of its own.
+
+    ``bare`` are the tensors that are parameters.
+    """
     if module is None:
         return True
     if any(
@@ -206,6 +212,14 @@ def _trainable(module: Object | None) -> bool:
         for name, value in module.attributes.items()
     ):
         return False
+    if module.kind is ObjectKind.MODEL and module.bases == ("torch.nn.Module",):
+        return (
+            not module.complete
+            or any(value.flow in bare for value in module.attributes.values())
+            or any(
+                _trainable(objects.get(child), objects, bare) for child in module.children.values()
+            )
+        )
     return canonical(module.cls) not in PARAMETERLESS_OPS
 
 
