@@ -38,6 +38,13 @@ _NOT_PYTHON = re.compile(
     r"^[ \t]*(?:%%?[A-Za-z_]|[!?]|[\w.]+\?{1,2}[ \t]*$|[\w.,\[\] \t]+=[ \t]*(?:![^=]|%[a-zA-Z]))"
 )
 
+_BARE_MAGIC = re.compile(
+    r"^(?:pip|conda|mamba|cd|ls|cat|cp|mv|rm|mkdir|matplotlib|load_ext|reload_ext|autoreload)"
+    r"[ \t]+[\w./~-]",
+    re.MULTILINE,
+)
+"""Magics that IPython also takes without their ``%``, written as commands."""
+
 _PARSED_LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 """Lines as Python counts them, which also ends one at a carriage return alone."""
 
@@ -205,7 +212,7 @@ def _shown(source: str) -> str:
 
 
 def _may_hold_magic(text: str) -> bool:
-    return any(mark in text for mark in "%!?")
+    return any(mark in text for mark in "%!?") or _BARE_MAGIC.search(text) is not None
 
 
 def _hidden_lines(text: str) -> Iterator[str]:
@@ -215,7 +222,7 @@ def _hidden_lines(text: str) -> Iterator[str]:
     whole = magic is not None and name not in _RUNS_PYTHON
     continued = False
     for line in _LINES.findall(text):
-        hidden = whole or continued or _NOT_PYTHON.match(line) is not None
+        hidden = whole or continued or _is_magic(line)
         rest, continued = continued, hidden and line.rstrip("\r\n").endswith("\\")
         if rest:
             yield _HIDDEN_REST + line
@@ -224,6 +231,10 @@ def _hidden_lines(text: str) -> Iterator[str]:
             yield f"{indent}{_HIDDEN}{line[len(indent) :]}"
         else:
             yield line
+
+
+def _is_magic(line: str) -> bool:
+    return _NOT_PYTHON.match(line) is not None or _BARE_MAGIC.match(line) is not None
 
 
 def _split(text: str) -> Iterator[tuple[int, str]]:

@@ -87,6 +87,14 @@ def test_magics_shell_lines_and_help_are_no_syntax_errors(checked):
     ]
 
 
+def test_magic_without_its_percent_sign_is_no_syntax_error(checked):
+    outcome = checked(notebook("pip install -r requirements.txt\ncd data\n" + SETUP, LOOP))
+    assert outcome.problems == []
+    assert [(path, slug) for path, _, slug in places(outcome)] == [
+        ("a.ipynb:cell 2", "zero-grad-missing")
+    ]
+
+
 def test_cell_that_is_no_python_is_one_line_with_its_place(checked):
     outcome = checked(notebook(SETUP, "x = (\n"))
     assert [str(problem) for problem in outcome.problems] == [
