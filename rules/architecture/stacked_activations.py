@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import Model, TrainingProgram
+    from convlint.program.facts import Flow, Model, TrainingProgram
     from convlint.rules import Changes
 
 SOFTMAX = frozenset({"softmax", "log_softmax", "softmin", "softmax2d"})
+GATES = frozenset({"sigmoid", "hardsigmoid"})
+"""Between 0 and 1. Where it only weighs other values, what comes before it is its designer's choice:
+a gate that never closes below one half still weighs."""
 SCORING = frozenset({"tanh", "leaky_relu"})
 """Activations of attention scores, which a softmax turns into weights (additive attention, graph
 attention)."""
@@ -54,7 +57,8 @@ class StackedActivations(Rule):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
     ## When it is fine
-    A softmax over attention scores, whatever made them; a ReLU after a ReLU changes nothing.
+    A softmax over attention scores, whatever made them; a sigmoid that only weighs other values; a
+    ReLU after a ReLU changes nothing.
 
     ## Measured
     `convlint probe` measures dead and saturated units at every activation.
@@ -109,11 +113,19 @@ def _in_forward(graph: FlowGraph, model: Model) -> Iterator[tuple[_Applied, _App
         for second in graph.ancestors(output):
             if second.op in SOFTMAX and second.id not in returned:
                 continue  # weights of an attention or of an adjacency, not class probabilities
+            if second.op in GATES and _only_weighs(graph, second):
+                continue
             if second.op in ACTIVATION_OPS and second.inputs:
                 origins = graph.origins(second.inputs[0], PLACEMENT_OPS | DROPOUT_OPS)
                 if len(origins) == 1:
                     first = origins[0]
                     yield _Applied(first.op, first.location), _Applied(second.op, second.location)
+
+
+def _only_weighs(graph: FlowGraph, flow: Flow) -> bool:
+    """Whether the value does nothing but multiply others."""
+    users = graph.users(flow)
+    return bool(users) and all(user.op == "mul" and len(user.inputs) > 1 for user in users)
 
 
 def _in_sequence(program: TrainingProgram, model: Model) -> Iterator[tuple[_Applied, _Applied]]:
