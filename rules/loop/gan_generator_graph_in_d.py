@@ -75,7 +75,7 @@ class GanGeneratorGraphInD(Rule):
 
     ## When it is fine
     A clear of the second network between the two backward passes, a detached output, and one
-    loss that trains both networks are not reported.
+    loss that trains both networks are not reported; nor is an encoder that feeds the generator.
 
     ## Measured
     Not measured: the gradients of the two losses cannot be told apart once they are added.
@@ -127,8 +127,10 @@ class GanGeneratorGraphInD(Rule):
                 ):
                     waiting = leaked = None
                 elif occurrence.kind in STEPS and waiting is not None:
-                    # only a step of a network of its own shows that the two losses are separate
-                    leaked = waiting if _is_apart(program, occurrence, layers) else None
+                    # only a step of a network of its own that judges what this one makes shows
+                    # that the two losses are separate
+                    others = _layers_apart(program, occurrence, layers)
+                    leaked = waiting if _takes_in(graph, waiting, others, layers) else None
                 elif occurrence.kind is EventKind.UNKNOWN_CALL:
                     break
 
@@ -141,13 +143,29 @@ def _reaches(graph: FlowGraph, backward: Occurrence, layers: set[int]) -> bool:
     )
 
 
-def _is_apart(program: TrainingProgram, step: Occurrence, layers: set[int]) -> bool:
+def _layers_apart(program: TrainingProgram, step: Occurrence, layers: set[int]) -> set[int]:
+    """What the other optimizer steps; empty when it is not known or shares some of ``layers``."""
     other = object_of(program, stepped_optimizer(step.event))
-    return (
-        other is not None
-        and bool(other.parameters_of)
-        and not submodules(program, other.parameters_of or ()) & layers
-    )
+    if other is None or not other.parameters_of:
+        return set()
+    stepped = submodules(program, other.parameters_of)
+    return set() if stepped & layers else stepped
+
+
+def _takes_in(graph: FlowGraph, backward: Occurrence, taking: set[int], layers: set[int]) -> bool:
+    """Whether in this loss a layer of ``taking`` works on what ``layers`` made.
+
+    An encoder that feeds the generator is trained with it by one loss.
+    """
+    for number in graph.attached_ancestors(backward.event.flow):
+        flow = graph.get(number)
+        if flow is None or flow.layer not in taking:
+            continue
+        for behind in graph.attached_ancestors(number):
+            made = graph.get(behind)
+            if made is not None and made.layer in layers:
+                return True
+    return False
 
 
 def _detached(

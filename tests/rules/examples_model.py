@@ -32,6 +32,18 @@ class MLP(nn.Module):
 """
 
 
+AVERAGE = """
+class Average(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.average = nn.AvgPool1d(width, stride=1)
+
+    def forward(self, x):
+        return self.average(x)
+
+"""
+
+
 def network(parts: str, forward: str, more: str = "") -> str:
     """A module with these parts, this forward and these further methods, and its training."""
     return "\n".join(
@@ -213,6 +225,14 @@ HEALTHY = {
     ("unscaled-randn-parameter", "divided by the root of the inputs"): network(
         "self.w = nn.Parameter(torch.randn(20, 4) / math.sqrt(20))", "return x @ self.w"
     ),
+    ("unscaled-randn-parameter", "a learned adjacency"): network(
+        """
+        self.a, self.b = nn.Parameter(torch.randn(20, 16)), nn.Parameter(torch.randn(16, 20))
+        self.out = nn.Linear(20, 4)
+        """,
+        "adjacency = F.softmax(F.relu(torch.mm(self.a, self.b)), dim=1)\n"
+        "return self.out(x @ adjacency)",
+    ),
     ("reinit-after-load", "only the new head"): """
         def weights_init(m):
             if isinstance(m, nn.Linear):
@@ -279,6 +299,10 @@ HEALTHY = {
         "self.score, self.out = nn.Linear(20, 1), nn.Linear(20, 4)",
         "weights = torch.softmax(torch.tanh(self.score(x)), dim=1)\nreturn self.out(weights * x)",
     ),
+    ("stacked-activations", "a gate"): network(
+        "self.weigh, self.out = nn.Linear(20, 20), nn.Linear(20, 4)",
+        "return self.out(x * torch.sigmoid(F.silu(self.weigh(x))))",
+    ),
     ("bn-momentum-convention", "the running mean of all batches"): trained(
         "nn.Sequential(nn.Linear(20, 8), nn.BatchNorm1d(8, momentum=None), nn.ReLU(), nn.Linear(8, 4))"
     ),
@@ -317,6 +341,14 @@ HEALTHY = {
     ("modules-in-plain-list", "a teacher kept out on purpose"): network(
         "self._teacher = [nn.Linear(20, 4)]\nself.out = nn.Linear(20, 4)",
         "with torch.no_grad():\n    t = self._teacher[0](x)\nreturn self.out(x) - t",
+    ),
+    ("modules-in-plain-list", "modules without parameters"): AVERAGE
+    + network(
+        """
+        self.averages = [Average(width) for width in (3, 5)]
+        self.out = nn.Linear(20, 4)
+        """,
+        "return self.out(sum(average(x) for average in self.averages))",
     ),
     ("functional-dropout-always-on", "guarded"): network(
         "self.out = nn.Linear(20, 4)",

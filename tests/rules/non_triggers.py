@@ -64,6 +64,7 @@ LEFT_ALONE: dict[str, dict[str, str]] = {
         "embeddings": "an embedding",
         "codebooks": "a codebook",
         "normalised before use": "normalised before its use",
+        "a product of two parameters": "a learned adjacency",
     },
     "reinit-after-load": {
         "a new head only": "only the new head",
@@ -97,7 +98,10 @@ LEFT_ALONE: dict[str, dict[str, str]] = {
         "a slot for an activation": "a slot that may hold an activation",
         "the last is a projection": "a projection last",
     },
-    "stacked-activations": {"softmax after tanh in attention": "attention scores"},
+    "stacked-activations": {
+        "softmax after tanh in attention": "attention scores",
+        "a gate": "a gate",
+    },
     "bn-momentum-convention": {
         "momentum None": "the running mean of all batches",
         "calibration": "calibration",
@@ -116,6 +120,7 @@ LEFT_ALONE: dict[str, dict[str, str]] = {
         "frozen by name": "frozen by its name",
         "a teacher": "a teacher kept out on purpose",
         "ParameterList": "parameters in a list of their own",
+        "no parameters": "modules without parameters",
     },
     "layer-created-in-forward": {"built in the constructor": "a layer of the constructor"},
     "dropout-module-in-forward": {"under self.training": "guarded"},
@@ -421,7 +426,10 @@ LEFT_ALONE: dict[str, dict[str, str]] = {
     "partial-accumulation-leak": {"drop_last": "incomplete groups dropped"},
     "single-update": {"library": "a function of a library"},
     "discarded-result": {"modules": "a module moves in place"},
-    "gan-generator-graph-in-d": {"cleared": "the generator cleared before its own step"},
+    "gan-generator-graph-in-d": {
+        "cleared": "the generator cleared before its own step",
+        "trained together": "an encoder that feeds the generator",
+    },
     "target-net-in-graph": {
         "detached": "detached",
         "no_grad": "under no_grad",

@@ -983,6 +983,18 @@ HEALTHY = {
             opt_E.step()
             opt_D.step()
         """,
+    ("gan-generator-graph-in-d", "an encoder that feeds the generator"): """
+        E, G = nn.Linear(8, 4), nn.Linear(4, 8)
+        opt_E, opt_G = optim.Adam(E.parameters()), optim.Adam(G.parameters())
+        for x, y in loader:
+            opt_E.zero_grad()
+            opt_G.zero_grad()
+            F.mse_loss(G(E(x)), x).backward()
+            opt_E.step()
+            noise = torch.randn(len(x), 4)
+            F.mse_loss(E(G(noise)), noise).backward()
+            opt_G.step()
+        """,
     ("call-forward", "the base class"): """
         class Net(nn.Linear):
             def forward(self, x):
