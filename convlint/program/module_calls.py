@@ -41,9 +41,9 @@ _PASS_THROUGH = frozenset({"torch.nn.Identity"})
 _LIBRARY_DEFAULT = Origin("library default", "library default")
 
 
-@lru_cache(maxsize=512)
-def _argument_by_default(default: Scalar, kind: type) -> Argument:
-    """Shared by all calls, since nothing changes it; ``kind`` keeps 0, 0.0 and False apart."""
+@lru_cache(maxsize=512, typed=True)
+def _argument_by_default(default: Scalar) -> Argument:
+    """Shared by all calls, since nothing changes it."""
     return Argument(Const(default, _LIBRARY_DEFAULT))
 
 
@@ -65,7 +65,7 @@ class ModuleCalls(Iteration):
         if arguments.complete:
             for key, default in defaults.items():
                 if key not in named:
-                    named[key] = _argument_by_default(default, type(default))
+                    named[key] = _argument_by_default(default)
         elif not arguments.complete:
             named["**"] = Argument(UNKNOWN)
         return named
