@@ -106,8 +106,9 @@ class ModuleCalls(Iteration):
             container.complete = False
             value = modules[0] if modules else UNKNOWN
         if isinstance(value, Instance) and value.is_module:
-            if value.parent is not None and value in container.children.values():
-                return
+            in_turn = "torch.nn.Sequential" in (container.cls, *container.bases)
+            if not in_turn and value.parent is not None and value in container.children.values():
+                return  # a Sequential applies a module again wherever it stands
             self.register_child(container, key, value)
         else:
             container.complete = False

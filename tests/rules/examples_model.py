@@ -291,6 +291,15 @@ HEALTHY = {
         "nn.Sequential(nn.Conv2d(3, 8, 3), nn.Dropout2d(0.05), nn.BatchNorm2d(8), nn.ReLU(), "
         "nn.Flatten(), nn.Linear(7200, 4))"
     ),
+    ("stacked-linear", "one activation in several places"): network(
+        """
+        act = nn.ReLU()
+        self.layers = nn.Sequential(
+            nn.Linear(20, 16), act, nn.Linear(16, 16), act, nn.Linear(16, 4)
+        )
+        """,
+        "return self.layers(x)",
+    ),
     ("stacked-linear", "a bottleneck of low rank"): network(
         "self.down, self.up, self.out = nn.Linear(256, 8), nn.Linear(8, 256), nn.Linear(256, 4)",
         "return self.out(F.relu(self.up(self.down(x))))",
