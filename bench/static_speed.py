@@ -78,6 +78,9 @@ def main() -> int:
         OWN: [sys.executable, "-m", "convlint", "check", "--no-cache", "-j", "1"],
         **dict(options.peers),
     }
+    if measure([sys.executable, "-m", OWN, "--version"]).status:
+        print(f"{OWN} is not installed for {sys.executable}", file=sys.stderr)
+        return 1
     files, lines = count(options.paths)
     print(f"{files} files, {lines} lines, median of {options.runs} runs")
     runs: dict[str, list[Usage]] = {name: [] for name in commands}
