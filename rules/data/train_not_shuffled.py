@@ -6,12 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
-from convlint.program.facts import Event, EventKind, Loop
+from convlint.program.facts import Event, EventKind, Loop, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import dataset_of, is_evaluating, is_training
 from convlint.rules.patterns.flows import objects_by_id
-from convlint.rules.patterns.paths import occurrences
+from convlint.rules.patterns.paths import all_loops, occurrences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +104,7 @@ class TrainNotShuffled(Rule):
         trains = any(
             o.kind in GRADIENTS for entry in program.entries for o in occurrences(entry.body)
         )
+        looked_at = _looked_at(program)
         reported: set[Location] = set()
         for loader in program.objects:
             if loader.cls != "torch.utils.data.DataLoader" or loader.location in reported:
@@ -113,7 +114,7 @@ class TrainNotShuffled(Rule):
                 continue
             if not trains and not loader.within:
                 continue  # a trial of the data set; what a function returns may train elsewhere
-            if loader.id in evaluating and loader.id not in training:
+            if loader.id in looked_at or (loader.id in evaluating and loader.id not in training):
                 continue
             trains = loader.id in training and not is_evaluating(objects, loader)
             if not (trains or is_training(objects, loader)) or _is_ordered(loader, dataset):
@@ -183,6 +184,18 @@ def _use_of_loaders(program: TrainingProgram) -> tuple[frozenset[int], frozenset
     for entry in program.entries:
         walk(entry.body)
     return frozenset(training), frozenset(evaluating)
+
+
+def _looked_at(program: TrainingProgram) -> frozenset[int]:
+    """The loaders a function makes to draw single batches from, where it makes no optimizer."""
+    drawn = {flow.source for flow in program.flows if flow.op == "<batch>"}
+    iterated = {nest[-1].over.object for _, nest in all_loops(program)}
+    training = {o.within for o in program.objects if o.kind is ObjectKind.OPTIMIZER}
+    return frozenset(
+        loader.id
+        for loader in program.objects
+        if loader.id in drawn - iterated and loader.within and loader.within not in training
+    )
 
 
 def _shuffled(program: TrainingProgram, loader: Object) -> Changes:

@@ -208,6 +208,25 @@ HEALTHY = {
             F.cross_entropy(model(x), y).backward()
             optimizer.step()
     """,
+    ("train-not-shuffled", "one batch drawn to look at"): """
+        train_set = datasets.FashionMNIST(".", train=True, transform=transforms.ToTensor())
+        train_loader = DataLoader(train_set, batch_size=64, shuffle=True)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+        def show_gradients(model):
+            small_loader = DataLoader(train_set, batch_size=256)
+            x, y = next(iter(small_loader))
+            model.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            print([p.grad.norm() for p in model.parameters()])
+
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        show_gradients(model)
+    """,
     ("train-not-shuffled", "a stream"): """
         class Stream(IterableDataset):
             def __iter__(self):

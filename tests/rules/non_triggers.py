@@ -484,6 +484,7 @@ LEFT_ALONE: dict[str, dict[str, str]] = {
         "keyword arguments": "arguments that are not known",
         "batch sampler": "batches chosen by a sampler",
         "few graphs": "one graph is the data set",
+        "drawn from once": "one batch drawn to look at",
     },
     "eval-shuffled": {"images to look at": "images to look at"},
     "augment-on-eval": {"own transforms": "a wrapper with a transform of its own"},
