@@ -65,7 +65,8 @@ class NanCompare(Rule):
             optimizer.step()
 
     ## When it is fine
-    `x != x`, which is true for NaN alone; `isnan`; infinities.
+    `x != x`, which is true for NaN alone; `isnan`; infinities; a function that compares what it is
+    given, and is given NaN.
 
     ## Measured
     Nothing is measured for it.
@@ -87,6 +88,8 @@ class NanCompare(Rule):
             sides = [constant_operand(flow, side) for side in ("left", "right")]
             if not any(side is not None and isnan(side) for side in sides):
                 continue
+            if not _is_written(program, flow.location):
+                continue
             sign = flow.args.get("operator")
             always = "true" if sign is not None and sign.constant == "!=" else "false"
             if one_per_place(places, flow.location):
@@ -96,6 +99,12 @@ class NanCompare(Rule):
                     help="use torch.isnan, or math.isnan for a number",
                     fix=self.repair("use torch.isnan", _isnan(program, flow)),
                 )
+
+
+def _is_written(program: TrainingProgram, place: Location) -> bool:
+    """Whether NaN stands in the comparison by name, not only in what some caller passes."""
+    layout = program.layout(place)
+    return layout is None or "nan" in layout.text(place).lower()
 
 
 def _isnan(program: TrainingProgram, flow: Flow) -> Changes:

@@ -126,6 +126,13 @@ HEALTHY = [
         "s = model(x).half().float()\nloss = torch.log(s.relu() + 1e-8).sum()")),
     ("nan-compare", "with itself", training("loss = F.cross_entropy(model(x), y)\nif loss != loss: break")),
     ("nan-compare", "isnan", training("loss = F.cross_entropy(model(x), y)\nif torch.isnan(loss): break")),
+    ("nan-compare", "what a caller passes", training("loss = F.cross_entropy(model(x), y)") + """
+
+def same(a, b):
+    return math.isnan(a) and math.isnan(b) or a == b
+
+print(same(float("nan"), loss.item()))
+"""),
     ("nan-compare", "infinity", training("loss = F.cross_entropy(model(x), y)\nif loss == math.inf: break")),
     ("acos-unclamped", "clamped", training(
         "c = F.cosine_similarity(model(x), model(x + 1))\nloss = torch.acos(c.clamp(-0.999, 0.999)).sum()")),
