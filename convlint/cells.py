@@ -49,6 +49,19 @@ def settled_in_cells(
     return settled
 
 
+def with_its_cell(finding: Finding, text: str) -> Finding:
+    """``finding`` of the notebook whose code is ``text``, with the cells of its places."""
+    places = _Cells(text, finding.location.path)
+    return msgspec.structs.replace(
+        finding,
+        location=places.named(finding.location),
+        related=tuple(
+            msgspec.structs.replace(related, location=places.named(related.location))
+            for related in finding.related
+        ),
+    )
+
+
 def _key(finding: Finding) -> tuple[int, int, str]:
     return (finding.location.line, finding.location.column, finding.slug)
 

@@ -16,15 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from convlint.errors import UserError
 from convlint.gpu_probes.attach.settings import (
     ANSWER_FILE,
     PROGRESS_FILE,
     SCRATCH_DIRECTORY,
+    SETTINGS_FILE,
     SHADOW_DIRECTORY,
     ProbeSettings,
 )
 from convlint.gpu_probes.measurements import CURVATURE, TIERS
 from convlint.gpu_probes.observations import Observations
+from convlint.processes import MARK, end_processes, free_memory, memory_of
+from convlint.sources import NOTEBOOK_SUFFIX, decode, read_file
+from convlint.targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +39,9 @@ if TYPE_CHECKING:
 _PATIENCE_SHARE = 0.5
 _PATIENCE_SECONDS = 20.0
 _POLL_SECONDS = 0.05
+_MEMORY_SECONDS = 0.25
+# Of the memory that is free: the rest keeps the machine, and us, out of the kernel's hands.
+_MEMORY_SHARE = 0.9
 # Loss functions that cannot fall below zero; a sum with other terms may.
 _NEVER_NEGATIVE = {
     "cross_entropy",
@@ -52,7 +60,7 @@ class ProbeError(Exception):
 
 
 def run_probe(
-    script: str,
+    script: str | Target,
     arguments: Sequence[str] = (),
     *,
     tier: str = "standard",
@@ -66,8 +74,12 @@ def run_probe(
     curvature: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
     script_output: str = "discard",
+    memory_limit: float | None = None,
 ) -> Observations:
     """Run ``script`` unmodified for a short horizon and return what was measured.
+
+    ``script`` is a file, a notebook, or a ``Target`` (``convlint.targets.target_of`` makes one of
+    a command line); a target brings its own arguments and interpreter.
 
     The first ``hold`` batches are seen at unchanged parameters, then up to ``steps`` optimizer
     steps are made within ``budget`` seconds. ``tier`` (``quick``, ``standard``, ``deep``) says what
@@ -77,12 +89,13 @@ def run_probe(
     ``progress`` is called with a phase (``hold``, ``run``, ``curvature``), steps done and steps
     planned. What the script prints is dropped or, with ``script_output="stderr"``, sent to our
     standard error, never to our standard output. Unless ``allow_writes``, its files go to a
-    temporary directory that is removed.
+    temporary directory that is removed. ``memory_limit`` is in GiB, for the script and all its
+    workers together; by default nine tenths of what is free.
 
     A script that crashes, exits or never trains still gives observations (``stopped`` says so).
     Raises ``ProbeError`` when there is nothing to observe: no such file, a syntax error, no such
-    device or interpreter, a child that was killed. On KeyboardInterrupt the child is gone before
-    the exception goes on.
+    device or interpreter, a child that was killed or took too much memory. On KeyboardInterrupt
+    the child is gone before the exception goes on.
     """
     if tier not in TIERS:
         raise ProbeError(f"--tier {tier}: choose {', '.join(TIERS)}")
@@ -90,14 +103,16 @@ def run_probe(
     steps = size.steps if steps is None else steps
     hold = size.hold if hold is None else hold
     budget = size.budget if budget is None else budget
-    _require(script, device, script_output, steps, budget)
+    target = script if isinstance(script, Target) else Target(script, tuple(arguments))
+    _require(target, device, script_output, steps, budget)
     directory = tempfile.mkdtemp(prefix="convlint-")
     try:
         for name in (SCRATCH_DIRECTORY, SHADOW_DIRECTORY):
             (Path(directory) / name).mkdir()
+        limit = _limit(memory_limit)
         settings = ProbeSettings(
-            script=script,
-            arguments=tuple(arguments),
+            script=target.script,
+            arguments=target.arguments,
             directory=directory,
             steps=steps,
             hold=hold,
@@ -107,8 +122,14 @@ def run_probe(
             seed=seed,
             tier=tier,
             without=() if curvature else CURVATURE,
+            module=target.module,
+            code=_code_of_notebook(target.script, directory),
+            parent=os.getpid(),
+            ranks=target.torchrun is not None,
+            memory_limit=limit or 0,
         )
-        answer = _converse(settings, python or sys.executable, progress, script_output)
+        interpreter = python or target.python or sys.executable
+        answer = _converse(settings, _command(target, interpreter), progress, script_output, limit)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     if "failure" in answer:
@@ -116,16 +137,17 @@ def run_probe(
     try:
         observations = msgspec.convert(answer["observations"], Observations)
     except msgspec.ValidationError as error:
-        raise ProbeError(f"{script}: the probe's answer cannot be read: {error}") from error
+        raise ProbeError(f"{target.shown}: the probe's answer cannot be read: {error}") from error
     return _with_convergence(observations)
 
 
-def _require(script: str, device: str, script_output: str, steps: int, budget: float) -> None:
-    path = Path(script)
-    if not path.exists():
-        raise ProbeError(f"{script}: no such file")
-    if not path.is_file():
-        raise ProbeError(f"{script}: not a file; give the training script itself")
+def _require(target: Target, device: str, script_output: str, steps: int, budget: float) -> None:
+    path = Path(target.script)
+    if not target.module:
+        if not path.exists():
+            raise ProbeError(f"{target.script}: no such file")
+        if not path.is_file():
+            raise ProbeError(f"{target.script}: not a file; give the training script itself")
     index = device.removeprefix("cuda:")
     if device not in ("auto", "cpu", "cuda") and not (device != index and index.isdecimal()):
         raise ProbeError(f"--device {device}: choose auto, cpu, cuda or cuda:N")
@@ -135,34 +157,61 @@ def _require(script: str, device: str, script_output: str, steps: int, budget: f
         raise ProbeError("the number of steps and the budget must be positive")
 
 
+def _code_of_notebook(script: str, directory: str) -> str:
+    """The file that holds the code of a notebook, all cells in order; nothing for other files."""
+    if not script.endswith(NOTEBOOK_SUFFIX):
+        return ""
+    try:
+        text = decode(read_file(Path(script)), script)
+    except UserError as error:
+        raise ProbeError(str(error)) from None
+    code = Path(directory) / "cells.py"
+    code.write_text(text, encoding="utf-8")
+    return str(code)
+
+
+def _limit(gibibytes: float | None) -> int | None:
+    """Bytes the script may use; None where neither the user nor the system says."""
+    if gibibytes is not None:
+        return int(gibibytes * 2**30)
+    free = free_memory()
+    return None if free is None else int(_MEMORY_SHARE * free)
+
+
 def _converse(
     settings: ProbeSettings,
-    python: str,
+    command: list[str],
     progress: Callable[[str, int, int], None] | None,
     script_output: str,
+    limit: int | None,
 ) -> dict[str, Any]:
     """Start the child, follow its progress, and return its answer with the child gone."""
     directory = Path(settings.directory)
-    settings_path = directory / "settings.json"
+    settings_path = directory / SETTINGS_FILE
     settings_path.write_text(settings.encode(), encoding="utf-8")
-    child = _start(python, settings_path, script_output)
+    child = _start(command, settings.directory, script_output)
     patience = max(_PATIENCE_SECONDS, _PATIENCE_SHARE * settings.budget)
     deadline = time.monotonic() + settings.budget + patience
+    memory_due = time.monotonic() + _MEMORY_SECONDS
     follow = _ProgressFollower(directory / PROGRESS_FILE, progress)
     answer = directory / ANSWER_FILE
     try:
         while child.poll() is None and not answer.exists():
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 raise ProbeError(
                     f"{settings.script}: no answer within {settings.budget + patience:.0f} s; "
                     "the script was stopped"
                 )
+            if limit is not None and now > memory_due:
+                _require_memory(settings, limit)
+                memory_due = time.monotonic() + _MEMORY_SECONDS
             time.sleep(_POLL_SECONDS)
             follow()
         if answer.exists():
             _await_end(child)
     finally:
-        _end(child)
+        _end(child, settings.directory)
     follow()
     if not answer.exists():
         raise ProbeError(f"{settings.script}: {_death(child.returncode)}")
@@ -170,32 +219,49 @@ def _converse(
     return decoded
 
 
-def _start(python: str, settings_path: Path, script_output: str) -> subprocess.Popen[bytes]:
+def _require_memory(settings: ProbeSettings, limit: int) -> None:
+    used = memory_of(settings.directory, limit)
+    if used > limit:
+        raise ProbeError(
+            f"{settings.script}: the script and its workers hold {used / 2**30:.1f} GiB of memory, "
+            f"more than the {limit / 2**30:.1f} GiB allowed; it was stopped (see --memory-limit)"
+        )
+
+
+def _command(target: Target, python: str) -> list[str]:
     from convlint import __file__ as convlint_file
     from convlint import gpu_probes
 
     probes = str(Path(gpu_probes.__path__[0]).resolve())
-    command = [
-        python,
+    command = [python, *target.python_options]
+    if target.torchrun is not None:
+        command += ["-m", "torch.distributed.run", *target.torchrun]
+    return [
+        *command,
         str(Path(probes) / "attach" / "child.py"),
-        str(settings_path),
+        SETTINGS_FILE,
         str(Path(convlint_file).resolve().parent),
         probes,
     ]
+
+
+def _start(command: list[str], directory: str, script_output: str) -> subprocess.Popen[bytes]:
     output: int | Any = subprocess.DEVNULL
     if script_output == "stderr":
         output = sys.__stderr__ if sys.__stderr__ is not None else subprocess.DEVNULL
+    settings = str(Path(directory) / SETTINGS_FILE)
     try:
         return subprocess.Popen(
-            command,
+            [settings if word == SETTINGS_FILE else word for word in command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            env={**os.environ, MARK: directory},
             # A group of its own: Ctrl-C reaches us alone, and the script's workers end with it.
             start_new_session=os.name == "posix",
         )
     except OSError as error:
-        raise ProbeError(f"{python}: cannot start: {error.strerror or error}") from error
+        raise ProbeError(f"{command[0]}: cannot start: {error.strerror or error}") from error
 
 
 class _ProgressFollower:
@@ -227,8 +293,8 @@ def _await_end(child: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child and every process of its group."""
+def _end(child: subprocess.Popen[bytes], directory: str) -> None:
+    """Kill the child, every process of its group, and those that left it."""
     if os.name == "posix":
         try:
             os.killpg(child.pid, signal.SIGKILL)
@@ -237,6 +303,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     if child.poll() is None:
         child.kill()
     child.wait()
+    end_processes(directory)
 
 
 def _death(status: int | None) -> str:

@@ -80,9 +80,9 @@ def probing_by_fork() -> Iterator[None]:
         env=environment,
     )
 
-    def start(python: str, settings: Path, script_output: str) -> ForkedProbe:
-        assert (python, script_output) == (sys.executable, "discard")
-        return ForkedProbe(server, settings)
+    def start(command: list[str], directory: str, script_output: str) -> ForkedProbe:
+        assert (command[0], script_output) == (sys.executable, "discard")
+        return ForkedProbe(server, Path(directory) / launch.SETTINGS_FILE)
 
     try:
         with pytest.MonkeyPatch.context() as patch:

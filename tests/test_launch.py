@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from convlint.launch import ProbeError, run_probe
+from convlint.targets import Target
 
 
 def written(directory: Path, source: str, name: str = "train.py") -> str:
@@ -121,6 +122,111 @@ def test_script_sees_what_python_would_give_it(tmp_path):
     seen = run_probe(script, ["--lr", "0.1"])
     expected = "|".join([script, "--lr", "0.1", str(Path.cwd()), str(tmp_path)])
     assert seen.error == f"the script called sys.exit: {expected}"
+
+
+def test_module_runs_as_python_would_run_it(tmp_path, monkeypatch):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("")
+    (tmp_path / "package" / "near.py").write_text("word = 'near'\n")
+    written(
+        tmp_path / "package",
+        """
+        import sys
+        from .near import word
+        assert __name__ == "__main__" and __package__ == "package"
+        raise SystemExit("|".join([word, sys.argv[0], *sys.argv[1:], sys.path[0]]))
+        """,
+    )
+    monkeypatch.chdir(tmp_path)
+    seen = run_probe(Target("package/train.py", ("--lr", "1"), module="package.train"))
+    file = tmp_path / "package" / "train.py"
+    assert seen.error == f"the script called sys.exit: near|{file}|--lr|1|{tmp_path}"
+    with pytest.raises(ProbeError, match=r"^-m package\.missing: no such module$"):
+        run_probe(Target("package.missing", module="package.missing"))
+
+
+def test_module_with_a_missing_import_crashes_at_its_line(tmp_path, monkeypatch):
+    written(tmp_path, "import missing_library\n")
+    monkeypatch.chdir(tmp_path)
+    seen = run_probe(Target("train.py", module="train"))
+    assert (seen.stopped, seen.error_place.line) == ("crashed", 1)
+    assert "missing_library" in seen.error
+
+
+def test_notebook_runs_its_code_cells_in_order(tmp_path):
+    cells = [
+        ("code", "%matplotlib inline\n!pip install nothing\nwords = ['first']\n"),
+        ("markdown", "words = None"),
+        ("code", "display(words)\nget_ipython()\nwords.append('second')\n"),
+        ("code", "raise RuntimeError(' '.join(words))\n"),
+    ]
+    notebook = {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"language_info": {"name": "python"}},
+        "cells": [
+            {"cell_type": kind, "metadata": {}, "source": source, "outputs": []}
+            for kind, source in cells
+        ],
+    }
+    path = tmp_path / "train.ipynb"
+    path.write_text(json.dumps(notebook))
+    seen = run_probe(str(path))
+    assert (seen.stopped, seen.error) == ("crashed", "RuntimeError: first second")
+    assert seen.error_place.path == str(path)
+    path.write_text("{")
+    with pytest.raises(ProbeError, match="not a notebook"):
+        run_probe(str(path))
+
+
+def test_options_of_the_interpreter_are_passed_on(tmp_path):
+    script = written(tmp_path, "import sys\nsys.exit(f'{sys.flags.optimize} {sys.warnoptions}')\n")
+    target = Target(script, python=sys.executable, python_options=("-OO", "-W", "ignore"))
+    assert run_probe(target).error == "the script called sys.exit: 2 ['ignore']"
+
+
+def test_too_much_memory_ends_the_script_at_the_line_that_asked(tmp_path):
+    seen = run_probe(written(tmp_path, "keep = []\nkeep.append(b'x' * 2**30)\n"), memory_limit=0.5)
+    assert (seen.stopped, seen.error_place.line) == ("crashed", 2)
+    assert seen.error.startswith("MemoryError")
+
+
+def test_too_much_memory_of_all_workers_together_ends_the_script(tmp_path):
+    script = written(
+        tmp_path,
+        """
+        import os, time
+        for _ in range(3):
+            if os.fork() == 0:
+                keep = b"x" * (200 * 2**20)
+                time.sleep(1000)
+        time.sleep(1000)
+        """,
+    )
+    with pytest.raises(ProbeError, match=r"hold 0\.[4-9] GiB of memory, more than the 0\.4 GiB"):
+        run_probe(script, memory_limit=0.4)
+    assert probing_processes(script) == []
+
+
+def test_a_process_that_leaves_the_group_and_its_parent_is_ended(tmp_path):
+    marker = tmp_path / "left"
+    script = written(
+        tmp_path,
+        f"""
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                open({str(marker)!r}, "w").write(str(os.getpid()))
+                time.sleep(1000)
+            os._exit(0)
+        while not os.path.exists({str(marker)!r}) or not open({str(marker)!r}).read():
+            time.sleep(0.01)
+        """,
+    )
+    run_probe(script, allow_writes=True)
+    left = Path("/proc") / marker.read_text() / "stat"
+    assert not left.exists() or left.read_text().split()[2] == "Z"
 
 
 def test_input_does_not_hang(tmp_path):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convlint.cli.options import take_overrides
-from convlint.cli.running import exit_code, observe_or_explain, require_script, run_options
+from convlint.cli.running import exit_code, observe_or_explain, run_options
 from convlint.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 )
 @run_options
 def command(
-    script: str, args: tuple[str, ...], output_format: str, quiet: bool, **options: Any
+    words: tuple[str, ...],
+    module: str | None,
+    python: str | None,
+    output_format: str,
+    quiet: bool,
+    **options: Any,
 ) -> int:
     """Judge a training script by its source and by a short run, and say whether to start it.
 
@@ -40,6 +45,7 @@ def command(
       convlint audit train.py
       convlint audit train.py --budget 120 -- --config base.yaml
       convlint audit train.py --output-format json > audit.json
+      convlint audit -- torchrun --nproc-per-node 2 train.py
 
     \b
     Exit codes:
@@ -55,22 +61,29 @@ def command(
     from convlint.cli.streams import complain, failing_in_report, write_bytes, write_report
     from convlint.config import SettingsFinder
     from convlint.engine import check_paths, keep_wanted, run_measured_rules
+    from convlint.errors import UserError
     from convlint.findings import Confidence
     from convlint.report.json import to_json
     from convlint.sources import without_working_directory
+    from convlint.targets import target_of
 
     with failing_in_report(output_format):
-        require_script(script)
+        target = target_of(words, module=module, python=python)
+        target.require()
+        if not Path(target.script).is_file():
+            raise UserError(
+                f"no source of {target.shown} below this directory; give its file or use probe"
+            )
         wanted = take_overrides(options)
         finder = SettingsFinder(wanted)
-        settings = finder.for_file(Path(script))
+        settings = finder.for_file(Path(target.script))
         # What the source alone leaves in doubt may be confirmed: the run decides what is shown.
         everything = msgspec.structs.replace(wanted, min_confidence=Confidence.LOW, show_info=True)
-        outcome = check_paths((script,), everything)
+        outcome = check_paths((target.script,), everything)
         static, outcome.findings, outcome.failing = outcome.findings, [], 0
         if outcome.problems:
             raise outcome.problems[0]
-        seen = observe_or_explain(script, args, outcome, quiet=quiet, **options)
+        seen = observe_or_explain(target, outcome, quiet=quiet, **options)
         sound = settings.rules
         if seen is not None:
             run_measured_rules(sound, seen, outcome)

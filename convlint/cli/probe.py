@@ -26,9 +26,17 @@ if TYPE_CHECKING:
 )
 @run_options
 def command(
-    script: str, args: tuple[str, ...], output_format: str, quiet: bool, **options: Any
+    words: tuple[str, ...],
+    module: str | None,
+    python: str | None,
+    output_format: str,
+    quiet: bool,
+    **options: Any,
 ) -> int:
     """Run a training script, unmodified, for a few steps and judge what is measured.
+
+    SCRIPT is a Python file, a notebook (its code cells in order), or, after --, the whole command
+    line that starts the training with python or torchrun.
 
     This EXECUTES the script. The files it writes are held back unless --allow-writes; network
     access and other side effects are its own. It is stopped after --steps optimizer steps or
@@ -45,6 +53,9 @@ def command(
       convlint probe train.py --tier quick
       convlint probe train.py --steps 200 --budget 120 -- --batch-size 64
       convlint probe train.py --device cpu --output-format json > probe.json
+      convlint probe -m project.train -- --lr 0.1
+      convlint probe experiment.ipynb
+      convlint probe -- torchrun --nproc-per-node 2 train.py
 
     \b
     Exit codes:
@@ -56,12 +67,14 @@ def command(
     from convlint.cli.streams import complain, failing_in_report, write_bytes, write_report
     from convlint.config import SettingsFinder
     from convlint.engine import Outcome, keep_wanted, run_measured_rules
+    from convlint.targets import target_of
 
     outcome = Outcome()
     with failing_in_report(output_format):
+        target = target_of(words, module=module, python=python)
         finder = SettingsFinder(take_overrides(options))
-        settings = finder.for_file(Path(script))
-        seen = observe_or_explain(script, args, outcome, quiet=quiet, **options)
+        settings = finder.for_file(Path(target.script))
+        seen = observe_or_explain(target, outcome, quiet=quiet, **options)
         if seen is not None:
             measured = run_measured_rules(settings.rules, seen, outcome)
             keep_wanted(measured, finder, outcome)

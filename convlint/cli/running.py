@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from convlint.engine import Outcome
     from convlint.gpu_probes.observations import Observations
+    from convlint.targets import Target
 
 RUN = "The run"
 
@@ -27,11 +28,19 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
 def run_options(command: Command) -> Command:
-    """SCRIPT, its ARGS, how long and where it runs, and the options of every command."""
+    """What is run, how long and where, and the options of every command."""
     return applied(
         (
-            click.argument("script", metavar="SCRIPT"),
-            click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS]..."),
+            click.argument(
+                "words", nargs=-1, type=click.UNPROCESSED, metavar="SCRIPT [-- ARGS]..."
+            ),
+            option(
+                "-m",
+                "--module",
+                section=RUN,
+                metavar="NAME",
+                help="Run a module, as python -m does; what is given as SCRIPT and ARGS goes to it.",
+            ),
             option(
                 "--tier",
                 section=RUN,
@@ -84,7 +93,15 @@ def run_options(command: Command) -> Command:
                 section=RUN,
                 metavar="PATH",
                 help="The interpreter that runs the script; it needs torch and numpy."
-                "  [default: the one convlint runs in]",
+                "  [default: that of the command, else the one convlint runs in]",
+            ),
+            option(
+                "--memory-limit",
+                section=RUN,
+                type=click.FloatRange(min=0, min_open=True),
+                metavar="GIB",
+                help="Stop the script when it and its workers hold more memory."
+                "  [default: 90% of what is free]",
             ),
             option(
                 "--seed",
@@ -136,8 +153,7 @@ def _device(_: click.Context, __: click.Parameter, value: str) -> str:
 
 
 def observe(
-    script: str,
-    args: tuple[str, ...],
+    target: Target,
     *,
     tier: str,
     steps: int | None,
@@ -145,7 +161,7 @@ def observe(
     no_hold: bool,
     budget: float | None,
     device: str,
-    python: str | None,
+    memory_limit: float | None,
     allow_writes: bool,
     seed: int,
     show_output: bool,
@@ -158,23 +174,22 @@ def observe(
     """
     from convlint.launch import ProbeError, run_probe
 
-    require_script(script)
+    target.require()
     if not quiet:
         writes = "" if allow_writes else "; the files it writes are held back"
         size = TIERS[tier]
         bounds = f"{steps or size.steps} steps or {budget or size.budget:g} s"
-        complain(f"running {script} for up to {bounds}{writes}")
+        complain(f"running {target.shown} for up to {bounds}{writes}")
     with _progress() as progress:
         try:
             return run_probe(
-                script,
-                args,
+                target,
                 tier=tier,
                 steps=steps,
                 hold=0 if no_hold else hold,
                 budget=budget,
                 device=device,
-                python=python,
+                memory_limit=memory_limit,
                 allow_writes=allow_writes,
                 seed=seed,
                 progress=progress,
@@ -184,19 +199,7 @@ def observe(
             raise UserError(str(error)) from None
 
 
-def require_script(script: str) -> None:
-    """Raise UserError unless ``script`` is a file."""
-    path = Path(script)
-    if path.is_dir():
-        raise UserError("a directory; give the script that trains", path=script)
-    if not path.is_file():
-        missing = "a symbolic link that leads nowhere" if path.is_symlink() else "no such file"
-        raise UserError(missing, path=script)
-
-
-def observe_or_explain(
-    script: str, args: tuple[str, ...], outcome: Outcome, **run: Any
-) -> Observations | None:
+def observe_or_explain(target: Target, outcome: Outcome, **run: Any) -> Observations | None:
     """Run the script; say in one line on standard error what went wrong with it.
 
     The line becomes a problem of ``outcome`` as well. Returns what was seen, None when the script
@@ -204,7 +207,7 @@ def observe_or_explain(
     """
     seen = None
     try:
-        seen = observe(script, args, **run)
+        seen = observe(target, **run)
         problem = why_not_measured(seen) or crash_after_steps(seen)
     except UserError as error:
         problem = error

@@ -73,6 +73,20 @@ def die_with_parent(parent: int) -> None:
             os._exit(1)
 
 
+def limit_memory(limit: int) -> None:
+    """Let allocations of this process and its workers fail beyond ``limit`` bytes each.
+
+    The script then ends with an error at the line that asked for too much, before the system runs
+    out of memory and chooses whom to kill.
+    """
+    if sys.platform == "linux" and limit:
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
+
+
 def machine_is_busy() -> bool:
     """Whether more threads want to run than there are cores; False where that is not known."""
     return hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1)

@@ -12,14 +12,13 @@ import sys
 import threading
 import time
 import traceback
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from convlint.gpu_probes.attach.environment import (
     die_with_parent,
     exempt_directories,
+    limit_memory,
     prepare_environment,
     seed_framework,
     seed_random_state,
@@ -28,6 +27,7 @@ from convlint.gpu_probes.attach.held_libraries import hold_library_writes, hold_
 from convlint.gpu_probes.attach.held_writes import hold_writes
 from convlint.gpu_probes.attach.loaded_sources import loaded_sources
 from convlint.gpu_probes.attach.places import is_user_code, place_of
+from convlint.gpu_probes.attach.program import NoProgram, execute, read_program
 from convlint.gpu_probes.attach.settings import (
     SCRATCH_DIRECTORY,
     SHADOW_DIRECTORY,
@@ -39,6 +39,7 @@ from convlint.gpu_probes.observations import Device, Observations, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import ModuleType
 
     from convlint.gpu_probes.attach.observer import Observer
 
@@ -185,11 +186,13 @@ def run(settings_path: str) -> NoReturn:
     settings = probe.settings
     scratch = str(Path(settings.directory) / SCRATCH_DIRECTORY)
     die_with_parent(os.getppid())
-    code, refusal = _compiled(settings.script)
-    if refusal:
-        probe.channel.failure(refusal)
+    try:
+        code = read_program(settings)
+    except NoProgram as refusal:
+        probe.channel.failure(str(refusal))
         probe.exit()
     prepare_environment(settings.device, scratch)
+    limit_memory(settings.memory_limit)
     if settings.seed is not None:
         seed_random_state(settings.seed)
     callbacks: dict[str, Callable[[ModuleType], None]] = {"torch": probe.attach}
@@ -205,31 +208,12 @@ def run(settings_path: str) -> NoReturn:
     _execute(probe, code)
 
 
-def _compiled(script: str) -> tuple[Any, str]:
-    """The script's code, or the line that says why there is none."""
-    try:
-        return compile(Path(script).read_bytes(), str(Path(script).absolute()), "exec"), ""
-    except OSError as error:
-        return None, f"{script}: {error.strerror or error}"
-    except SyntaxError as error:
-        line, column = error.lineno or 1, max(1, error.offset or 1)
-        return None, f"{script}:{line}:{column}: cannot parse: {error.msg}"
-    except ValueError as error:
-        return None, f"{script}: cannot parse: {error}"
-
-
 def _execute(probe: Probe, code: Any) -> NoReturn:
-    settings = probe.settings
-    path = str(Path(settings.script).absolute())
-    main = ModuleType("__main__")
-    main.__file__ = path
-    main.__dict__["__loader__"] = SourceFileLoader("__main__", path)
-    main.__dict__["__builtins__"] = sys.modules["builtins"]
-    sys.modules["__main__"] = main
-    sys.argv = [settings.script, *settings.arguments]
-    sys.path[0] = str(Path(path).resolve().parent)
     try:
-        exec(code, main.__dict__)
+        execute(probe.settings, code)
+    except NoProgram as refusal:
+        probe.channel.failure(str(refusal))
+        probe.exit()
     except SystemExit as exit_request:
         _conclude_exit(probe, exit_request)
     except BaseException as error:

@@ -21,6 +21,9 @@ class ProbeSettings:
     ``directory`` is private to this probe and removed by the parent; ``budget`` is in seconds from
     the start of the child; ``tier`` says what is measured within it, ``without`` names
     measurements left out all the same. ``seed`` None leaves the random state as it is.
+    ``module`` is the name of a module to run instead, ``code`` a file with the code of a notebook.
+    ``parent`` is the process that waits for the answer; ``ranks`` says whether torchrun started us,
+    ``memory_limit`` is in bytes, 0 for none.
     """
 
     script: str
@@ -34,6 +37,11 @@ class ProbeSettings:
     seed: int | None = 0
     tier: str = "standard"
     without: tuple[str, ...] = ()
+    module: str = ""
+    code: str = ""
+    parent: int = 0
+    ranks: bool = False
+    memory_limit: int = 0
 
     @staticmethod
     def read(path: str) -> ProbeSettings:
@@ -50,6 +58,7 @@ class ProbeSettings:
         return json.dumps(asdict(self))
 
 
+SETTINGS_FILE = "settings.json"
 PROGRESS_FILE = "progress.jsonl"
 ANSWER_FILE = "answer.json"
 SCRATCH_DIRECTORY = "t"

@@ -14,6 +14,7 @@ from convlint.findings import Finding, Judgement, Verdict
 from convlint.gpu_probes.observations import Device, Observations, Place
 from convlint.launch import ProbeError
 from convlint.report.json import output_schema
+from convlint.targets import Target
 
 pytestmark = pytest.mark.usefixtures("stub_rules")
 
@@ -130,14 +131,14 @@ def test_options_and_the_scripts_own_arguments_reach_the_run(convlint, write, ru
     )
     assert run.called is not None
     arguments, options = run.called
-    assert arguments == ("a.py", ("--lr", "0.1", "-q"))
+    assert arguments == (Target("a.py", ("--lr", "0.1", "-q"), python="/usr/bin/python3"),)
     assert options == {
         "tier": "standard",
         "steps": None,
         "hold": 0,
         "budget": None,
         "device": "cuda:1",
-        "python": "/usr/bin/python3",
+        "memory_limit": None,
         "allow_writes": True,
         "seed": 3,
         "progress": None,

@@ -39,7 +39,7 @@ def compared(script: Path, directory: Path, *, steps: int) -> tuple[list[str], d
         hold=0,
         budget=300.0,
         device="cpu",
-        recorded_steps=steps,
+        tier="deep",
     )
     stored = directory / "settings.json"
     stored.write_text(settings.encode())
