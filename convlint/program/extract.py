@@ -278,7 +278,8 @@ def extract_program(
     interpreter.run(module)
     interpreter.resolve_plain_lists()
     program = Exporter(interpreter, module).program(_role(path))
-    return program.written_from({m.path: m.source for m in (*interpreter.modules, module)})
+    modules = (*interpreter.modules, module)
+    return program.written_from({m.path: (m.source, m.tree) for m in modules})
 
 
 def _role(path: str) -> str:

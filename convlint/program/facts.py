@@ -19,6 +19,7 @@ import msgspec
 from convlint.findings import Location
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Mapping
 
     from convlint.program.layout import Layout
@@ -611,8 +612,8 @@ class TrainingProgram(msgspec.Struct, frozen=True, dict=True):
     """Functions (``f``) and methods (``Class.f``) of the file whose name occurs nowhere else in
     it or in the project files it imports."""
 
-    def written_from(self, texts: Mapping[str, str]) -> TrainingProgram:
-        """The same program, knowing the source ``texts`` it was read from, by path.
+    def written_from(self, texts: Mapping[str, tuple[str, ast.Module]]) -> TrainingProgram:
+        """The same program, knowing the ``texts`` it was read from and their trees, by path.
 
         They are no facts: they are neither compared nor encoded.
         """
@@ -621,14 +622,14 @@ class TrainingProgram(msgspec.Struct, frozen=True, dict=True):
 
     def layout(self, place: Location | None) -> Layout | None:
         """How the file around ``place`` is written; None when its text is not known."""
-        texts: Mapping[str, str] = self.__dict__.get("texts", {})
+        texts: Mapping[str, tuple[str, ast.Module]] = self.__dict__.get("texts", {})
         if place is None or place.path not in texts:
             return None
         layouts: dict[str, Layout] = self.__dict__["layouts"]
         if place.path not in layouts:
             from convlint.program.layout import Layout
 
-            layouts[place.path] = Layout(place.path, texts[place.path])
+            layouts[place.path] = Layout(place.path, *texts[place.path])
         return layouts[place.path]
 
     mode_overrides: tuple[ModeOverride, ...] = ()

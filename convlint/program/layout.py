@@ -20,7 +20,7 @@ from convlint.program.written_names import WrittenNames
 from convlint.program.written_statements import Statement, read_statements
 
 if TYPE_CHECKING:
-    from convlint.program.source_lines import Span
+    pass
 
 
 class Argument(NamedTuple):
@@ -68,16 +68,17 @@ _NO_CALL = CallLayout(Location("", 1, 1, 1, 1), Location("", 1, 1, 1, 1), "", ()
 class Layout(SourceLines):
     """The text of one file, by place."""
 
-    def __init__(self, path: str, source: str) -> None:
+    def __init__(self, path: str, source: str, tree: ast.Module) -> None:
         super().__init__(path, source)
-        self._nodes: dict[Span, list[ast.AST]] = {}
-        try:
-            self._tree = ast.parse(source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            self._tree = ast.Module([], [])
-        for node in ast.walk(self._tree):
-            if isinstance(node, (ast.expr, ast.stmt, ast.keyword, ast.arg)):
-                self._nodes.setdefault(self.span(node), []).append(node)
+        self._tree = tree
+        self._nodes = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, (ast.expr, ast.stmt, ast.keyword, ast.arg))
+        ]
+        self._by_line: dict[int, list[ast.AST]] = {}
+        for node in self._nodes:
+            self._by_line.setdefault(node.lineno, []).append(node)
 
     @cached_property
     def _statements(self) -> list[Statement]:
@@ -86,7 +87,7 @@ class Layout(SourceLines):
     @cached_property
     def names(self) -> WrittenNames:
         """The names the file binds."""
-        return WrittenNames(self._tree, (node for at in self._nodes.values() for node in at))
+        return WrittenNames(self._tree, self._nodes)
 
     def call(self, place: Location | None) -> CallLayout | None:
         """The call that takes exactly ``place``."""
@@ -112,8 +113,7 @@ class Layout(SourceLines):
         """Every call inside ``place``, in order of their start."""
         found = [
             self.call(self.place(node))
-            for nodes in self._nodes.values()
-            for node in nodes
+            for node in self._nodes
             if isinstance(node, ast.Call) and _within(self.place(node), place)
         ]
         return sorted((c for c in found if c is not None), key=lambda call: call.place)
@@ -200,31 +200,29 @@ class Layout(SourceLines):
     def lambdas_in(self, place: Location) -> list[tuple[Location | None, frozenset[str]]]:
         """Every lambda inside ``place``: its last parameter (None without) and the names it reads."""
         found: list[tuple[Location | None, frozenset[str]]] = []
-        for nodes in self._nodes.values():
-            for node in nodes:
-                if not isinstance(node, ast.Lambda) or not _within(self.place(node), place):
-                    continue
-                plain = not (node.args.vararg or node.args.kwarg or node.args.kwonlyargs)
-                plain = plain and not node.args.defaults
-                last = self.place(node.args.args[-1]) if node.args.args and plain else None
-                names = {n.id for n in ast.walk(node.body) if isinstance(n, ast.Name)}
-                found.append((last, frozenset(names - {a.arg for a in node.args.args})))
+        for node in self._nodes:
+            if not isinstance(node, ast.Lambda) or not _within(self.place(node), place):
+                continue
+            plain = not (node.args.vararg or node.args.kwarg or node.args.kwonlyargs)
+            plain = plain and not node.args.defaults
+            last = self.place(node.args.args[-1]) if node.args.args and plain else None
+            names = {n.id for n in ast.walk(node.body) if isinstance(n, ast.Name)}
+            found.append((last, frozenset(names - {a.arg for a in node.args.args})))
         return found
 
     def siblings_of(self, place: Location | None) -> tuple[list[Location], int] | None:
         """The arguments or elements of the call or list that ``place`` is one of, and which."""
         if place is None or place.path != self.path:
             return None
-        for nodes in self._nodes.values():
-            for node in nodes:
-                if isinstance(node, ast.Call):
-                    parts = [a.whole for a in (self.call(self.place(node)) or _NO_CALL).arguments]
-                elif isinstance(node, (ast.List, ast.Tuple)):
-                    parts = [self.place(element) for element in node.elts]
-                else:
-                    continue
-                if place in parts:
-                    return parts, parts.index(place)
+        for node in self._nodes:
+            if isinstance(node, ast.Call):
+                parts = [a.whole for a in (self.call(self.place(node)) or _NO_CALL).arguments]
+            elif isinstance(node, (ast.List, ast.Tuple)):
+                parts = [self.place(element) for element in node.elts]
+            else:
+                continue
+            if place in parts:
+                return parts, parts.index(place)
         return None
 
     def around(self, place: Location | None) -> CallLayout | None:
@@ -232,11 +230,10 @@ class Layout(SourceLines):
         found = self.siblings_of(place)
         if found is None:
             return None
-        for nodes in self._nodes.values():
-            for node in nodes:
-                call = self.call(self.place(node)) if isinstance(node, ast.Call) else None
-                if call is not None and any(a.whole == place for a in call.arguments):
-                    return call
+        for node in self._nodes:
+            call = self.call(self.place(node)) if isinstance(node, ast.Call) else None
+            if call is not None and any(a.whole == place for a in call.arguments):
+                return call
         return None
 
     def is_path_of_names(self, text: str) -> bool:
@@ -272,16 +269,15 @@ class Layout(SourceLines):
         """How often the file reads a plain name."""
         return sum(
             isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
-            for nodes in self._nodes.values()
-            for node in nodes
+            for node in self._nodes
         )
 
     def _node(self, place: Location | None, kind: type[ast.AST]) -> ast.AST | None:
         if place is None or place.path != self.path:
             return None
         span = (place.line, place.column, place.end_line, place.end_column)
-        for node in self._nodes.get(span, ()):
-            if isinstance(node, kind):
+        for node in self._by_line.get(place.line, ()):
+            if isinstance(node, kind) and self.span(node) == span:
                 return node
         return None
 

@@ -8,12 +8,12 @@ test throughout one iteration: with ``if use_amp:`` written twice there are two 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
-from convlint.program.facts import Arm, Branch, Event, EventKind, Loop
+from convlint.program.facts import Branch, Event, EventKind, Loop
 from convlint.rules.patterns.once import once_per_program
 
 if TYPE_CHECKING:
@@ -262,62 +262,89 @@ def paths(
 
     Inner loops are passed through once. Returns None when there are more than ``cap`` orders.
     """
+    key = (id(body), frozenset(kinds), cap)
+    known = _known.get(key)
+    if known is None:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        known = _known[key] = (body, _enumerated(body, kinds, cap))
+    return None if known[1] is None else list(known[1])
+
+
+_MOST_KNOWN = 64
+_known: dict[
+    tuple[int, frozenset[EventKind], int], tuple[tuple[Node, ...], tuple[Path, ...] | None]
+] = {}
+"""Several rules ask for the same paths of one program; with each body, so that its id stays its."""
+
+
+def _enumerated(
+    body: tuple[Node, ...], kinds: Collection[EventKind], cap: int
+) -> tuple[Path, ...] | None:
     try:
         found = _extend([Path()], _prune(body, kinds), (), (), cap)
     except _TooManyPathsError:
         return None
-    return [replace(path, ends=None) if path.ends == "continue" else path for path in found]
+    return tuple(replace(path, ends=None) if path.ends == "continue" else path for path in found)
 
 
 class _TooManyPathsError(Exception):
     """The cap on paths was exceeded."""
 
 
-def _prune(nodes: tuple[Node, ...], kinds: Collection[EventKind]) -> tuple[Node, ...]:
+class _Fork(NamedTuple):
+    """A branch that matters: each side with its test, its body and how it ends."""
+
+    arms: list[tuple[Condition, list[_Step], str | None]]
+
+
+class _Pass(NamedTuple):
+    """A loop that matters."""
+
+    loop: int
+    body: list[_Step]
+
+
+_Step = Event | _Fork | _Pass
+
+
+def _prune(nodes: tuple[Node, ...], kinds: Collection[EventKind]) -> list[_Step]:
     """Drop the events of other kinds, and the branches and loops that then decide nothing."""
-    kept: list[Node] = []
+    kept: list[_Step] = []
     for node in nodes:
         if isinstance(node, Event):
             if node.kind in kinds:
                 kept.append(node)
         elif isinstance(node, Branch):
-            arms = tuple(Arm(body=_prune(arm.body, kinds), ends=arm.ends) for arm in node.arms)
-            if any(arm.body or arm.ends for arm in arms):
-                kept.append(
-                    Branch(
-                        location=node.location,
-                        arms=arms,
-                        condition=node.condition,
-                        modulo=node.modulo,
-                        first_iteration=node.first_iteration,
-                        guards=node.guards,
-                    )
-                )
+            arms = [(_prune(arm.body, kinds), arm.ends) for arm in node.arms]
+            if any(body or ends for body, ends in arms):
+                sided = enumerate(arms)
+                kept.append(_Fork([(_condition(node, i), *arm) for i, arm in sided]))
         else:
             body = _prune(node.body, kinds)
             if body:
-                kept.append(Loop(id=node.id, location=node.location, kind=node.kind, body=body))
-    return tuple(kept)
+                kept.append(_Pass(node.id, body))
+    return kept
 
 
 def _extend(
     live: list[Path],
-    nodes: tuple[Node, ...],
+    steps: list[_Step],
     conditions: tuple[Condition, ...],
     loops: tuple[int, ...],
     cap: int,
 ) -> list[Path]:
-    """Continue every live path through ``nodes``; paths that have ended stay as they are."""
-    for node in nodes:
+    """Continue every live path through ``steps``; paths that have ended stay as they are."""
+    for node in steps:
         if isinstance(node, Event):
             here = Occurrence(node, conditions, loops)
             live = [p if p.ends else replace(p, occurrences=(*p.occurrences, here)) for p in live]
-        elif isinstance(node, Branch):
+        elif isinstance(node, _Fork):
             live = _extend_branch(live, node, conditions, loops, cap)
         else:
             ended = [p for p in live if p.ends]
             through = _extend(
-                [p for p in live if not p.ends], node.body, conditions, (*loops, node.id), cap
+                [p for p in live if not p.ends], node.body, conditions, (*loops, node.loop), cap
             )
             # break and continue of the inner loop lead to what follows it
             live = ended + [p if p.ends == "return" else replace(p, ends=None) for p in through]
@@ -327,25 +354,25 @@ def _extend(
 
 def _extend_branch(
     live: list[Path],
-    branch: Branch,
+    fork: _Fork,
     conditions: tuple[Condition, ...],
     loops: tuple[int, ...],
     cap: int,
 ) -> list[Path]:
     result = [p for p in live if p.ends]
-    sides = [_condition(branch, index) for index in range(len(branch.arms))]
+    test = fork.arms[0][0].text
     for path in live:
         if path.ends:
             continue
-        taken = next((c for c in path.choices if c.text and c.text == sides[0].text), None)
-        for arm, side in zip(branch.arms, sides, strict=True):
+        taken = next((c for c in path.choices if c.text and c.text == test), None)
+        for side, body, ends in fork.arms:
             if taken is not None and taken.arm != side.arm:
                 continue
             start = path if taken or not side.text else replace(path, choices=(*path.choices, side))
-            inside = _extend([start], arm.body, (*conditions, side), loops, cap)
-            if arm.ends == "raise":
+            inside = _extend([start], body, (*conditions, side), loops, cap) if body else [start]
+            if ends == "raise":
                 continue
-            result.extend(p if p.ends else replace(p, ends=arm.ends) for p in inside)
+            result.extend(p if p.ends or not ends else replace(p, ends=ends) for p in inside)
     return _distinct(result, cap)
 
 
