@@ -240,7 +240,7 @@ def test_a_result_written_to_out_is_used(line: str, faults: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gate", "faults"), [("F.softplus(x).tanh()", 0), ("torch.sigmoid(F.relu(x))", 1)]
+    ("gate", "faults"), [("F.softplus(x).tanh()", 0), ("torch.tanh(F.relu(x))", 1)]
 )
 def test_mish_is_one_activation(gate: str, faults: int) -> None:
     source = f"""
