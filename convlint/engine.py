@@ -137,7 +137,7 @@ def check_source(
         choice = RuleChoice(select=None if select is None else tuple(select), ignore=tuple(ignore))
         selection = resolve_selection((choice,))
         rules = (rule for rule in all_rules() if rule.slug in selection)
-    if not sources.mentions_ml_library(source.encode(errors="surrogatepass")):
+    if not sources.may_matter(source.encode(errors="surrogatepass")):
         return []
     program = extract_program(source, path, project_root=project_root)
     rules = tuple(rules)

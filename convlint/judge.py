@@ -54,20 +54,23 @@ class Judge:
 
     def judge_bytes(self, data: bytes, path: str, shown: str) -> FileReport:
         """Judge what a file holds, or would hold. Never raises."""
-        if not sources.mentions_ml_library(data):
+        if not sources.may_matter(data):
             return NOTHING_TO_SAY
         try:
             settings = self._finder.for_file(Path(path))
         except UserError as problem:
             return FileReport(problem=Complaint(problem.message))
         with _collecting_afterwards():
-            return judge_source(
+            report = judge_source(
                 data,
                 shown,
                 project_root=self._root(path),
                 index=self._shared_index(),
                 rules=settings.every_rule,
             )
+        if report.problem is not None and not sources.mentions_ml_library(data):
+            return NOTHING_TO_SAY
+        return report
 
     def facts(self, data: bytes, path: str, shown: str) -> TrainingProgram:
         """What is understood of a file that holds ``data``.

@@ -17,7 +17,10 @@ _ML_LIBRARY = re.compile(
     rb"torch|lightning|sklearn|tensorflow|keras|transformers|accelerate|deepspeed|fastai"
     rb"|optax|flax|\bjax\b|haiku|diffusers|\btrl\b|skorch|xgboost|lightgbm|catboost|timm\b"
 )
-"""A file that names none of these cannot hold anything a rule speaks about."""
+"""A file that names none of these holds nothing a rule speaks about, unless it calls what does."""
+
+_STARTS_TRAINING = re.compile(rb"\b(?:\w*[Tt]rain\w*|fit|learn|run_epochs?)[ \t]*\(")
+_IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]", re.MULTILINE)
 
 NOTEBOOK_SUFFIX = ".ipynb"
 
@@ -91,8 +94,18 @@ def read_with_status(path: Path) -> tuple[bytes, os.stat_result]:
 
 
 def mentions_ml_library(data: bytes) -> bool:
-    """Whether a file can matter at all: a search over its bytes, long before it is parsed."""
+    """Whether a file names a library of the field: a search over its bytes, before it is parsed."""
     return _ML_LIBRARY.search(data) is not None or data.startswith(_UTF_16_MARKS)
+
+
+def may_matter(data: bytes) -> bool:
+    """Whether a file uses a library of the field, or calls what trains with one in other files.
+
+    The script that starts a run often names nothing but modules of its own project.
+    """
+    return mentions_ml_library(data) or (
+        _STARTS_TRAINING.search(data) is not None and _IMPORT.search(data) is not None
+    )
 
 
 def decode(data: bytes, path: str) -> str:

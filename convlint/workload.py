@@ -101,7 +101,7 @@ class Workload:
             try:
                 data = self._replaced.get(shown)
                 data = sources.read_file(Path(path)) if data is None else data
-                if sources.mentions_ml_library(data):
+                if sources.may_matter(data):
                     outcome.programs.append(self._judge.facts(data, path, shown))
                 outcome.files += 1
             except UserError as problem:

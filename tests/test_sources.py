@@ -11,6 +11,7 @@ from convlint.errors import UserError
 from convlint.sources import (
     decode,
     display_path,
+    may_matter,
     mentions_ml_library,
     read_file,
     refuse_unreadable,
@@ -80,6 +81,14 @@ def test_only_files_that_name_a_library_can_matter():
     assert mentions_ml_library(b"from torch import nn")
     assert mentions_ml_library(b"import sklearn.linear_model")
     assert not mentions_ml_library(b"import os\n\nprint('hello')\n")
+
+
+def test_script_that_starts_training_in_other_files_may_matter():
+    script = b"from trainer import Trainer\n\nTrainer(epochs=3).fit()\n"
+    assert not mentions_ml_library(script)
+    assert may_matter(script)
+    assert not may_matter(b"import os\n\nprint('the train (to Bern) leaves')\n")
+    assert not may_matter(b"def train(epochs):\n    return epochs\n")
 
 
 def test_brackets_python_would_refuse_never_reach_the_parser():

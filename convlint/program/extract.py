@@ -110,7 +110,8 @@ class Interpreter(Statements):
                 self._apply_alone(instance)
         hooked: dict[Class, Instance] = {}
         for instance in self.instances:
-            if instance.klass in classes and any(map(_calls_hooks, instance.bases)):
+            ours = instance.klass in classes or instance.id in self.fitted
+            if instance.klass is not None and ours and any(map(_calls_hooks, instance.bases)):
                 hooked.setdefault(instance.klass, instance)
         for klass, instance in hooked.items():
             self._walk_methods(instance, klass, called)
@@ -175,9 +176,26 @@ class Interpreter(Statements):
         self._enter(
             f"{owner}.{method.name}",
             module,
-            lambda: self.call_with(bound, Arguments(), Site(module, method.node)),
+            lambda: self.call_with(
+                bound, self._given_to_hook(instance, method), Site(module, method.node)
+            ),
             True,
         )
+
+    def _given_to_hook(self, instance: Instance, method: Function) -> Arguments:
+        """A batch of the loader that Lightning hands to ``training_step``, where it is known."""
+        if method.name != "training_step":
+            return Arguments()
+        site = Site(method.scope.module, method.node)
+        data = self.fitted.get(instance.id, instance)
+        if isinstance(data, Instance) and data.kind is not ObjectKind.LOADER:
+            make = self.method_of(data, "train_dataloader")
+            data = (
+                self.call_with(make, Arguments(), site) if isinstance(make, Function) else UNKNOWN
+            )
+        if not isinstance(data, Instance) or data.kind is not ObjectKind.LOADER:
+            return Arguments()
+        return Arguments([Argument(self.element_of(data, site), site)])
 
     def _apply_alone(self, instance: Instance) -> None:
         """Walk a model's forward on unknown inputs."""

@@ -402,6 +402,13 @@ class LibraryMethods(ValueMethods):
             self.emit(EventKind.UNKNOWN_CALL, site, target=symbol, name="step")
         return UNKNOWN
 
+    def _fit(self, arguments: Arguments) -> None:
+        """Remember what ``trainer.fit(module, loader)`` or ``fit(module, datamodule=data)`` trains on."""
+        module = arguments.get(0, "model")
+        data = arguments.get(1, "train_dataloaders") or arguments.get(3, "datamodule")
+        if isinstance(module, Instance) and data is not None:
+            self.fitted[module.id] = data
+
     def _other_method(
         self, instance: Instance, name: str, arguments: Arguments, site: Site
     ) -> Abstract:
@@ -422,6 +429,8 @@ class LibraryMethods(ValueMethods):
             self.escape((instance, *arguments.values()), site, name)
             return self.new_symbol(name, site)
         if instance.kind is ObjectKind.TRAINER:
+            if name == "fit" and instance.cls.startswith("lightning."):
+                self._fit(arguments)
             self.escape(arguments.values(), site, name)
             return UNKNOWN
         if (

@@ -93,6 +93,8 @@ class State:
         self.selections: list[SelectionDraft] = []
         self.tolerances: list[ToleranceDraft] = []
         self.switches: list[GradientSwitchDraft] = []
+        self.fitted: dict[int, Abstract] = {}
+        """By the number of a Lightning module: the loader (or data module) its trainer fits it to."""
         self.consumed: dict[int, tuple[Parameters, list[tuple[str, Site]]]] = {}
         """By identity: generators of parameters, and the calls that walked them."""
         self.forward_depth = 0

@@ -35,7 +35,8 @@ have 1, images from ToTensor about 0.5; raw 8-bit images have 50 to 150."""
 JUDGED_KINDS = frozenset({"image", "tabular", "sequence"})
 
 TRANSPARENT = SHAPE_OPS | {
-    "train_test_split", "dropna", "to_numpy", "values", "copy", "convert", "resize", "crop"
+    "train_test_split", "dropna", "to_numpy", "values", "copy", "convert", "resize", "crop",
+    "cvtColor", "flip", "fliplr", "flipud", "ascontiguousarray", "expand_dims",
 }  # fmt: skip
 EIGHT_BIT = "8-bit pixels between 0 and 255"
 IMAGE_READERS = frozenset(
