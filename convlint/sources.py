@@ -19,7 +19,9 @@ _ML_LIBRARY = re.compile(
 )
 """A file that names none of these holds nothing a rule speaks about, unless it calls what does."""
 
-_STARTS_TRAINING = re.compile(rb"\b(?:\w*[Tt]rain\w*|fit|learn|run_epochs?)[ \t]*\(")
+_STARTS_TRAINING = re.compile(
+    rb"\b(?:\w*[Tt]rain\w*|fit|learn|run_epochs?)[ \t]*\(|import gym(?:nasium)?\b"
+)
 _IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]", re.MULTILINE)
 
 NOTEBOOK_SUFFIX = ".ipynb"

@@ -87,7 +87,7 @@ def test_script_that_starts_training_in_other_files_may_matter():
     script = b"from trainer import Trainer\n\nTrainer(epochs=3).fit()\n"
     assert not mentions_ml_library(script)
     assert may_matter(script)
-    assert not may_matter(b"import os\n\nprint('the train (to Bern) leaves')\n")
+    assert not may_matter(b"import os\n\nprint('the train to Bern leaves')\n")
     assert not may_matter(b"def train(epochs):\n    return epochs\n")
 
 

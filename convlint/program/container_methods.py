@@ -39,6 +39,9 @@ _IN_PLACE_UPDATES = frozenset(
 _CLIPPING = frozenset({"clamp_", "clip_", "mul_", "div_", "clamp_min_", "clamp_max_"})
 
 
+HOOKS = ("register_hook", "register_post_accumulate_grad_hook")
+
+
 class ValueMethods(LibraryCalls):
     """Methods of values that are not objects."""
 
@@ -53,7 +56,9 @@ class ValueMethods(LibraryCalls):
             self.record_requires_grad(
                 tensor, arguments.get(0, "requires_grad") or Const(True), site
             )
-        if name in ("register_hook", "retain_grad", "requires_grad_"):
+        if name in HOOKS:
+            self.record_hook(name, site)
+        if name in (*HOOKS, "retain_grad", "requires_grad_"):
             return tensor
         if name.endswith("_") and not name.endswith("__"):
             self.mark_written(tensor)
@@ -90,6 +95,8 @@ class ValueMethods(LibraryCalls):
         if "requires_grad" in name:
             value = arguments.get(0, "requires_grad") or Const(True)
             self.switch_gradient(parameter, name, value, "parameters", site, called=True)
+        if name in HOOKS:
+            self.record_hook(name, site)
         over = parameter.owners if parameter.resolved else None
         if parameter.view == "grad":
             if name == "zero_":

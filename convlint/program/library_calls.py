@@ -287,6 +287,21 @@ class LibraryCalls(ModuleCalls):
             )
         )
 
+    def record_hook(self, name: str, site: Site) -> None:
+        """A function is registered that sees, and may change, a gradient on its way."""
+        self.calls.append(
+            CallDraft(
+                f"torch.Tensor.{name}",
+                site,
+                {},
+                UNKNOWN,
+                None,
+                tuple(self.context),
+                tuple(self.loops),
+                "",
+            )
+        )
+
     def _constants(self, name: str, arguments: Arguments) -> dict[str, Argument]:
         named = self.named_arguments(name, arguments)
         return {k: a for k, a in named.items() if not isinstance(a.value, Tensor)}

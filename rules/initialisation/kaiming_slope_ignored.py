@@ -95,7 +95,7 @@ class KaimingSlopeIgnored(Rule):
             if kind == "relu":
                 used, meant, why = 0.0, a, "is ignored with nonlinearity='relu'"
             else:
-                slopes = _slopes_after(initialised.architecture, initialised.layers)
+                slopes = _slopes_after(program, initialised.architecture, initialised.layers)
                 if len(slopes) != 1 or math.isclose(a, math.sqrt(5.0), rel_tol=1e-3):
                     continue
                 used, meant = a, slopes.pop()
@@ -129,7 +129,9 @@ class KaimingSlopeIgnored(Rule):
             )
 
 
-def _slopes_after(architecture: Architecture, layers: tuple[Object, ...]) -> set[float]:
+def _slopes_after(
+    program: TrainingProgram, architecture: Architecture, layers: tuple[Object, ...]
+) -> set[float]:
     """The slopes of the LeakyReLUs in the model, when these follow the initialised layers."""
     numbers = {layer.id for layer in layers}
     following = {
@@ -139,10 +141,15 @@ def _slopes_after(architecture: Architecture, layers: tuple[Object, ...]) -> set
     }
     if following != {"leaky_relu"}:
         return set()
+    outputs = {flow.id for flow in program.flows if flow.layer in numbers}
     given = [
         layer.args.get("negative_slope")
         for layer in architecture.layers
         if canonical(layer.cls) == "leaky_relu"
+    ] + [
+        flow.args.get("negative_slope")
+        for flow in program.flows
+        if flow.op == "leaky_relu" and flow.layer is None and outputs.intersection(flow.inputs)
     ]
-    slopes = {value.number for value in given if value is not None}
+    slopes = {value.number if value is not None else None for value in given}
     return {slope for slope in slopes if slope is not None} if None not in slopes else set()

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Edit
-    from convlint.program.facts import (
-        TrainingProgram,
-    )
+    from convlint.program.facts import Initialisation, Object, TrainingProgram
     from convlint.rules import Changes
 
 FEWEST_HIDDEN = 3
 """The effect multiplies per layer; two layers show little of it."""
+FAR_TOO_WIDE = 1.8
+"""Kaiming's factor is 2; SELU still draws the variances of deep stacks together below about 1.8."""
 PLAIN_DROPOUT = frozenset({"dropout", "dropout1d", "dropout2d"})
 
 
@@ -37,8 +37,8 @@ class SeluWithoutLecun(Rule):
 
     ## What it does
     Reports a stack of three or more hidden layers with SELU whose weights keep the library's
-    default initialisation or are initialised for rectifiers (`kaiming_normal_`), or that has plain
-    dropout or batch normalisation between.
+    default initialisation or are given twice the variance it needs (as `kaiming_normal_` does for
+    rectifiers), or that has plain dropout or batch normalisation between.
 
     ## Why it hurts
     Activations keep mean 0 and variance 1 only with weights of variance 1 / n (LeCun normal) and
@@ -69,7 +69,7 @@ class SeluWithoutLecun(Rule):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
     ## When it is fine
-    Fewer than three hidden layers; any other initialisation of one's own.
+    Fewer than three hidden layers; any other initialisation of one's own, up to 1.8 times that variance.
 
     ## Measured
     `convlint probe` measures the gradient that reaches the first layers.
@@ -111,9 +111,14 @@ class SeluWithoutLecun(Rule):
                     "initialise the weights for SELU",
                     initialisation_edits.initialise_all(program, model.location, layers, "linear"),
                 )
-            elif _too_wide(program, {stage.layer.id for stage in run if stage.layer is not None}):
-                lacks = "Kaiming initialisation gives the weights twice the variance it needs"
-                help = 'pass nonlinearity="linear" to the initialisation'
+            elif excess := _excess(
+                program, {stage.layer.id for stage in run if stage.layer is not None}
+            ):
+                lacks = f"the weights are given {excess:.2g} times the variance it needs"
+                help = (
+                    'initialise with kaiming_normal_(weight, nonlinearity="linear"), whose variance '
+                    "is one over the number of inputs"
+                )
             else:
                 continue
             yield self.finding(
@@ -125,20 +130,36 @@ class SeluWithoutLecun(Rule):
             )
 
 
-def _too_wide(program: TrainingProgram, layers: set[int]) -> bool:
-    """Whether the weights of these layers are initialised for rectifiers, with a gain of sqrt(2)."""
+def _excess(program: TrainingProgram, layers: set[int]) -> float | None:
+    """By what factor the weights of one of these layers are given more variance than one over the
+    number of inputs; None where none is given much more."""
     for initialised in final_initialisations(program):
-        call = initialised.call
-        if not initialiser(call).startswith("kaiming_"):
-            continue
-        slope, kind = call.args.get("a"), call.args.get("nonlinearity")
-        if slope is not None and slope.number != 0:
-            continue
-        if kind is not None and kind.constant not in ("relu", "leaky_relu"):
-            continue
-        if layers & {layer.id for layer in initialised.layers}:
-            return True
-    return False
+        for layer in initialised.layers:
+            if layer.id in layers:
+                factor = _variance_factor(initialised.call, layer)
+                if factor is not None and factor >= FAR_TOO_WIDE:
+                    return factor
+    return None
+
+
+def _variance_factor(call: Initialisation, layer: Object) -> float | None:
+    """The variance this call gives the weights, times their inputs; None when not known."""
+    name = initialiser(call)
+    given = {key: value.number for key, value in call.args.items()}
+    if name.startswith("kaiming_"):
+        kind, slope = call.args.get("nonlinearity"), given.get("a", 0.0)
+        if slope != 0 or (kind is not None and kind.constant not in ("relu", "leaky_relu")):
+            return None
+        return 2.0
+    inputs, outputs = (layer.args.get(size) for size in ("in_features", "out_features"))
+    fan_in = inputs.number if inputs is not None else None
+    fan_out = outputs.number if outputs is not None else None
+    gain, std = given.get("gain", 1.0), given.get("std")
+    if name.startswith("xavier_") and gain and fan_in and fan_out:
+        return gain**2 * 2 * fan_in / (fan_in + fan_out)
+    if name == "normal_" and std and fan_in:
+        return std**2 * fan_in
+    return None
 
 
 def _alpha_dropout(program: TrainingProgram, architecture: Architecture) -> Changes:

@@ -13,9 +13,12 @@ from convlint.rules.patterns.imported import uses_library
 from convlint.rules.patterns.layers import canonical, is_recurrent
 from convlint.rules.patterns.loops import backward_before_step
 from convlint.rules.patterns.ownership import (
+    Match,
+    acts_on,
     is_managed,
     name_of,
     object_of,
+    sole_optimizer,
     submodules,
     unseen_hands,
     uses_closure,
@@ -143,9 +146,11 @@ class MissingClipping(Rule):
             return
         places: set[Location] = set()
         for loop in training_loops(program):
-            if is_managed(program, loop) or _may_clip(loop):
+            if is_managed(program, loop):
                 continue
             for optimizer in loop.optimizers:
+                if _may_clip(program, loop, optimizer):
+                    continue
                 layer = _recurrent_layer(program, loop, optimizer)
                 if layer is None or uses_closure(loop, optimizer):
                     continue
@@ -172,11 +177,18 @@ class MissingClipping(Rule):
                 )
 
 
-def _may_clip(loop: TrainingLoop) -> bool:
-    """Whether something in the loop or around it clips, or writes gradients by hand."""
-    return loop.has(EventKind.CLIP, EventKind.GRAD_WRITE) or any(
-        o.kind is EventKind.CLIP for around in loop.around for o in occurrences(around.body)
-    )
+def _may_clip(program: TrainingProgram, loop: TrainingLoop, optimizer: int) -> bool:
+    """Whether something in the loop or around it writes gradients by hand, or clips.
+
+    Beside other optimizers, a clip that surely concerns one of those does not count.
+    """
+    if loop.has(EventKind.GRAD_WRITE):
+        return True
+    around = (o for outer in loop.around for o in occurrences(outer.body))
+    clips = [o for o in (*loop.occurrences, *around) if o.kind is EventKind.CLIP]
+    if sole_optimizer(loop, optimizer):
+        return bool(clips)
+    return any(acts_on(program, o.event, optimizer) is not Match.NO for o in clips)
 
 
 def _recurrent_layer(program: TrainingProgram, loop: TrainingLoop, optimizer: int) -> Object | None:

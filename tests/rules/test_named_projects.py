@@ -23,7 +23,7 @@ CASES = {
     for case in importlib.import_module(path.stem).PROJECTS
 }
 ENOUGH = 15
-"""Scripts of each of the faults, sick and healthy."""
+"""Projects with each of the faults, and as many without."""
 
 
 def found(folder: Path, project: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -36,6 +36,12 @@ def found(folder: Path, project: str, monkeypatch: pytest.MonkeyPatch) -> list[s
     outcome = check_paths(["."], Overrides(rules=RuleChoice()))
     assert outcome.problems == []
     return [f.slug for f in outcome.findings if f.severity is not Severity.INFO]
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("projects_*.py")), ids=lambda path: path.stem)
+def test_each_fault_is_tried_on_enough_projects(path: Path) -> None:
+    projects = importlib.import_module(path.stem).PROJECTS
+    assert sum(case.without is not None for case in projects) >= ENOUGH
 
 
 @pytest.mark.parametrize("name", CASES)
