@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class DiscardedResult(Rule):
-    """The result of a tensor method is thrown away.
+    """The result of a tensor method, or of a function of tensors, is thrown away.
 
     ## What it does
     Reports a statement such as `x.to(device)`, `x.float()`, `x.detach()` or `x.clamp(0, 1)` on
-    a tensor whose result nothing uses.
+    a tensor, or `F.dropout(x)` and `F.relu(x)` without `inplace=True`, whose result nothing uses.
 
     ## Why it hurts
-    These methods return a new tensor and leave the old one as it was: the tensor is still on
+    They return a new tensor and leave the old one as it was: the tensor is still on
     the other device, still in the graph, still out of range.
 
     ## Example
@@ -88,16 +88,17 @@ class DiscardedResult(Rule):
         graph: FlowGraph | None = None
         places: set[Location] = set()
         for unused in program.unused:
-            if not unused.called or unused.name not in _PURE:
-                continue
             graph = graph or FlowGraph(program)
             flow = graph.get(unused.flow)
+            function = flow is not None and _is_pure_function(flow)
+            if not unused.called or not (function or unused.name in _PURE):
+                continue
             source = graph.get(flow.inputs[0]) if flow is not None and flow.inputs else None
             if (
                 flow is None
                 or flow.op == JOIN
                 or source is None
-                or not _is_tensor(source)
+                or not (function or _is_tensor(source))
                 or not one_per_place(places, unused.location)
             ):
                 continue
@@ -105,7 +106,9 @@ class DiscardedResult(Rule):
                 unused.location,
                 f"`{unused.name}` returns a new tensor, and nothing takes it: the line does nothing",
                 help="assign the result",
-                fix=self.repair("assign the result", _assigned(program, unused.location)),
+                fix=None
+                if function
+                else self.repair("assign the result", _assigned(program, unused.location)),
             )
 
 
@@ -115,6 +118,24 @@ _PURE = frozenset(
         "detach", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "contiguous",
     }
 )  # fmt: skip
+
+
+_PURE_FUNCTIONS = frozenset(
+    {
+        "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "relu", "leaky_relu",
+        "elu", "normalize", "pad",
+    }
+)  # fmt: skip
+"""Of ``torch.nn.functional``; what is often called to be timed alone is left out."""
+
+
+def _is_pure_function(flow: Flow) -> bool:
+    """Whether this calls a function that surely leaves its argument as it was."""
+    owner, _, name = flow.name.rpartition(".")
+    if owner != "torch.nn.functional" or name not in _PURE_FUNCTIONS:
+        return False
+    inplace = flow.args.get("inplace")
+    return inplace is None or inplace.constant is False
 
 
 def _is_tensor(flow: Flow) -> bool:

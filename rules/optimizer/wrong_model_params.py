@@ -1,24 +1,26 @@
-"""OPT019: an optimizer named after one network, over another's parameters."""
+"""OPT019: an optimizer that steps for a loss of another network than its own."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from convlint.findings import Applicability, Confidence, Finding, Severity
-from convlint.program.facts import ObjectKind
+from convlint.findings import Applicability, Confidence, Finding, Related, Severity
+from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
-from convlint.rules.patterns.flows import one_per_place
-from convlint.rules.patterns.ownership import object_of
+from convlint.rules.patterns.flows import FlowGraph, one_per_place
+from convlint.rules.patterns.ownership import name_of, object_of, submodules
+from convlint.rules.patterns.paths import STEPS, stepped_optimizer, training_loops
 from convlint.rules.patterns.settings import optimizers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
-    from convlint.program.facts import Object, TrainingProgram
+    from convlint.program.facts import Event, Flow, Object, TrainingProgram
     from convlint.rules import Changes
+    from convlint.rules.patterns.paths import TrainingLoop
 
 _PAIRS = (
     (
@@ -31,12 +33,13 @@ _PAIRS = (
 
 
 class WrongModelParams(Rule):
-    """An optimizer carries the name of one network and the parameters of its counterpart.
+    """An optimizer has the parameters of another network than the one whose loss it steps for.
 
     ## What it does
     Reports an optimizer whose name says generator, discriminator, actor, critic, encoder or
     decoder, given the parameters of the counterpart alone, when the network it is named after
-    exists and no other optimizer has it.
+    exists and no other optimizer has it. Also an optimizer whose gradients are cleared, then those
+    of a loss computed and stepped for, in which none of its own parameters has a part.
 
     ## Why it hurts
     One network gets two updates, the other none: an adversarial game with one player.
@@ -99,8 +102,10 @@ class WrongModelParams(Rule):
     confirmed_by = ("parameter-not-optimized",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
-        """Report optimizers over the counterpart of the network they are named after."""
+        """Report optimizers over the counterpart of the network they are named after, and steps
+        without gradients."""
         places: set[Location] = set()
+        yield from self._steps_for_others(program, places)
         networks = [
             o for o in program.objects if o.kind in (ObjectKind.MODEL, ObjectKind.LAYER) and o.names
         ]
@@ -129,6 +134,80 @@ class WrongModelParams(Rule):
                                 _given(program, optimizer, given, meant[0]),
                             ),
                         )
+
+    def _steps_for_others(
+        self, program: TrainingProgram, places: set[Location]
+    ) -> Iterator[Finding]:
+        graph: FlowGraph | None = None
+        for loop in training_loops(program):
+            for optimizer in loop.optimizers if len(loop.optimizers) > 1 else ():
+                owner = object_of(program, optimizer)
+                if owner is None or not owner.parameters_of or owner.escaped:
+                    continue
+                own = submodules(program, owner.parameters_of)
+                graph = graph or FlowGraph(program)
+                for step, backwards in _rounds(loop, optimizer):
+                    if not all(_is_of_others(program, graph, loop, b, own) for b in backwards):
+                        continue
+                    if one_per_place(places, step.location):
+                        mine = name_of(object_of(program, owner.parameters_of[0]), "its network")
+                        yield self.finding(
+                            step.location,
+                            f"`{name_of(owner, 'the optimizer')}` steps for a loss in which "
+                            f"`{mine}`, whose parameters it has, plays no part",
+                            help=f"compute the loss with `{mine}`",
+                            related=(Related(backwards[-1].location, "the backward of that loss"),),
+                        )
+
+
+def _rounds(loop: TrainingLoop, optimizer: int) -> Iterator[tuple[Event, list[Event]]]:
+    """Each step whose gradients were cleared before, and the backwards between; not where a test
+    decides about one of them, or code that is not seen comes between."""
+    backwards: list[Event] | None = None
+    for occurrence in loop.occurrences:
+        event = occurrence.event
+        if occurrence.kind is EventKind.UNKNOWN_CALL or occurrence.conditional:
+            backwards = None
+        elif occurrence.kind is EventKind.ZERO_GRAD and event.target == optimizer:
+            backwards = []
+        elif occurrence.kind is EventKind.BACKWARD and backwards is not None:
+            backwards.append(event)
+        elif occurrence.kind in STEPS and stepped_optimizer(event) == optimizer:
+            if backwards:
+                yield event, backwards
+            backwards = None
+
+
+def _is_of_others(
+    program: TrainingProgram, graph: FlowGraph, loop: TrainingLoop, backward: Event, own: set[int]
+) -> bool:
+    """Whether the loss of a backward surely is computed by other networks alone."""
+    behind = list(graph.ancestors(backward.flow))
+    if not all(flow.inputs or _is_data(flow) for flow in behind):
+        return False
+    numbers = {flow.id for flow in behind}
+    ran = {flow.layer for flow in behind if flow.layer is not None}
+    ran |= {
+        o.event.target
+        for o in loop.of_kind(EventKind.FORWARD)
+        if o.event.target is not None and o.event.flow in numbers
+    }
+    parts = [object_of(program, number) for number in submodules(program, ran)]
+    seen = all(
+        part is not None
+        and part.complete
+        and (part.kind is ObjectKind.MODEL or part.cls.startswith("torch.nn."))
+        for part in parts
+    )
+    return bool(ran) and seen and own.isdisjoint(submodules(program, ran))
+
+
+def _is_data(flow: Flow) -> bool:
+    """Whether a flow that comes from no other surely comes from no network either."""
+    if flow.op == "<constant>":
+        # a distribution, for one, is made of what it does not name
+        return flow.name.startswith("numpy.") or flow.name.count(".") <= 1
+    return flow.op in ("<batch>", "<array>")
 
 
 def _named(item: Object, words: frozenset[str]) -> bool:

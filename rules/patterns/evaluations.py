@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from convlint.program.facts import EventKind
+from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules.patterns.datasets import is_evaluating
 from convlint.rules.patterns.flows import objects_by_id, one_per_place
 from convlint.rules.patterns.modes import MODE_EVENTS, mode_sensitive_layers, sets_mode
@@ -62,11 +62,13 @@ def evaluated_in_training_mode(program: TrainingProgram) -> tuple[Evaluated, ...
 def _in_training_mode(
     program: TrainingProgram, path: Path, evaluating: set[int]
 ) -> Evaluated | None:
-    """A forward without gradient in an evaluating loop, of a model trained before it on the path
-    and never put in eval mode."""
+    """A forward in an evaluating loop, which goes back through nothing, of a model trained before it
+    on the path and never put in eval mode."""
     trained: set[int] = set()
     pending: set[int] = set()
     settled: list[Occurrence] = []
+    # players of a game are often sampled from as they are
+    alone = sum(o.kind is ObjectKind.OPTIMIZER for o in program.objects) < 2
     for occurrence in path.occurrences:
         event = occurrence.event
         if occurrence.kind is EventKind.UNKNOWN_CALL and (event.escapes or event.target):
@@ -77,7 +79,8 @@ def _in_training_mode(
             trained |= pending
         elif occurrence.kind is EventKind.FORWARD and event.target is not None:
             loops = evaluating & set(occurrence.loops)
-            if "no_grad" not in event.context:
+            with_gradient = "no_grad" not in event.context
+            if with_gradient and not (loops and alone):
                 pending.add(event.target)
             elif (
                 event.target in trained

@@ -407,3 +407,106 @@ def test_a_recurrent_unit_runs_over_the_rounds_of_a_graph_network() -> None:
     source = textwrap.dedent(RECURRENT_OVER)
     assert found("missing-clipping", source.format(imports="import torch_geometric")) == 0
     assert found("missing-clipping", source.format(imports="")) == 1
+
+
+TWO_CRITICS = """
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+
+    class Critic(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
+
+        def compute_loss(self, x, wanted):
+            return (self.net(x) - wanted).pow(2).mean()
+
+    loader = DataLoader(TensorDataset(torch.randn(256, 8)), batch_size=32, shuffle=True)
+    near, far = Critic(), Critic()
+    optimizer_near = torch.optim.Adam(near.parameters())
+    optimizer_far = torch.optim.Adam(far.parameters())
+    for (x,) in loader:
+        optimizer_near.zero_grad()
+        near_loss = near.compute_loss(x, 1)
+        near_loss.backward()
+        optimizer_near.step()
+        {clear}
+        far_loss = {loss}
+        far_loss.backward()
+        optimizer_far.step()
+    """
+
+
+def test_an_optimizer_steps_for_a_loss_of_its_own_network() -> None:
+    source = textwrap.dedent(TWO_CRITICS)
+    clear = "optimizer_far.zero_grad()"
+
+    def steps(loss: str, cleared: str = clear) -> int:
+        return found("wrong-model-params", source.format(clear=cleared, loss=loss))
+
+    assert steps("near.compute_loss(x, 0)") == 1
+    assert steps("far.compute_loss(x, 0)") == 0
+    assert steps("far.compute_loss(x, 0) + near.compute_loss(x, 1)") == 0
+    # gradients of before may still be there
+    assert steps("near.compute_loss(x, 0)", "pass") == 0
+    # what is drawn from a distribution comes from a network that is not seen
+    assert steps("near.compute_loss(torch.distributions.Normal(far.net(x), 1).rsample(), 0)") == 0
+
+
+TESTED = """
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+
+    data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+    train_loader = DataLoader(data, batch_size=32, shuffle=True)
+    test_loader = DataLoader(data, batch_size=32)
+    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    {more}
+    for epoch in range(10):
+        model.train()
+        for x, y in train_loader:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        {mode}
+        for x, y in test_loader:
+            print((model(x).data.argmax(1) == y).sum())
+    """
+
+
+def test_an_evaluation_need_not_say_that_it_wants_no_gradients() -> None:
+    source = textwrap.dedent(TESTED)
+    assert found("eval-missing", source.format(more="", mode="pass")) == 1
+    assert found("eval-missing", source.format(more="", mode="model.eval()")) == 0
+    # players of a game are often sampled from as they are
+    other = "rival = torch.optim.SGD(nn.Linear(8, 2).parameters(), lr=0.1)"
+    assert found("eval-missing", source.format(more=other, mode="pass")) == 0
+
+
+DROPPED_RESULT = """
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    class Depth(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mask", torch.ones(()))
+
+        def forward(self, x, residual):
+            {call}
+            return torch.addcmul(residual, self.mask, x)
+
+    model = Depth()
+    """
+
+
+def test_functions_return_what_they_compute() -> None:
+    source = textwrap.dedent(DROPPED_RESULT)
+    assert found("discarded-result", source.format(call="F.dropout(self.mask, 0.2)")) == 1
+    assert found("discarded-result", source.format(call="F.relu(x)")) == 1
+    assert found("discarded-result", source.format(call="F.relu(x, inplace=True)")) == 0
+    assert found("discarded-result", source.format(call="x = F.relu(x)")) == 0
