@@ -313,7 +313,9 @@ class Exporter:
         if any(type(c.value) in (int, float) for c in constants):
             return Value(location=location)  # a number or an object is neither for certain
         if len(instances) == 1 and not any(isinstance(o, Tensor) for o in value.options):
-            return Value(object=instances.pop(), location=location)
+            others = [o for o in value.options if not isinstance(o, Instance)]
+            optional = len(others) == len(constants) == 1 and constants[0].value is None
+            return Value(object=instances.pop(), optional=optional, location=location)
         return Value(location=location)
 
     def _object(self, instance: Instance) -> Object:

@@ -51,7 +51,8 @@ class Value(msgspec.Struct, frozen=True):
 
     * unknown: every field has its default;
     * constant(s): ``candidates`` holds one value, or the few values it can take;
-    * an object: ``object`` is its number in ``TrainingProgram.objects``;
+    * an object: ``object`` is its number in ``TrainingProgram.objects``; with ``optional``, some runs
+      surely have None instead;
     * a tensor: ``flow`` is its number in ``TrainingProgram.flows``;
     * a list, tuple or dict display: ``items`` (and ``keys`` for a dict);
     * a function of the step given to ``LambdaLR`` or ``MultiplicativeLR``: ``keys`` are steps and
@@ -68,6 +69,7 @@ class Value(msgspec.Struct, frozen=True):
     items: tuple[Value, ...] | None = None
     keys: tuple[Scalar, ...] | None = None
     name: str | None = None
+    optional: bool = False
     project: bool = False
     loop: int | None = None
     origin: Origin | None = None

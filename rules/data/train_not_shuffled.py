@@ -14,7 +14,7 @@ from convlint.rules.patterns.flows import objects_by_id
 from convlint.rules.patterns.paths import all_loops, occurrences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from convlint.findings import Location
     from convlint.program.facts import Node, Object, TrainingProgram, Value
@@ -81,8 +81,8 @@ class TrainNotShuffled(Rule):
                 optimizer.step()
 
     ## When it is fine
-    A sampler or batch sampler, iterable and streaming datasets, time series and language models
-    read in order, replay buffers, loaders that only evaluate on the training data or show it.
+    A sampler or batch sampler (not one for several processes that is None where one trains alone),
+    iterable and streaming datasets, time series and language models read in order, replay buffers, loaders that only evaluate on the training data or show it.
 
     ## Measured
     The order of the data is not measured.
@@ -110,7 +110,7 @@ class TrainNotShuffled(Rule):
             if loader.cls != "torch.utils.data.DataLoader" or loader.location in reported:
                 continue
             dataset = dataset_of(objects, loader)
-            if dataset is None or not _is_map_style(dataset) or not _unshuffled(loader):
+            if dataset is None or not _is_map_style(dataset) or not _unshuffled(objects, loader):
                 continue
             if not trains and not loader.within:
                 continue  # a trial of the data set; what a function returns may train elsewhere
@@ -120,22 +120,38 @@ class TrainNotShuffled(Rule):
             if not (trains or is_training(objects, loader)) or _is_ordered(loader, dataset):
                 continue
             reported.add(loader.location)
+            alone = _sampled_when_distributed(objects, loader)
             yield self.finding(
                 loader.location,
-                "the training loader does not shuffle: every epoch sees the same batches in the "
-                "same order",
-                help="pass `shuffle=True`",
+                "the training loader does not shuffle"
+                f"{' when one process trains alone' if alone else ''}: every epoch sees the same "
+                "batches in the same order",
+                help="pass `shuffle=(sampler is None)`" if alone else "pass `shuffle=True`",
                 evidence=(Evidence("static", "`shuffle` is not true and there is no sampler"),),
-                fix=self.repair("shuffle the training data", _shuffled(program, loader)),
+                # a loader with a sampler must not shuffle
+                fix=None
+                if alone
+                else self.repair("shuffle the training data", _shuffled(program, loader)),
             )
 
 
-def _unshuffled(loader: Object) -> bool:
-    """Whether `shuffle` is surely false and there surely is no sampler."""
-    if any(_given(loader.args.get(name)) for name in SAMPLERS) or "**" in loader.args:
+def _unshuffled(objects: Mapping[int, Object], loader: Object) -> bool:
+    """Whether `shuffle` is surely false and there surely is no sampler, in some runs at least."""
+    given = [name for name in SAMPLERS if _given(loader.args.get(name))]
+    if given and not (given == ["sampler"] and _sampled_when_distributed(objects, loader)):
+        return False
+    if "**" in loader.args:
         return False
     shuffle = loader.args.get("shuffle")
     return shuffle is None or (shuffle.known and not shuffle.constant)
+
+
+def _sampled_when_distributed(objects: Mapping[int, Object], loader: Object) -> bool:
+    """Whether the sampler is one for several processes, and None where there is one."""
+    sampler = loader.args.get("sampler")
+    if sampler is None or not sampler.optional or sampler.object is None:
+        return False
+    return objects[sampler.object].cls.endswith(".DistributedSampler")
 
 
 def _given(value: Value | None) -> bool:

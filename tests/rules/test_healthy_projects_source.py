@@ -510,3 +510,35 @@ def test_functions_return_what_they_compute() -> None:
     assert found("discarded-result", source.format(call="F.relu(x)")) == 1
     assert found("discarded-result", source.format(call="F.relu(x, inplace=True)")) == 0
     assert found("discarded-result", source.format(call="x = F.relu(x)")) == 0
+
+
+ALONE = """
+    import argparse
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+    from torch.utils.data.distributed import DistributedSampler
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--distributed", action="store_true")
+    args = parser.parse_args()
+    train_set = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+    sampler = DistributedSampler(train_set) if args.distributed else {other}
+    loader = DataLoader(train_set, batch_size=32, shuffle={shuffle}, sampler=sampler)
+    model = nn.Linear(8, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for epoch in range(10):
+        for x, y in loader:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    """
+
+
+def test_a_sampler_for_many_processes_leaves_a_single_one_without() -> None:
+    source = textwrap.dedent(ALONE)
+    assert found("train-not-shuffled", source.format(other="None", shuffle="False")) == 1
+    assert found("train-not-shuffled", source.format(other="None", shuffle="sampler is None")) == 0
+    another = "torch.utils.data.RandomSampler(train_set)"
+    assert found("train-not-shuffled", source.format(other=another, shuffle="False")) == 0
+    assert found("train-not-shuffled", source.format(other="make_one()", shuffle="False")) == 0
