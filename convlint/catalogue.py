@@ -31,6 +31,7 @@ class RuleCard(msgspec.Struct, frozen=True, array_like=True):
     """Where its class is, to load this rule and no other."""
     static: bool
     measured: bool
+    logged: bool
 
     def has_static(self) -> bool:
         """Whether the rule judges source."""
@@ -39,6 +40,10 @@ class RuleCard(msgspec.Struct, frozen=True, array_like=True):
     def has_measured(self) -> bool:
         """Whether the rule judges the probe's observations."""
         return self.measured
+
+    def has_logged(self) -> bool:
+        """Whether the rule judges training logs."""
+        return self.logged
 
     def finding(self, location: Location, message: str, *, help: str = "") -> Finding:
         """Build a finding of the rule at ``location``."""
@@ -88,6 +93,7 @@ def cards_of(catalogue: Iterable[rules.Rule]) -> tuple[RuleCard, ...]:
             type(rule).__module__,
             rule.has_static(),
             rule.has_measured(),
+            rule.has_logged(),
         )
         for rule in catalogue
     )

@@ -310,8 +310,8 @@ def _fault(cls: type[Rule]) -> str:
         return f"slug must be lower-case words joined by hyphens, not {slug!r}"
     if not isinstance(getattr(cls, "severity", None), Severity):
         return "severity must be one of convlint.findings.Severity"
-    if not (cls.has_static() or cls.has_measured()):
-        return "it overrides neither static nor measured"
+    if not (cls.has_static() or cls.has_measured() or cls.has_logged()):
+        return "it overrides none of static, measured and logged"
     if not (cls.__doc__ or "").strip():
         return "it has no docstring, which is what `convlint rule` shows"
     return ""

@@ -21,6 +21,7 @@ from convlint.suppressions import Suppression, find_suppressions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from convlint.curves.facts import Curves
     from convlint.gpu_probes.observations import Observations
     from convlint.outcome import Outcome
     from convlint.program.facts import TrainingProgram
@@ -202,6 +203,20 @@ def run_measured_rules(
         except Exception as error:
             outcome.failed_rules.add(rule.slug)
             outcome.faults.append(UserError(rule_fault(rule, error), path=seen.script))
+    return sorted(findings, key=lambda finding: finding.sort_key)
+
+
+def run_logged_rules(rules: Iterable[Rule], curves: Curves, outcome: Outcome) -> list[Finding]:
+    """Judge a training log. A rule that raises becomes a fault of ``outcome``."""
+    findings: list[Finding] = []
+    for rule in rules:
+        if not rule.has_logged():
+            continue
+        try:
+            findings += rule.logged(curves)
+        except Exception as error:
+            outcome.failed_rules.add(rule.slug)
+            outcome.faults.append(UserError(rule_fault(rule, error), path=curves.path))
     return sorted(findings, key=lambda finding: finding.sort_key)
 
 

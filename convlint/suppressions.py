@@ -137,7 +137,11 @@ def unused_suppressions(
                 fix = correct_name(texts[path], path, suppression, name, nearest)
                 advice = "Correct the name."
             elif name in used or any(
-                rule.has_measured() or rule.slug not in judged or rule is unused for rule in rules
+                rule.has_measured()
+                or rule.has_logged()
+                or rule.slug not in judged
+                or rule is unused
+                for rule in rules
             ):
                 continue
             else:

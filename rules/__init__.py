@@ -27,6 +27,7 @@ from convlint.rule_options import Option, converted, options_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from convlint.curves.facts import Curves
     from convlint.gpu_probes.observations import Observations
     from convlint.program.facts import TrainingProgram
 
@@ -41,7 +42,8 @@ class Rule:
 
     Subclasses set ``code``, ``slug`` and ``severity``, write the docstring a user reads
     (sections *What it does*, *Why it hurts*, *Example*, *Use instead*, *When it is fine*,
-    *Measured*, *References*), and override at least one of ``static`` and ``measured``.
+    *Measured*, *References*), and override at least one of ``static``, ``measured`` and
+    ``logged``.
     """
 
     code: ClassVar[str]
@@ -78,6 +80,10 @@ class Rule:
         """Judge what the probe saw."""
         return ()
 
+    def logged(self, curves: Curves) -> Iterable[Finding]:
+        """Judge what a training log says."""
+        return ()
+
     def reading(self, seen: Observations) -> str | None:
         """Say in one sentence what was measured, or None when the quantity was not measured.
 
@@ -94,6 +100,11 @@ class Rule:
     def has_measured(cls) -> bool:
         """Whether the rule judges the probe's observations."""
         return cls.measured is not Rule.measured
+
+    @classmethod
+    def has_logged(cls) -> bool:
+        """Whether the rule judges training logs."""
+        return cls.logged is not Rule.logged
 
     @classmethod
     def category(cls) -> str:

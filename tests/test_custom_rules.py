@@ -138,7 +138,7 @@ def replaced(old: str, new: str) -> str:
         (replaced('"HSE001"', '"H1"'), "{file}: rule HouseOptimizer: code must be three capital letters and three digits, not 'H1'"),
         (replaced('"house-optimizer"', '"House Optimizer"'), "{file}: rule HouseOptimizer: slug must be lower-case words joined by hyphens, not 'House Optimizer'"),
         (replaced("Severity.WARNING", "'warning'"), "{file}: rule HouseOptimizer: severity must be one of convlint.findings.Severity"),
-        (replaced("def static", "def statics"), "{file}: rule HouseOptimizer: it overrides neither static nor measured"),
+        (replaced("def static", "def statics"), "{file}: rule HouseOptimizer: it overrides none of static, measured and logged"),
         (replaced('"HSE001"', '"LOP001"'), "{file}: HouseOptimizer has the code LOP001 of ZeroGradMissing (convlint); give it one of its own"),
         (replaced('"house-optimizer"', '"zero-grad-missing"'), "{file}: HouseOptimizer has the slug zero-grad-missing of ZeroGradMissing (convlint); give it one of its own"),
     ],

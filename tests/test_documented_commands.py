@@ -47,6 +47,15 @@ for epoch in range(6):
 """
 
 
+_LOSSES = [(k, 2 * 0.9**k, 2 * 0.8**k + 0.03 * k + 0.3) for k in range(40)]
+_ROWS = "".join(f"{k},{loss:.5f},{validation:.5f}\n" for k, loss, validation in _LOSSES)
+LOG = {
+    "metrics": f"epoch,loss,val_loss\n{_ROWS}",
+    "odd": f"epoch,objective_a,objective_b\n{_ROWS}",
+    "printed": "".join(f"step {k} loss: {loss:.5f}\n" for k, loss, _ in _LOSSES),
+}
+
+
 def commands(block: Block) -> list[str]:
     """The lines of a block, comments left out."""
     lines = block.text.replace("\\\n", " ").splitlines()
@@ -67,6 +76,10 @@ def project(tmp_path, monkeypatch):
         (root / name).write_text(TRAIN)
     (root / "pyproject.toml").write_text('[project]\nname = "small"\n')
     (root / "convlint-baseline.json").write_text('{"version": 1, "findings": []}\n')
+    (root / "runs").mkdir()
+    for name in ("metrics", "odd"):
+        (root / "runs" / f"{name}.csv").write_text(LOG[name])
+    (root / "runs" / "train.log").write_text(LOG["printed"])
     (root / ".gitignore").write_text("__pycache__/\n")
     author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     for arguments in (["init", "-q"], ["add", "."], [*author, "commit", "-qm", "Begin"]):

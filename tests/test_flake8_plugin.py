@@ -63,7 +63,8 @@ def flake8(tmp_path):
 
 
 def test_every_category_of_rules_has_its_entry():
-    prefixes = {rule.code[:3] for rule in own_rules()}
+    # Rules about logs have nothing to say of a source file.
+    prefixes = {r.code[:3] for r in own_rules() if r.has_static() or r.has_measured()}
     assert {name: f"convlint.flake8_plugin:{name}" for name in prefixes} == DECLARED
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import re
 import textwrap
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ from convlint.rules import Rule, all_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from convlint.fixes import FixRun
 
@@ -31,6 +34,7 @@ SECTIONS = (
     "References",
 )
 RULES = all_rules()
+LOGGED_RULES = [rule for rule in RULES if rule.has_logged()]
 STATIC_RULES = [rule for rule in RULES if rule.has_static()]
 
 
@@ -81,7 +85,7 @@ def test_the_catalogue_is_not_empty_and_names_are_unique() -> None:
 def test_a_rule_is_named_documented_and_judges_something(rule: Rule) -> None:
     assert re.fullmatch(r"[A-Z]{3}\d{3}", rule.code)
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.slug)
-    assert rule.has_static() or rule.has_measured()
+    assert rule.has_static() or rule.has_measured() or rule.has_logged()
     documented = sections(rule)
     assert list(documented) == list(SECTIONS)
     assert all(text.strip() for text in documented.values())
@@ -130,6 +134,31 @@ def test_examples_are_valid_python(rule: Rule) -> None:
         source = code_block(documented[heading])
         assert source.strip()
         compile(source, f"<{rule.slug}: {heading}>", "exec")
+
+
+def slugs_found_in_log(rule: Rule, program: str, tmp_path: Path) -> set[str]:
+    """The slugs this one rule reports in the log that ``program`` prints."""
+    from convlint.curves.assemble import assemble
+    from convlint.curves.readers import open_log
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(program, "example.py", "exec"), {})
+    log = tmp_path / "train.log"
+    log.write_text(printed.getvalue())
+    return {finding.slug for finding in rule.logged(assemble(open_log(str(log)), str(log)))}
+
+
+@pytest.mark.parametrize("rule", LOGGED_RULES, ids=lambda rule: rule.slug)
+def test_the_log_of_the_example_fires(rule: Rule, tmp_path: Path) -> None:
+    program = code_block(sections(rule)["Example"])
+    assert slugs_found_in_log(rule, program, tmp_path) == {rule.slug}
+
+
+@pytest.mark.parametrize("rule", LOGGED_RULES, ids=lambda rule: rule.slug)
+def test_the_log_of_what_to_use_instead_does_not_fire(rule: Rule, tmp_path: Path) -> None:
+    program = code_block(sections(rule)["Use instead"])
+    assert slugs_found_in_log(rule, program, tmp_path) == set()
 
 
 @pytest.mark.parametrize("name", sorted({n for rule in RULES for n in rule.confirmed_by}))

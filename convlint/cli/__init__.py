@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = (
-    "check", "probe", "audit", "rule", "rules", "categories", "config", "clean", "server",
+    "check", "probe", "audit", "curves", "rule", "rules", "categories", "config", "clean", "server",
     "completion", "help",
 )  # fmt: skip
 """In the order ``--help`` shows them; ``convlint.cli.<name>`` holds each as ``command``."""
@@ -141,11 +141,13 @@ def main() -> None:
     check   reads the source and never runs it (editor, pre-commit, CI)
     probe   runs the script for a short horizon and measures
     audit   does both and says go, go with care or no-go
+    curves  judges a run by what it has logged
 
     \b
     Examples:
       convlint check src/
       convlint probe train.py -- --batch-size 64
       convlint audit train.py
+      convlint curves runs/metrics.csv
       convlint rule zero-grad-missing
     """

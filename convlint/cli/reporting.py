@@ -112,7 +112,7 @@ class Reporting(msgspec.Struct, frozen=True):
         Raises:
             UserError: it cannot be written.
         """
-        from convlint.cli.streams import write_bytes, write_report
+        from convlint.cli.streams import write_report
 
         if self.for_people:
             lines = self._lines(outcome, fixing, note)
@@ -132,6 +132,16 @@ class Reporting(msgspec.Struct, frozen=True):
 
             report = Report(outcome.findings, problems, outcome.sources)
             data = render(self.output_format, report)
+        self.write_data(data, to_stderr=to_stderr)
+
+    def write_data(self, data: bytes, *, to_stderr: bool = False) -> None:
+        """Write a finished report to the file, or to standard output.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        from convlint.cli.streams import write_bytes
+
         if self.output_file is None:
             write_bytes(data, to_stderr=to_stderr)
         else:

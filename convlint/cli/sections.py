@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 LAST = "Other"
 ORDER = (
-    "The run", "Fixes", "Rules", "Files", "Configuration", "Suppressions", "Output", "Speed",
+    "The run", "The log", "Fixes", "Rules", "Files", "Configuration", "Suppressions", "Output", "Speed",
     "Exit code",
     LAST,
 )  # fmt: skip

@@ -48,7 +48,7 @@ LATE_RISE_SHARE = 0.5
 """A loss that gave back half of what it had gained, and keeps rising, diverges."""
 
 THROWN = 2.0
-"""Three consecutive losses above this many times the first: steps too long threw the loss off.
+"""Three of four losses above this many times the first: steps too long threw the loss off.
 Batch noise and a healthy warm-up stay far below."""
 
 RECOVERED = 0.75
@@ -276,9 +276,11 @@ def _thrown_to(values: Series, lower_bound: float | None) -> float | None:
     start = float(values[0]) - reference
     if start <= 0.0:
         return None
-    sustained = np.median(np.lib.stride_tricks.sliding_window_view(values, 3), axis=1)
+    # Of four, since every second value is high where a loss swings with period two.
+    sustained = np.median(np.lib.stride_tricks.sliding_window_view(values, 4), axis=1)
     peak = float(sustained.max())
-    return peak if peak - reference > THROWN * start else None
+    lifted = peak - float(values[0]) > RISE_IN_NOISE * noise_level(values)
+    return peak if lifted and peak - reference > THROWN * start else None
 
 
 def _rising(values: Series, levels: _Levels, lower_bound: float | None) -> str:

@@ -30,7 +30,8 @@ LARGEST_LOG_ERROR = 2.5
 @dataclass(frozen=True)
 class Fit:
     """A fitted curve: the kind of convergence it stands for, residual sum of squares, free
-    parameters, shape with its interval, limit, and whether the shape lies at the search's edge."""
+    parameters, shape with its interval, limit, whether the shape lies at the search's edge, and a
+    power law's offset k₀."""
 
     kind: str
     squares: float
@@ -39,6 +40,7 @@ class Fit:
     ci: tuple[float, float]
     limit: float
     at_edge: bool = False
+    offset: float = 1.0
 
 
 def _projected(values: Series, shapes: Series, floor: float | None) -> tuple[Series, Series]:
@@ -192,7 +194,9 @@ def fit_power(values: Series, floor: float | None) -> Fit:
     width = 1.96 * _log_power_error(steps, best, values, limit, lowest)
     interval = (power * math.exp(-width), power * math.exp(width))
     edge = power > EDGE_SHARE * LARGEST_EXPONENT
-    return Fit("sublinear", lowest, 4, power, interval, limit, at_edge=edge)
+    return Fit(
+        "sublinear", lowest, 4, power, interval, limit, at_edge=edge, offset=math.exp(best[1])
+    )
 
 
 def _log_power_error(

@@ -51,13 +51,15 @@ def index(rules: Sequence[Rule]) -> str:
     """The rules by category, one line for each."""
     static = sum(rule.has_static() for rule in rules)
     measured = sum(rule.has_measured() for rule in rules)
+    logged = sum(rule.has_logged() for rule in rules)
     default = sum(rule.default for rule in rules)
     lines = [
         "# The rules",
         "",
         f"{len(rules)} rules: {static} judge the source (`convlint check`), {measured} what a "
-        f"short run measures (`convlint probe`); `convlint audit` joins both. {default} are on "
-        "by default; the others, marked ○, run when they are selected (`--extend-select`).",
+        f"short run measures (`convlint probe`); `convlint audit` joins both. {logged} judge "
+        f"training logs (`convlint curves`). {default} are on by default; the others, marked ○, "
+        "run when they are selected (`--extend-select`).",
         "",
         f"Written from the classes by `{COMMAND}`.",
     ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from convlint import __version__
+from convlint.curves.facts import Curves
 from convlint.findings import (
     Applicability,
     Confidence,
@@ -108,15 +109,17 @@ class OutputProblem(msgspec.Struct, frozen=True):
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """The output of convlint check, probe and audit with --output-format json. observations is
-    null for check, verdict is null for all but audit. findings are complete only when problems
-    is empty."""
+    """The output of convlint check, probe, audit and curves with --output-format json.
+    observations is null for check and curves, verdict is null for all but audit, curves (one entry
+    for each log that could be read) is null for all but curves. findings are complete only when
+    problems is empty."""
 
     version: str
     findings: tuple[OutputFinding, ...]
     problems: tuple[OutputProblem, ...]
     observations: Observations | None
     verdict: OutputVerdict | None
+    curves: tuple[Curves, ...] | None
 
 
 def to_json(
@@ -125,10 +128,11 @@ def to_json(
     problems: Iterable[UserError] = (),
     observations: Observations | None = None,
     verdict: tuple[str, str] | None = None,
+    curves: Iterable[Curves] | None = None,
 ) -> bytes:
     """The whole output, indented, with a newline at its end.
 
-    ``verdict`` is the decision and its reason.
+    ``verdict`` is the decision and its reason, ``curves`` what was read of each log.
     """
     output = Output(
         version=__version__,
@@ -138,6 +142,7 @@ def to_json(
         verdict=None
         if verdict is None
         else msgspec.convert({"decision": verdict[0], "reason": verdict[1]}, OutputVerdict),
+        curves=None if curves is None else tuple(curves),
     )
     return msgspec.json.format(msgspec.json.encode(output), indent=2) + b"\n"
 

@@ -58,6 +58,7 @@ class RuleDescription(msgspec.Struct, frozen=True):
     default: bool
     static: bool
     measured: bool
+    logged: bool
     fix: Applicability | None
     options: tuple[OptionDescription, ...]
     summary: str
@@ -75,6 +76,7 @@ def describe(rule: Rule) -> RuleDescription:
         default=rule.default,
         static=rule.has_static(),
         measured=rule.has_measured(),
+        logged=rule.has_logged(),
         fix=rule.fix,
         options=tuple(
             OptionDescription(
@@ -159,8 +161,12 @@ def _about(rule: Rule) -> str:
 
 
 def checks(rule: Rule) -> str:
-    """The ways the rule judges: ``static``, ``measured`` or both."""
-    ways = (("static", rule.has_static()), ("measured", rule.has_measured()))
+    """The ways the rule judges: ``static``, ``measured``, ``logged`` or several."""
+    ways = (
+        ("static", rule.has_static()),
+        ("measured", rule.has_measured()),
+        ("logged", rule.has_logged()),
+    )
     return " + ".join(name for name, has in ways if has)
 
 
@@ -202,10 +208,10 @@ def catalogue_lines(rules: Sequence[Rule]) -> Iterator[Line]:
     static = sum(rule.has_static() for rule in rules)
     measured = sum(rule.has_measured() for rule in rules)
     both = sum(rule.has_static() and rule.has_measured() for rule in rules)
+    logged = sum(rule.has_logged() for rule in rules)
+    counted = f"{static} static, {measured} measured, {both} of them both; {logged} judge logs"
     yield ()
-    yield (
-        (f"{len(rules)} rules: {static} static, {measured} measured, {both} of them both.", STRONG),
-    )
+    yield ((f"{len(rules)} rules: {counted}.", STRONG),)
 
 
 def _fence(example: re.Match[str]) -> str:

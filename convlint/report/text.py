@@ -209,11 +209,11 @@ class Excerpts:
     ) -> Iterator[Line]:
         """The source line of ``location`` with its number, and a caret line below it.
 
-        Nothing when the file cannot be read or is shorter (it changed since). ``width`` is that
+        Nothing when the line is empty, or the file cannot be read or is shorter (it changed since). ``width`` is that
         of the line-number gutter; ``only_line`` leaves out the frame around the line.
         """
         text = self._line(location.path, location.line)
-        if text is None:
+        if not text:
             return
         start = min(max(location.column - 1, 0), len(text))
         end = location.end_column - 1 if location.end_line == location.line else len(text)

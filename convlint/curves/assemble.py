@@ -1,0 +1,222 @@
+"""Rows of a log to curves: which column is what, which axis they share, which belong together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convlint.curves import recorder
+from convlint.curves.comparison import compare
+from convlint.curves.course import course
+from convlint.curves.facts import Curves
+from convlint.curves.naming import STEP_NAMES, Role, is_step, role_of
+from convlint.curves.phases import phases, restarts
+from convlint.curves.recorder import Recorder
+from convlint.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from convlint.curves.facts import Curve, Pair
+    from convlint.curves.readers import Log
+
+REPEATED_SHARE = 0.1
+"""A counter that stands still or goes back for more than this share of the rows counts something
+else (the epoch of a batch): then the rows themselves are counted."""
+
+MOST_CURVES = 2_000
+"""Columns beyond this many are left out; a log of so many is no table of curves."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """A recorded curve: columns of ``recorder`` sorted by step, each step once."""
+
+    name: str
+    role: Role
+    blocks: NDArray[np.float64]
+    axis: str
+    repeated: int
+    decreasing: int
+
+    @property
+    def steps(self) -> NDArray[np.float64]:
+        """Steps, ascending."""
+        return self.blocks[:, recorder.STEP]
+
+    @property
+    def lines(self) -> NDArray[np.float64]:
+        """Line of each."""
+        return self.blocks[:, recorder.LINE]
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Means of the blocks; NaN where no value was finite."""
+        return self.blocks[:, recorder.MEAN]
+
+
+def assemble(
+    log: Log,
+    path: str,
+    *,
+    roles: Mapping[str, str] | None = None,
+    baseline: float | None = None,
+    planned_steps: float | None = None,
+) -> Curves:
+    """Read all rows of ``log`` and say what they hold.
+
+    ``roles`` maps names of columns to ``train`` or ``validation``, for what the names do not tell.
+
+    Raises:
+        UserError: the log cannot be read to its end, or holds no curve.
+    """
+    recorders, columns = _recorded(log)
+    known, ignored = [], []
+    given = roles or {}
+    missing = [name for name in given if name not in recorders]
+    if missing:
+        raise UserError(
+            f"no column is called {missing[0]!r}; there are: {', '.join(sorted(recorders)[:20])}",
+            path=path,
+        )
+    for name, (record, axis) in recorders.items():
+        role = role_of(name)
+        if name in given:
+            quantity = role.quantity if role.quantity != "other" else "loss"
+            role = Role(quantity, given[name], False, "given")
+        if role.quantity == "other":
+            ignored.append(name)
+            continue
+        known.append(_series(name, role, record, axis))
+    known = _split_by_context(known)
+    if not any(series.role.quantity in ("loss", "score") for series in known):
+        raise UserError(_nothing_found(columns), path=path)
+    planned = planned_steps if planned_steps is not None else log.planned_steps
+    rate = [s for s in known if s.role.quantity == "learning rate"]
+    found = phases(rate[0].steps, rate[0].values) if rate else ()
+    curves = tuple(course(series, planned_steps=planned, baseline=baseline) for series in known)
+    return Curves(
+        path=path,
+        format=log.format,
+        curves=curves,
+        pairs=tuple(_pairs(known, curves)),
+        phases=found,
+        restarts=restarts(found),
+        planned_steps=planned,
+        baseline=baseline,
+        ignored=tuple(ignored),
+        remarks=tuple(_remarks(known)),
+    )
+
+
+def _recorded(log: Log) -> tuple[dict[str, tuple[Recorder, str]], list[str]]:
+    """A recorder for each column that does not count, with the name of what counts for it."""
+    recorders: dict[str, tuple[Recorder, str]] = {}
+    counters: dict[str, str | None] = {}
+    order = {name: position for position, name in enumerate(STEP_NAMES)}
+    row = 0
+    for line, values in log.rows:
+        row += 1
+        best, count = "", float(row)
+        for name in values:
+            if name not in counters:
+                counters[name] = name.strip().lower() if is_step(name) else None
+            counter = counters[name]
+            if counter is None or (best and order[counter] >= order[best]):
+                continue
+            if math.isfinite(values[name]):
+                best, count = counter, values[name]
+        for name, value in values.items():
+            if counters[name] is not None:
+                continue
+            kept = recorders.get(name)
+            if kept is None:
+                if len(recorders) >= MOST_CURVES:
+                    continue
+                kept = recorders[name] = (Recorder(), best)
+            kept[0].add(count, line, value)
+    return recorders, list(counters)
+
+
+def _series(name: str, role: Role, record: Recorder, axis: str) -> Series:
+    blocks = record.blocks()
+    if record.repeated + record.decreasing > REPEATED_SHARE * record.total:
+        counted = blocks.copy()
+        counted[:, recorder.STEP] = np.cumsum(blocks[:, recorder.COUNT])
+        return Series(name, role, counted, "rows", 0, 0)
+    if record.repeated or record.decreasing:
+        # Of a step that comes twice the later row holds: the run was resumed before it.
+        backwards = blocks[::-1]
+        _, first = np.unique(backwards[:, recorder.STEP], return_index=True)
+        blocks = backwards[first]
+    return Series(name, role, blocks, axis, record.repeated, record.decreasing)
+
+
+def _split_by_context(known: list[Series]) -> list[Series]:
+    """A loss called just ``loss`` is that of training; beside a validation loss, certainly."""
+    return [
+        Series(s.name, Role(s.role.quantity, "train", s.role.part, s.role.stem), *_rest(s))
+        if s.role.quantity in ("loss", "score") and not s.role.split
+        else s
+        for s in known
+    ]
+
+
+def _rest(series: Series) -> tuple[NDArray[np.float64], str, int, int]:
+    return series.blocks, series.axis, series.repeated, series.decreasing
+
+
+def _pairs(known: list[Series], curves: tuple[Curve, ...]) -> list[Pair]:
+    """Training and validation losses of one stem, with the validation score beside them."""
+    named = {curve.name: curve for curve in curves}
+    scores = [s for s in known if s.role.quantity == "score" and s.role.split == "validation"]
+    score = scores[0] if scores else None
+    pairs = []
+    for validation in known:
+        role = validation.role
+        if role.quantity != "loss" or role.split != "validation" or role.part:
+            continue
+        partners = [
+            s
+            for s in known
+            if s.role.quantity == "loss"
+            and s.role.split == "train"
+            and s.role.stem == role.stem
+            and not s.role.part
+        ]
+        if not partners:
+            continue
+        # Of a loss per step and one per epoch the latter is measured as validation is.
+        training = min(
+            partners, key=lambda s: (abs(len(s.blocks) - len(validation.blocks)), s.name)
+        )
+        pair = compare(training, validation, named[validation.name], score)
+        if pair is not None:
+            pairs.append(pair)
+    return pairs
+
+
+def _remarks(known: list[Series]) -> list[str]:
+    back = max((s.decreasing for s in known), default=0)
+    repeated = max((s.repeated for s in known), default=0)
+    lost = sum(int(s.blocks[:, recorder.LOST].sum()) for s in known)
+    remarks = []
+    if back:
+        remarks.append(f"steps go back {back} times (a resumed run?); the later rows hold")
+    if repeated:
+        remarks.append(f"{repeated} steps come twice; the later row holds")
+    if lost:
+        remarks.append(f"{lost} values are not finite")
+    return remarks
+
+
+def _nothing_found(columns: list[str]) -> str:
+    if not columns:
+        return "the log holds no number"
+    shown = ", ".join(columns[:8]) + (", …" if len(columns) > 8 else "")
+    return f"no column is known as a loss or a score ({shown}); name one with --train"

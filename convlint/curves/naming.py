@@ -1,0 +1,93 @@
+"""What a column or tag of a log is called, and what that says about it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+STEP_NAMES = (
+    "step", "global_step", "trainer/global_step", "_step", "iter", "iteration", "iterations",
+    "batch", "update", "updates", "num_updates", "steps", "global step", "epoch", "epochs",
+)  # fmt: skip
+"""Columns that count, in order of preference."""
+
+_TRAIN = {"train", "training", "trn", "tr"}
+_VALIDATION = {
+    "val",
+    "valid",
+    "validation",
+    "dev",
+    "eval",
+    "evaluation",
+    "test",
+    "testing",
+    "holdout",
+}
+_LOSS = {
+    "loss", "losses", "nll", "ce", "xent", "crossentropy", "mse", "mae", "rmse", "perplexity", "ppl",
+    "error", "err", "wer", "cer", "bpc", "bpb", "logloss", "cost", "objective", "elbo",
+}  # fmt: skip
+_SCORE = {
+    "acc", "accuracy", "top1", "top5", "acc1", "acc5", "prec1", "f1", "auc", "auroc", "auprc",
+    "precision", "recall", "bleu", "rouge", "map", "iou", "miou", "dice", "psnr", "ssim", "r2",
+    "reward", "return", "mcc", "kappa",
+}  # fmt: skip
+_PARTS = {
+    "g", "d", "gen", "disc", "generator", "discriminator", "real", "fake", "adv", "adversarial",
+    "policy", "value", "actor", "critic", "q", "qf1", "qf2", "qf", "entropy", "alpha", "kl", "kld",
+    "aux", "auxiliary", "reg", "regularization", "regularisation", "penalty", "recon", "vq", "box",
+    "cls", "obj", "dfl", "mask", "giou", "commit", "td", "temperature", "perceptual", "feature",
+    "style", "content", "cycle", "identity", "pg",
+}  # fmt: skip
+"""Words for a part of what is optimised; some of these rise in healthy runs."""
+
+_FILLERS = {
+    "epoch", "step", "avg", "average", "mean", "total", "batch", "metric", "metrics", "scalars",
+    "scalar", "curr", "current", "running", "smoothed", "iter", "per", "of", "the", "log", "final",
+}  # fmt: skip
+_RATE = {"lr", "learningrate", "eta"}
+_NORM = {"gradnorm", "gradientnorm"}
+
+
+@dataclass(frozen=True)
+class Role:
+    """``quantity``, ``split`` and ``part`` as in ``Curve``; ``stem`` is what remains of the name
+    when split and fillers are taken away, by which training and validation find one another."""
+
+    quantity: str
+    split: str
+    part: bool
+    stem: str
+
+
+def role_of(name: str) -> Role:
+    """What the curve called ``name`` is."""
+    words = _words(name)
+    joined = "".join(words)
+    if _RATE & set(words) or "learningrate" in joined:
+        return Role("learning rate", "", False, joined)
+    if any(norm in joined for norm in _NORM):
+        return Role("gradient norm", "", False, joined)
+    split = ""
+    if _VALIDATION & set(words):
+        split = "validation"
+    elif _TRAIN & set(words):
+        split = "train"
+    rest = [word for word in words if word not in _TRAIN | _VALIDATION | _FILLERS]
+    if "time" in rest or "seconds" in rest or "count" in rest or "scale" in rest:
+        return Role("other", split, False, joined)
+    quantity = "score" if _SCORE & set(rest) else "other"
+    if _LOSS & set(rest):
+        quantity = "loss"
+    part = bool(_PARTS & set(rest))
+    return Role(quantity, split, part, " ".join(rest))
+
+
+def is_step(name: str) -> bool:
+    """Whether the column counts steps or epochs."""
+    return name.strip().lower() in STEP_NAMES
+
+
+def _words(name: str) -> list[str]:
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    return [word for word in re.split(r"[^a-z0-9]+", spaced.lower()) if word]

@@ -1,0 +1,64 @@
+"""What several rules ask of a training log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convlint.findings import Evidence, Location
+
+if TYPE_CHECKING:
+    from convlint.curves.facts import Curve, Curves
+
+__all__ = ["at", "logged_evidence", "main_loss", "step", "training_losses"]
+
+BY_LINE = ("csv", "json-lines", "text")
+"""Formats whose rows stand on lines of their own."""
+
+MOVING_WORDS = {
+    "policy", "actor", "critic", "q", "qf1", "qf2", "qf", "gen", "disc", "generator", "pg",
+    "discriminator", "adv", "adversarial", "g", "d", "reward", "return",
+}  # fmt: skip
+"""A game between networks, or targets that training moves: its losses rise in healthy runs."""
+
+
+def training_losses(curves: Curves) -> tuple[Curve, ...]:
+    """The whole training losses, where a lower one is better: none of a game, none of parts."""
+    if any(MOVING_WORDS & _words(curve.name) for curve in curves.curves):
+        return ()
+    losses = curves.judged_losses("train")
+    # Of one loss by step and by epoch, the longer series says the more.
+    longest: dict[str, Curve] = {}
+    for curve in losses:
+        stem = " ".join(sorted(_words(curve.name) - {"step", "epoch"}))
+        known = longest.get(stem)
+        if known is None or curve.points > known.points:
+            longest[stem] = curve
+    return tuple(longest.values())
+
+
+def main_loss(curves: Curves) -> Curve | None:
+    """The training loss, when it is clear which one is meant."""
+    losses = training_losses(curves)
+    return losses[0] if len(losses) == 1 else None
+
+
+def at(curves: Curves, line: int) -> Location:
+    """A line of the log; its beginning where rows are no lines."""
+    place = max(line, 1) if curves.format in BY_LINE else 1
+    return Location(curves.path, place, 1, place, 2)
+
+
+def step(number: float) -> str:
+    """A step as it is written: ``1,200``, or ``2.5`` of a fractional epoch."""
+    return f"{number:,.0f}" if number == int(number) else f"{number:,.4g}"
+
+
+def logged_evidence(
+    statement: str, *, quantity: str, value: float | None, expected: str = ""
+) -> tuple[Evidence, ...]:
+    """One fact read from the log."""
+    return (Evidence("logged", statement, quantity=quantity, value=value, expected=expected),)
+
+
+def _words(name: str) -> set[str]:
+    return set("".join(c if c.isalnum() else " " for c in name.lower()).split())
