@@ -26,7 +26,7 @@ from convlint.program.domain import (
 from convlint.program.drafts import (
     PlainListDraft,
 )
-from convlint.program.facts import EventKind, Origin
+from convlint.program.facts import EventKind, ObjectKind, Origin
 from convlint.program.library_methods import LibraryMethods
 
 _FOLLOWED = frozenset(
@@ -118,6 +118,9 @@ class Assignment(LibraryMethods):
             )
 
     def _assign_attribute(self, owner: Abstract, name: str, value: Abstract, site: Site) -> None:
+        if name == "grad" and _is_none(value) and _may_be_parameter(owner):
+            # of a model that could not be followed all the way
+            self.emit(EventKind.ZERO_GRAD, site, over=None, flags=("hand-written",))
         if isinstance(owner, Parameters):
             self._assign_parameter_view(owner, name, value, site)
         elif isinstance(owner, Tensor):
@@ -294,3 +297,16 @@ class Assignment(LibraryMethods):
         copy.complete = value.complete
         copy.parent = value
         return copy
+
+
+def _is_none(value: Abstract) -> bool:
+    return isinstance(value, Const) and value.value is None
+
+
+def _may_be_parameter(value: Abstract) -> bool:
+    """Whether this is a parameter for all that is known, without being known as one."""
+    if isinstance(value, Choice):
+        return any(isinstance(o, Parameters) or _may_be_parameter(o) for o in value.options)
+    if isinstance(value, Instance):
+        return value.kind is ObjectKind.SYMBOL
+    return value is UNKNOWN

@@ -536,6 +536,20 @@ HEALTHY = {
                 loss_scaler(loss, opt, parameters=net.parameters())
                 scheduler.step()
         """,
+    ("zero-grad-missing", "gradients set to None where one of two models may be wrapped"): """
+        from apex import amp
+        sparse, dense = [], []
+        for p in model.parameters():
+            (sparse if p.ndim == 2 else dense).append(p)
+        opt_a, opt_b = optim.SGD(dense, lr=0.1), optim.SGD(sparse, lr=0.1)
+        if use_apex:
+            model, opt_b = amp.initialize(model, opt_b)
+        for x, y in loader:
+            for p in model.parameters():
+                p.grad = None
+            criterion(model(x), y).backward()
+            opt_a.step()
+        """,
     ("zero-grad-missing", "gradients cleared through the model"): """
         def fit(net, batches, opt):
             for x, y in batches:
