@@ -85,7 +85,7 @@ def command(
 
     PATHS are files and directories (default: the current directory); - reads standard input.
     Directories are searched for .py and .ipynb files, minus what .gitignore and `exclude` rule out. Files
-    that mention no machine-learning library are skipped.
+    that mention no machine-learning library and start no training are skipped.
 
     \b
     Examples:
