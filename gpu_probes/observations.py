@@ -456,6 +456,27 @@ class LearningRateRange:
 
 
 @dataclass(frozen=True)
+class Ranks:
+    """The processes of a distributed run compared, as far as they ``answered``.
+
+    Everything else in the observations is what the first of the ``count`` ranks saw. After the
+    first real step ``compared`` tensors are whole on every rank, and ``sharded`` ones are held in
+    parts and not compared. ``parameters_differ`` and ``gradients_differ`` name the first that are
+    not the same bits everywhere: after the step, and just before it. ``same_batches`` says whether
+    the ranks trained on the very same first batches. ``step_seconds`` is the median of each rank.
+    """
+
+    count: int
+    answered: int
+    compared: int
+    sharded: int
+    parameters_differ: tuple[str, ...]
+    gradients_differ: tuple[str, ...]
+    same_batches: bool | None
+    step_seconds: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class Observations:
     """Everything one probe saw.
 
@@ -502,3 +523,4 @@ class Observations:
     loaded_files: tuple[str, ...] = ()
     """Absolute paths of the user's source files that ran (the script and the project modules it
     imported); empty when not recorded."""
+    ranks: Ranks | None = None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Measurement,
         Observations,
         OverfitOneBatch,
+        Ranks,
     )
 
 LABEL_WIDTH = 15
@@ -54,6 +55,8 @@ def measured_summary(seen: Observations) -> Iterator[Line]:
         (f" on {device.name or device.kind} in {seen.seconds:.1f} s: ", ""),
         (f"{held}{seen.steps} steps; {stopped}.", ""),
     )
+    if seen.ranks is not None:
+        yield _entry("ranks", _ranks(seen.ranks))
     for loss in seen.losses:
         if loss.back_propagated and loss.initial.value is not None:
             yield _entry("initial loss", _initial_loss(loss))
@@ -139,6 +142,23 @@ def _one_batch(tried: OverfitOneBatch) -> str:
     rate = "" if best.learning_rate is None else f" at {format_number(best.learning_rate)}"
     left = f"{format_number(100 * max(0.0, best.excess))} % of its loss left"
     return f"{tried.outcome}: {left} after {best.steps} steps of {best.optimizer}{rate}"
+
+
+def _ranks(ranks: Ranks) -> str:
+    if ranks.answered < ranks.count:
+        return f"{ranks.answered} of {count(ranks.count, 'rank')} answered in time"
+    parts = [f"{count(ranks.count, 'rank')}; shown is what the first saw"]
+    if ranks.parameters_differ:
+        parts.append(f"after the first step {ranks.parameters_differ[0]} differs between them")
+    elif ranks.compared:
+        parts.append("their parameters are the same after the first step")
+    elif ranks.sharded:
+        parts.append("their parameters are sharded")
+    if ranks.gradients_differ:
+        parts.append("so do their gradients" if ranks.parameters_differ else "gradients differ")
+    if ranks.same_batches:
+        parts.append("all train on the same batches")
+    return "; ".join(parts)
 
 
 def _initial_loss(loss: LossFunction) -> str:

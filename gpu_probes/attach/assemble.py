@@ -75,6 +75,10 @@ def assemble_observations(
         "overfit": experiments.overfit,
         "learning_rate_range": experiments.learning_rate_range,
         "baseline": ask_one("baseline", lambda: _baseline(observer, losses)),
+        "ranks": ask_one(
+            "comparison of ranks",
+            lambda: observer.ranks.compare(observer.series.results().seconds),
+        ),
         "recognised": ask("recognised patterns", lambda: _recognised(observer)),
     }
     return Observations(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from convlint.gpu_probes.attach.measuring import kept_random_state
+from convlint.gpu_probes.attach.optimizer_watch import is_sharded
 from convlint.gpu_probes.tape import Change, TapeUnavailable
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class CurvaturePoints:
             return
         if loss.dim() != 0 and loss.numel() != 1:
             observer.measuring.skip("curvature", "the back-propagated tensor is not a scalar")
+            return
+        if any(map(is_sharded, leaves.values())):
+            observer.measuring.skip("curvature", "the parameters are sharded over processes")
             return
         self._tried.add(phase)
         if not observer.pace.admits(f"curvature at the {phase}"):

@@ -182,6 +182,7 @@ class ForwardWatch:
             if self._observer.window_open:
                 self._current.inputs = inputs
             self._compare_with_previous(inputs)
+            self._observer.ranks.batch(tensor for _, tensor in inputs)
         if self._current is not None and self._observer.window_open:
             self._mode = _FunctionalActivations(self)
             self._mode.__enter__()  # type: ignore[no-untyped-call]  # untyped in torch

@@ -25,10 +25,12 @@ from convlint.gpu_probes.attach.optimizer_watch import (
     OptimizerRecord,
     OptimizerWatch,
     evaluates_once,
+    is_sharded,
     learning_rate,
 )
 from convlint.gpu_probes.attach.pacing import Pacing
 from convlint.gpu_probes.attach.places import user_place
+from convlint.gpu_probes.attach.ranks import RankWatch
 from convlint.gpu_probes.attach.schedule_watch import ScheduleWatch
 from convlint.gpu_probes.attach.step_series import StepSeries
 from convlint.gpu_probes.attach.tape_watch import TapeWatch
@@ -73,6 +75,9 @@ class Observer:
         self.series = StepSeries(self.measuring)
         self.curvature = CurvaturePoints(self)
         self.tapes = TapeWatch(self)
+        self.ranks = RankWatch(
+            probe.rank, self.settings.directory, lambda tensor: self.describe(tensor)[0]
+        )
         self.forward = ForwardWatch(self)
         self.phase = "hold" if self.settings.hold > 0 else "run"
         self._hold_is_over = False
@@ -230,6 +235,8 @@ class Observer:
                 self.optimizers.withhold(record)
             return
         self._note_norm(record)
+        with self.measuring.section("comparison of ranks"):
+            self.ranks.before_update(record.parameters())
         with self.measuring.section("update ratio"):
             self.updates.before_step(record.optimizer, record.number)
 
@@ -250,6 +257,8 @@ class Observer:
             if self._is_primary(record):
                 uses_closure = record.uses_closure
                 self.series.stepped(used[:1] if uses_closure else used, learning_rate(optimizer))
+        with self.measuring.section("comparison of ranks"):
+            self.ranks.after_update(record.parameters())
         with self.measuring.section("update ratio"):
             self.updates.after_step(optimizer)
         self.probe.channel.progress("run", self.steps, self.settings.steps)
@@ -269,6 +278,11 @@ class Observer:
             self.measuring.skip("writes of other programs", reason)
         with kept_random_state():
             return assemble_observations(self, stopped, error, place, held_back)
+
+    def leave_ranks(self, error: str, place: Place | None) -> None:
+        """This is not the first rank: write down what it saw."""
+        with self.measuring.section("comparison of ranks"):
+            self.ranks.leave(self.series.results().seconds, error, place)
 
     def _is_primary(self, record: OptimizerRecord) -> bool:
         """Whether the per-step series follows this optimizer: the first that ever stepped."""
@@ -306,7 +320,8 @@ class Observer:
 
     def _look_for_updates_by_hand(self, leaves: dict[int, torch.Tensor]) -> None:
         """Notice that parameters moved without an optimizer since the last backward pass."""
-        first = list(leaves.values())[:_LEAVES_COMPARED]
+        whole = [leaf for leaf in leaves.values() if not is_sharded(leaf)]
+        first = whole[:_LEAVES_COMPARED]
         fingerprint = [float(leaf.detach().reshape(-1)[0]) for leaf in first if leaf.numel()]
         before, self._fingerprint = self._fingerprint, fingerprint
         if before is None or fingerprint == before or len(fingerprint) != len(before):
@@ -387,6 +402,8 @@ class Observer:
         now, budget = self.probe.seconds(), self.settings.budget
         training = now - self._training_since - self.curvature.seconds
         spent = training > _HOLD_SHARE * budget or now > _HOLD_ENDS * budget
+        # Ranks that ended their holds at different batches would no longer be in step.
+        spent = spent and not self.ranks.active
         if self.held >= self.settings.hold or spent:
             busy = ", on a machine busy with other work" if machine_is_busy() else ""
             reason = f"ended after {self.held} batches, {training:.0f} s of the budget{busy}"

@@ -117,14 +117,18 @@ class OptimizerWatch:
 
     def before_backward(self, backward: int, leaves: dict[int, torch.Tensor]) -> None:
         """Note which optimizers' gradients this backward pass adds to, and what lies there."""
-        for record in self.holding(leaves):
+        for record in self.holding(leaves) or self._sharding():
             record.pending.append(backward)
             record.note("backward")
             if record.compared >= _STEPS_COMPARED:
                 continue
-            held = [p for p in record.parameters() if id(p) in leaves]
+            held = [p for p in record.parameters() if id(p) in leaves or is_sharded(p)]
             if not _any_gradient(held):
                 record.oldest_contribution = backward
+
+    def _sharding(self) -> list[OptimizerRecord]:
+        """Whose gradients a sharded model fills: its leaves are whole, and no optimizer has them."""
+        return [r for r in self._records.values() if any(map(is_sharded, r.parameters()))]
 
     def begin_step(self, record: OptimizerRecord) -> None:
         """The script calls ``step``."""
@@ -188,6 +192,15 @@ class OptimizerWatch:
         )
 
 
+def is_sharded(tensor: torch.Tensor) -> bool:
+    """Whether this process holds only a part of ``tensor``, or at times nothing of it (FSDP)."""
+    if hasattr(tensor, "to_local"):
+        return True
+    if tensor.layout != torch.strided or tensor.is_meta:
+        return False
+    return tensor.numel() > 0 and tensor.untyped_storage().size() == 0
+
+
 def evaluates_once(optimizer: torch.optim.Optimizer) -> bool:
     """Whether a closure given to ``step`` is called once, before anything changes.
 
@@ -213,7 +226,8 @@ def _unwrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def _any_gradient(parameters: list[torch.Tensor]) -> bool:
-    gradients = [p.grad for p in parameters if p.grad is not None]
+    found = [p.grad for p in parameters if p.grad is not None]
+    gradients = [g.to_local() if hasattr(g, "to_local") else g for g in found]
     return any(bool(g.count_nonzero()) for g in gradients[:_TENSORS_COMPARED] if not g.is_sparse)
 
 

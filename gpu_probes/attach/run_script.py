@@ -28,6 +28,7 @@ from convlint.gpu_probes.attach.held_writes import hold_writes
 from convlint.gpu_probes.attach.loaded_sources import loaded_sources
 from convlint.gpu_probes.attach.places import is_user_code, place_of
 from convlint.gpu_probes.attach.program import NoProgram, execute, read_program
+from convlint.gpu_probes.attach.ranks import rank_of_this_process
 from convlint.gpu_probes.attach.settings import (
     SCRATCH_DIRECTORY,
     SHADOW_DIRECTORY,
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
 _GRACE_SHARE = 0.2
 _GRACE_SECONDS = 5.0
 _WATCH_INTERVAL = 0.2
+# How long a rank that crashed waits for the first one to tell of its own end, and how long one
+# that did not waits for the answer.
+_CRASH_SECONDS = 3.0
+_FOLLOW_SECONDS = 600.0
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -89,7 +94,8 @@ class Probe:
     def __init__(self, settings: ProbeSettings) -> None:
         self.settings = settings
         self.script = str(Path(settings.script).resolve())
-        self.channel = Channel(settings.directory)
+        self.rank = rank_of_this_process(settings.ranks)
+        self.channel = Channel(settings.directory, leads=not self.rank)
         self.started = time.monotonic()
         self.observer: Observer | None = None
         self.tree: ShadowTree | None = None
@@ -104,6 +110,13 @@ class Probe:
         if os.getpid() != self._process:
             os._exit(0)
         self._concluding.acquire()
+        if self.rank == 0 and error and self.observer is not None:
+            earlier = self.observer.ranks.earlier_error(time.time())
+            error, place = earlier or (error, place)
+        elif self.rank:
+            if error:
+                error = f"on rank {self.rank}: {error}"
+            self._follow(stopped, error, place)
         try:
             if self.observer is None:
                 seen = self._without_torch(stopped, error, place)
@@ -114,6 +127,18 @@ class Probe:
             reason = f"{type(failure).__name__}: {failure}".splitlines()[0]
             self.channel.failure(f"{self.settings.script}: the probe itself failed: {reason}")
         self.exit()
+
+    def _follow(self, stopped: str, error: str, place: Place | None) -> None:
+        """Leave the answer to the first rank, unless this one crashed and the first one did not."""
+        if self.observer is not None:
+            self.observer.leave_ranks(error, place)
+            waits = _CRASH_SECONDS if error else _FOLLOW_SECONDS
+            answered = self.observer.ranks.await_answer(waits)
+        else:
+            time.sleep(_CRASH_SECONDS)
+            answered = stopped != "crashed"
+        if answered or not error:
+            self.exit()
 
     def exit(self) -> NoReturn:
         """End the process now, with everything printed so far delivered."""
@@ -168,7 +193,7 @@ class Probe:
         parent = os.getppid()
         while True:
             time.sleep(_WATCH_INTERVAL)
-            if os.getppid() != parent:
+            if os.getppid() != parent or not _lives(self.settings.parent):
                 # Nobody is left to read the answer or to clear up after it.
                 shutil.rmtree(self.settings.directory, ignore_errors=True)
                 os._exit(1)
@@ -178,6 +203,19 @@ class Probe:
             training = self.observer is not None and self.observer.steps_seen() > 0
             if not training or self.seconds() > deadline + grace:
                 self.conclude("budget")
+
+
+def _lives(process: int) -> bool:
+    """Whether the process exists, as far as can be told (0 is none in particular)."""
+    if not process or os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def run(settings_path: str) -> NoReturn:
@@ -198,7 +236,9 @@ def run(settings_path: str) -> NoReturn:
     callbacks: dict[str, Callable[[ModuleType], None]] = {"torch": probe.attach}
     if not settings.allow_writes:
         shadow = str(Path(settings.directory) / SHADOW_DIRECTORY)
-        probe.tree = tree = ShadowTree(shadow, exempt_directories(settings.directory))
+        probe.tree = tree = ShadowTree(
+            shadow, exempt_directories(settings.directory), shared=settings.ranks
+        )
         hold_writes(tree)
         callbacks.update(hold_library_writes(tree))
     for name in [name for name in callbacks if name in sys.modules]:

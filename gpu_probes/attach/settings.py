@@ -66,11 +66,15 @@ SHADOW_DIRECTORY = "w"
 
 
 class Channel:
-    """The way from the child to the parent: progress lines and one answer, never the stdout."""
+    """The way from the child to the parent: progress lines and one answer, never the stdout.
 
-    def __init__(self, directory: str) -> None:
+    Only a process that ``leads`` tells of its progress.
+    """
+
+    def __init__(self, directory: str, leads: bool = True) -> None:
         self._directory = directory
-        self._progress = _open(Path(directory) / PROGRESS_FILE, "a", encoding="utf-8", buffering=1)
+        file = Path(directory) / PROGRESS_FILE if leads else os.devnull
+        self._progress = _open(file, "a", encoding="utf-8", buffering=1)
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Tell the parent how far a phase is."""

@@ -44,11 +44,12 @@ class ShadowTree:
 
     ``exempt`` directories (the probe's own, device files, download caches) are left alone.
     ``held`` lists the paths held back, in order of first write; ``programs`` what the script
-    started, which writes where it likes.
+    started, which writes where it likes. In a ``shared`` tree other processes write too.
     """
 
-    def __init__(self, root: str, exempt: Iterable[str]) -> None:
+    def __init__(self, root: str, exempt: Iterable[str], *, shared: bool = False) -> None:
         self._root = root
+        self._shared = shared
         self._exempt = tuple({_prefix(path) for path in (root, *exempt)})
         self._start = os.getcwd()
         self._entries: set[str] = set()
@@ -62,9 +63,11 @@ class ShadowTree:
 
     def reading(self, path: str) -> str:
         """Where a read of ``path`` must look."""
-        if not self._entries and not self._removed:
+        if not self._entries and not self._removed and not self._shared:
             return path
         absolute = os.path.abspath(path)
+        if self._shared and not self.is_exempt(absolute) and self._written_elsewhere(absolute):
+            self._entries.add(absolute)
         if absolute in self._entries or self._is_removed(absolute):
             return self.shadow_of(absolute)
         return path
@@ -139,9 +142,19 @@ class ShadowTree:
 
     def exists(self, absolute: str) -> bool:
         """Whether the script may see ``absolute``."""
-        return absolute in self._entries or (
-            not self._is_removed(absolute) and _real_exists(absolute)
+        return (
+            absolute in self._entries
+            or (not self._is_removed(absolute) and _real_exists(absolute))
+            or (self._shared and self._written_elsewhere(absolute))
         )
+
+    def _written_elsewhere(self, absolute: str) -> bool:
+        """Whether another process has written what neither we nor the disk know of."""
+        known = absolute in self._entries or self._is_removed(absolute)
+        shadow = self.shadow_of(absolute)
+        if known or not _real_exists(shadow):
+            return False
+        return not (_real_is_directory(shadow) and _real_is_directory(absolute))
 
     def names(self, path: str) -> list[str]:
         """The names in a directory: the real ones and the script's own."""

@@ -24,6 +24,10 @@ STORAGE_CHANGES = frozenset({"aten::set_", "aten::resize_", "aten::resize_as_"})
 """Operations after which a value is no longer where it was; a tape cannot follow them."""
 
 
+COMMUNICATION = ("c10d::", "_c10d_functional", "c10d_functional", "fsdp::")
+"""Beginnings of operations that take other processes to run, and so cannot be replayed alone."""
+
+
 class TapeUnavailable(Exception):
     """The step cannot be recorded or replayed; ``reason`` is one line for the user."""
 

@@ -12,6 +12,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from convlint.gpu_probes.attach.autograd_graph import walk_graph
 from convlint.gpu_probes.tape.operations import (
+    COMMUNICATION,
     STORAGE_CHANGES,
     Function,
     Operation,
@@ -150,6 +151,8 @@ class TapeRecorder(TorchDispatchMode):
         if len(self.operations) >= self._longest:
             raise TapeUnavailable(f"the step has more than {self._longest:,} operations")
         kinds = traits(func)
+        if kinds.name.startswith(COMMUNICATION):
+            raise TapeUnavailable("the step exchanges tensors with other processes")
         if any(isinstance(value, torch.Generator) for value in (*args, *keywords.values())):
             raise TapeUnavailable("the step draws random numbers from a generator of its own")
         inputs: list[int] = []

@@ -1,0 +1,190 @@
+"""One of several processes under torchrun: what each saw, compared by the first.
+
+Every process runs the same probe. The first one reports; the others leave their fingerprints in
+the probe's directory and wait. Nothing is sent through the script's process group, so the ranks
+stay as much in step as the script keeps them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convlint.gpu_probes.attach.settings import ANSWER_FILE
+from convlint.gpu_probes.observations import Place, Ranks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import torch
+
+# First batches of which a fingerprint is kept.
+_BATCHES_KEPT = 8
+# How long the first rank waits for the others, which reach the same step at the same time.
+_GATHER_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+# Differing tensors named in the result.
+_NAMED = 8
+
+
+@dataclass
+class Fingerprints:
+    """What one rank saw, small enough to compare."""
+
+    parameters: dict[str, str] = field(default_factory=dict)
+    gradients: dict[str, str] = field(default_factory=dict)
+    batches: list[str] = field(default_factory=list)
+    sharded: int = 0
+    step_seconds: float | None = None
+    error: str = ""
+    place: dict[str, Any] | None = None
+    ended: float = 0.0
+    """Seconds since the epoch."""
+
+
+class RankWatch:
+    """Takes the fingerprints of this rank; does nothing without ``rank``."""
+
+    def __init__(
+        self, rank: int | None, directory: str, describe: Callable[[torch.Tensor], str]
+    ) -> None:
+        self._rank = rank
+        self._directory = Path(directory)
+        self._describe = describe
+        self.own = Fingerprints()
+        self._left: list[Fingerprints] | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether there are other ranks."""
+        return self._rank is not None
+
+    def batch(self, tensors: Iterable[torch.Tensor]) -> None:
+        """A batch enters the model."""
+        if self.active and len(self.own.batches) < _BATCHES_KEPT:
+            self.own.batches.append("".join(fingerprint(t) or "" for t in tensors))
+
+    def before_update(self, parameters: Iterable[torch.Tensor]) -> None:
+        """The gradients of the first real step are complete."""
+        if self.active and not self.own.gradients:
+            for name, parameter in self._named(parameters):
+                if parameter.grad is not None:
+                    self.own.gradients[name] = fingerprint(parameter.grad) or ""
+
+    def after_update(self, parameters: Iterable[torch.Tensor]) -> None:
+        """The first real step was made."""
+        if self.active and not self.own.parameters:
+            named = list(self._named(parameters))
+            for name, parameter in named:
+                found = fingerprint(parameter)
+                if found is not None:
+                    self.own.parameters[name] = found
+            self.own.sharded = len(named) - len(self.own.parameters)
+
+    def leave(self, seconds: Sequence[float], error: str, place: Place | None) -> None:
+        """Write down what this rank saw, its ``seconds`` per step too, for the first one to read."""
+        self._time(seconds)
+        self.own.error, self.own.ended = error, time.time()
+        self.own.place = None if place is None else asdict(place)
+        unfinished = self._directory / f"rank{self._rank}.unfinished"
+        unfinished.write_text(json.dumps(vars(self.own)), encoding="utf-8")
+        unfinished.rename(self._file(self._rank or 0))
+
+    def compare(self, seconds: Sequence[float]) -> Ranks | None:
+        """Everything the ranks left, compared; None when this is the only process."""
+        if not self.active:
+            return None
+        self._time(seconds)
+        seen = [self.own, *self._others()]
+        count = _world_size()
+        stepped = [prints for prints in seen if prints.parameters or prints.sharded]
+        batches = [prints.batches for prints in seen if prints.batches]
+        return Ranks(
+            count=count,
+            answered=len(seen),
+            compared=len(self.own.parameters) if len(stepped) > 1 else 0,
+            sharded=self.own.sharded,
+            parameters_differ=_differing([prints.parameters for prints in stepped]),
+            gradients_differ=_differing([prints.gradients for prints in stepped]),
+            same_batches=_all_equal(batches) if len(batches) > 1 else None,
+            step_seconds=tuple(prints.step_seconds for prints in seen),
+        )
+
+    def earlier_error(self, ended: float) -> tuple[str, Place | None] | None:
+        """How another rank crashed before ``ended``: what this one died of followed from that."""
+        crashed = [prints for prints in self._others() if prints.error and prints.ended < ended]
+        if not crashed:
+            return None
+        first = min(crashed, key=lambda prints: prints.ended)
+        return first.error, None if first.place is None else Place(**first.place)
+
+    def _others(self) -> list[Fingerprints]:
+        """What the other ranks left, those included that leave it within seconds."""
+        if self._left is None:
+            files = [self._file(rank) for rank in range(1, _world_size())]
+            deadline = time.monotonic() + _GATHER_SECONDS
+            while not all(file.exists() for file in files) and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+            self._left = [
+                Fingerprints(**json.loads(file.read_text(encoding="utf-8")))
+                for file in files
+                if file.exists()
+            ]
+        return self._left
+
+    def _time(self, seconds: Sequence[float]) -> None:
+        self.own.step_seconds = statistics.median(seconds) if seconds else None
+
+    def await_answer(self, seconds: float) -> bool:
+        """Wait until a rank has answered; whether one has."""
+        deadline = time.monotonic() + seconds
+        answer = self._directory / ANSWER_FILE
+        while not answer.exists() and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        return answer.exists()
+
+    def _file(self, rank: int) -> Path:
+        return self._directory / f"rank{rank}.json"
+
+    def _named(self, parameters: Iterable[torch.Tensor]) -> Iterable[tuple[str, torch.Tensor]]:
+        for position, parameter in enumerate(parameters):
+            yield f"{position}: {self._describe(parameter)}", parameter
+
+
+def fingerprint(tensor: torch.Tensor) -> str | None:
+    """The same text for the same bits; None for a tensor of which this rank holds a part."""
+    import torch
+
+    if hasattr(tensor, "to_local"):
+        return None
+    if tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
+    whole = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.blake2b(whole.numpy().data, digest_size=12).hexdigest()
+
+
+def _differing(tables: list[dict[str, str]]) -> tuple[str, ...]:
+    """The names whose fingerprints are not the same in all tables, or not in all of them."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    differ = [name for name in names if len({table.get(name) for table in tables}) > 1]
+    return tuple(name.partition(": ")[2] for name in differ[:_NAMED])
+
+
+def _all_equal(lists: list[list[str]]) -> bool:
+    shortest = min(len(entries) for entries in lists)
+    return all(entries[:shortest] == lists[0][:shortest] for entries in lists)
+
+
+def _world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank_of_this_process(distributed: bool) -> int | None:
+    """The rank torchrun gave this process; None when it was not started so."""
+    return int(os.environ.get("RANK", "0")) if distributed else None

@@ -1,0 +1,120 @@
+"""Several processes under torchrun: the first reports, all are compared, none is left."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from convlint.gpu_probes.attach.ranks import RankWatch, fingerprint
+from convlint.gpu_probes.attach.shadow_tree import ShadowTree
+from convlint.launch import run_probe
+from convlint.report.measured import measured_summary
+from convlint.targets import target_of
+
+SCRIPTS = Path(__file__).parent / "scripts" / "ranks"
+
+
+def probed(name, *arguments, tmp_path, monkeypatch):
+    """Observations of two ranks; no process of theirs and no file may be left."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    words = ("torchrun", "--nproc-per-node", "2", str(SCRIPTS / name), *arguments)
+    seen = run_probe(target_of(words), tier="quick", steps=6, hold=2, budget=120, device="cpu")
+    assert list(tmp_path.iterdir()) == []
+    assert running(name) == []
+    return seen
+
+
+def running(name):
+    """Command lines of living processes that name a script or the launcher of our ranks."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().decode().split("\0")
+            settings = [json.loads(Path(w).read_text()) for w in command if "settings.json" in w]
+        except (OSError, ValueError):
+            continue
+        if any(Path(stored["script"]).name == name for stored in settings):
+            found.append(command)
+    return found
+
+
+def said_of_ranks(seen):
+    lines = ["".join(text for text, _ in line) for line in measured_summary(seen)]
+    return next(line.split(None, 1)[1] for line in lines if line.split()[0] == "ranks")
+
+
+@pytest.mark.xdist_group("ranks")
+def test_data_parallel_ranks_agree(tmp_path, monkeypatch):
+    seen = probed("ddp_digits.py", tmp_path=tmp_path, monkeypatch=monkeypatch)
+    assert (seen.stopped, seen.error, seen.held, seen.steps) == ("steps", "", 2, 6)
+    ranks = seen.ranks
+    assert (ranks.count, ranks.answered, ranks.compared, ranks.sharded) == (2, 2, 6, 0)
+    assert (ranks.parameters_differ, ranks.gradients_differ) == ((), ())
+    assert ranks.same_batches is False
+    assert all(seconds > 0 for seconds in ranks.step_seconds)
+    assert "the same after the first step" in said_of_ranks(seen)
+    assert seen.writes_held_back == ("rank0.pt",)
+
+
+@pytest.mark.xdist_group("ranks")
+def test_ranks_that_train_apart_are_seen(tmp_path, monkeypatch):
+    seen = probed("ddp_digits.py", "--fault", "no-ddp", tmp_path=tmp_path, monkeypatch=monkeypatch)
+    ranks = seen.ranks
+    assert ranks.parameters_differ[:2] == ("0.weight", "0.bias")
+    assert ranks.gradients_differ == ranks.parameters_differ
+    assert "0.weight differs between them; so do their gradients" in said_of_ranks(seen)
+
+
+@pytest.mark.xdist_group("ranks")
+def test_the_rank_that_crashed_is_told_not_those_it_took_along(tmp_path, monkeypatch):
+    seen = probed("ddp_digits.py", "--fault", "crash", tmp_path=tmp_path, monkeypatch=monkeypatch)
+    assert (seen.stopped, seen.error) == (
+        "crashed",
+        "on rank 1: ValueError: no shard for this rank",
+    )
+    lines = (SCRIPTS / "ddp_digits.py").read_text().splitlines()
+    assert "raise ValueError" in lines[seen.error_place.line - 1]
+
+
+@pytest.mark.xdist_group("ranks")
+def test_sharded_parameters_are_followed_and_not_compared(tmp_path, monkeypatch):
+    seen = probed("fsdp_digits.py", tmp_path=tmp_path, monkeypatch=monkeypatch)
+    assert (seen.stopped, seen.held, seen.steps) == ("steps", 2, 6)
+    assert (seen.ranks.compared, seen.ranks.sharded) == (0, 6)
+    assert seen.optimizers[0].events[:3] == ("zero_grad", "backward", "step")
+    # Ten classes.
+    assert seen.series.loss[0] == pytest.approx(2.3026, rel=0.05)
+
+
+def test_the_same_batches_on_all_ranks_are_seen(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    first = RankWatch(0, str(tmp_path), lambda _: "weight")
+    second = RankWatch(1, str(tmp_path), lambda _: "weight")
+    for watch in (first, second):
+        watch.batch([torch.ones(4, 2)])
+    second.leave([0.1, 0.3], "", None)
+    ranks = first.compare([0.3])
+    assert (ranks.answered, ranks.same_batches) == (2, True)
+    assert ranks.step_seconds == (0.3, pytest.approx(0.2))
+
+
+def test_fingerprints_tell_bits_apart():
+    one = torch.tensor([0.0, 1.0])
+    assert fingerprint(one) == fingerprint(one.clone())
+    assert fingerprint(one) != fingerprint(torch.tensor([-0.0, 1.0]))
+    assert fingerprint(torch.ones(3, dtype=torch.bfloat16)) is not None
+    assert fingerprint(torch.ones(2, 3).t()) == fingerprint(torch.ones(3, 2))
+
+
+def test_what_one_rank_writes_another_reads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    writer = ShadowTree(str(shadow), [], shared=True)
+    reader = ShadowTree(str(shadow), [], shared=True)
+    assert not reader.exists(str(tmp_path / "vocabulary.txt"))
+    Path(writer.writing("vocabulary.txt", keep=False)).write_text("a b")
+    assert reader.exists(str(tmp_path / "vocabulary.txt"))
+    assert Path(reader.reading("vocabulary.txt")).read_text() == "a b"
