@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convlint.cli.options import take_overrides
-from convlint.cli.running import exit_code, observe_or_explain, run_options
+from convlint.cli.running import exit_code, observe_or_explain, run_options, write_reports
 from convlint.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def command(
     module: str | None,
     python: str | None,
     output_format: str,
+    report: tuple[Path, ...],
     quiet: bool,
     **options: Any,
 ) -> int:
@@ -45,6 +46,7 @@ def command(
       convlint audit train.py
       convlint audit train.py --budget 120 -- --config base.yaml
       convlint audit train.py --output-format json > audit.json
+      convlint audit train.py --report report.html --report summary.md
       convlint audit -- torchrun --nproc-per-node 2 train.py
 
     \b
@@ -64,10 +66,13 @@ def command(
     from convlint.errors import UserError
     from convlint.findings import Confidence
     from convlint.report.json import to_json
+    from convlint.report.run import require_writable
     from convlint.sources import without_working_directory
     from convlint.targets import target_of
 
     with failing_in_report(output_format):
+        for file in report:
+            require_writable(file)
         target = target_of(words, module=module, python=python)
         target.require()
         if not Path(target.script).is_file():
@@ -100,6 +105,7 @@ def command(
         write_bytes(to_json(outcome.findings, problems=problems, observations=seen, verdict=stated))
     else:
         write_report(_lines(outcome, seen, verdict, output_format, quiet))
+    write_reports(report, target, outcome, seen, verdict)
     code = exit_code(seen, outcome)
     return EXIT_FINDINGS if code == EXIT_CLEAN and verdict.decision is Decision.NO_GO else code
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convlint.cli.options import take_overrides
-from convlint.cli.running import exit_code, observe_or_explain, run_options, why_not_measured
+from convlint.cli.running import (
+    exit_code,
+    observe_or_explain,
+    run_options,
+    why_not_measured,
+    write_reports,
+)
 from convlint.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:
@@ -30,6 +36,7 @@ def command(
     module: str | None,
     python: str | None,
     output_format: str,
+    report: tuple[Path, ...],
     quiet: bool,
     **options: Any,
 ) -> int:
@@ -51,6 +58,7 @@ def command(
     Examples:
       convlint probe train.py
       convlint probe train.py --tier quick
+      convlint probe train.py --report report.html
       convlint probe train.py --steps 200 --budget 120 -- --batch-size 64
       convlint probe train.py --device cpu --output-format json > probe.json
       convlint probe -m project.train -- --lr 0.1
@@ -67,10 +75,13 @@ def command(
     from convlint.cli.streams import complain, failing_in_report, write_bytes, write_report
     from convlint.config import SettingsFinder
     from convlint.engine import Outcome, keep_wanted, run_measured_rules
+    from convlint.report.run import require_writable
     from convlint.targets import target_of
 
     outcome = Outcome()
     with failing_in_report(output_format):
+        for file in report:
+            require_writable(file)
         target = target_of(words, module=module, python=python)
         finder = SettingsFinder(take_overrides(options))
         settings = finder.for_file(Path(target.script))
@@ -87,6 +98,7 @@ def command(
         write_bytes(to_json(outcome.findings, problems=problems, observations=seen))
     elif seen is not None and (outcome.findings or why_not_measured(seen) is None):
         write_report(_lines(outcome, seen, output_format, quiet))
+    write_reports(report, target, outcome, seen, None)
     return exit_code(seen, outcome)
 
 

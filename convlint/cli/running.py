@@ -18,6 +18,7 @@ from convlint.gpu_probes.measurements import STANDARD, TIERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from convlint.audit import RunVerdict
     from convlint.engine import Outcome
     from convlint.gpu_probes.observations import Observations
     from convlint.targets import Target
@@ -126,6 +127,15 @@ def run_options(command: Command) -> Command:
             selection_options,
             output_format_option,
             option(
+                "--report",
+                section=OUTPUT,
+                multiple=True,
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                help="Also write a report to this file: .html for a page with plots that needs"
+                " no network, .md for a pull request's comment. May be given for each.",
+            ),
+            option(
                 "-q",
                 "--quiet",
                 section=OUTPUT,
@@ -224,6 +234,35 @@ def exit_code(seen: Observations | None, outcome: Outcome) -> int:
     if seen is None or why_not_measured(seen) is not None or outcome.faults:
         return EXIT_CANNOT
     return EXIT_FINDINGS if outcome.failing or seen.stopped == "crashed" else EXIT_CLEAN
+
+
+def write_reports(
+    files: tuple[Path, ...],
+    target: Target,
+    outcome: Outcome,
+    seen: Observations | None,
+    verdict: RunVerdict | None,
+) -> None:
+    """Write what --report asks for.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    from convlint.report.run import RunReport, write_run
+
+    if not files:
+        return
+    run = RunReport(
+        shown=target.shown,
+        findings=outcome.findings,
+        problems=(*outcome.problems, *outcome.faults),
+        texts=outcome.sources,
+        seen=seen,
+        verdict=verdict,
+        hidden=outcome.hidden,
+    )
+    for file in files:
+        write_run(file, run)
 
 
 def why_not_measured(seen: Observations) -> UserError | None:

@@ -48,12 +48,11 @@ _CONVERGENCE_STYLE = {
 def measured_summary(seen: Observations) -> Iterator[Line]:
     """A heading and one line for each quantity that was measured or skipped."""
     device = seen.device
-    stopped = _STOPPED.get(seen.stopped, seen.stopped)
     held = f"{seen.held} batches held at the initial parameters, " if seen.held else ""
     yield (
         ("Measured", STRONG),
         (f" on {device.name or device.kind} in {seen.seconds:.1f} s: ", ""),
-        (f"{held}{seen.steps} steps; {stopped}.", ""),
+        (f"{held}{seen.steps} steps; {stopped_because(seen)}.", ""),
     )
     if seen.ranks is not None:
         yield _entry("ranks", _ranks(seen.ranks))
@@ -62,10 +61,10 @@ def measured_summary(seen: Observations) -> Iterator[Line]:
             yield _entry("initial loss", _initial_loss(loss))
     if seen.convergence is not None:
         kind = seen.convergence.kind
-        yield _entry("loss", kind, _CONVERGENCE_STYLE.get(kind, STRONG), _course(seen.convergence))
+        yield _entry("loss", kind, _CONVERGENCE_STYLE.get(kind, STRONG), course(seen.convergence))
     for flow in seen.gradient_flow:
         if flow.slope.value is not None:
-            yield _entry("gradient flow", _gradient_flow(flow))
+            yield _entry("gradient flow", gradient_flow_text(flow))
     ratios = sorted(update.ratio.value for update in seen.updates if update.ratio.value is not None)
     if ratios:
         middle = ratios[len(ratios) // 2]
@@ -79,9 +78,9 @@ def measured_summary(seen: Observations) -> Iterator[Line]:
         if curvature.largest.value is not None:
             yield from _curvature(curvature, seen.convergence)
     if seen.learning_rate_range is not None:
-        yield _entry("rate range", _rate_range(seen.learning_rate_range))
+        yield _entry("rate range", rate_range(seen.learning_rate_range))
     if seen.overfit is not None:
-        yield _entry("one batch", _one_batch(seen.overfit))
+        yield _entry("one batch", one_batch(seen.overfit))
     for skipped in seen.skipped:
         yield _entry("not measured", f"{skipped.measurement}: {one_line(skipped.reason)}", FAINT)
     if seen.recognised:
@@ -92,6 +91,11 @@ def measured_summary(seen: Observations) -> Iterator[Line]:
         text = f"writes to {count(len(files), 'file')}: {one_line(shown)}"
         yield _entry("held back", text, FAINT)
     yield ()
+
+
+def stopped_because(seen: Observations) -> str:
+    """Why the run ended, in one clause."""
+    return _STOPPED.get(seen.stopped, seen.stopped)
 
 
 _DECISION_STYLE = {"go": "bold green", "go with care": "bold yellow", "no-go": "bold red"}
@@ -122,7 +126,8 @@ def _entry(label: str, text: str, style: str = "", rest: str = "") -> Line:
     return ((f"  {label:<{LABEL_WIDTH}}", ""), (text, style), (rest, ""))
 
 
-def _rate_range(tested: LearningRateRange) -> str:
+def rate_range(tested: LearningRateRange) -> str:
+    """What the learning-rate range test says."""
     in_use = f"in use: {format_number(tested.in_use)}"
     best = (
         "no single step lowers the loss of other batches"
@@ -137,7 +142,8 @@ def _rate_range(tested: LearningRateRange) -> str:
     return f"{best}{leaves}; {in_use}"
 
 
-def _one_batch(tried: OverfitOneBatch) -> str:
+def one_batch(tried: OverfitOneBatch) -> str:
+    """Whether the model learns one batch by heart."""
     best = min(tried.attempts, key=lambda attempt: attempt.excess)
     rate = "" if best.learning_rate is None else f" at {format_number(best.learning_rate)}"
     left = f"{format_number(100 * max(0.0, best.excess))} % of its loss left"
@@ -168,7 +174,8 @@ def _initial_loss(loss: LossFunction) -> str:
     return text
 
 
-def _course(convergence: Convergence) -> str:
+def course(convergence: Convergence) -> str:
+    """Where the loss goes, at which rate; empty when that is not known."""
     text = ""
     if convergence.first is not None and convergence.last is not None:
         text = f" from {format_number(convergence.first)} to {format_number(convergence.last)}"
@@ -185,7 +192,8 @@ def _course(convergence: Convergence) -> str:
     return text
 
 
-def _gradient_flow(flow: GradientFlow) -> str:
+def gradient_flow_text(flow: GradientFlow) -> str:
+    """How the gradient grows or shrinks on its way to the input."""
     factor = math.exp(flow.slope.value or 0.0)
     text = f"×{format_number(factor)} per layer toward the input"
     if flow.end_to_end.value is not None:

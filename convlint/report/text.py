@@ -122,8 +122,8 @@ def full(
             yield from excerpts.lines(place, width, GUTTER, only_line=True)
         judgement = finding.judgement
         for evidence in finding.evidence:
-            if judgement is None or not _said_by(evidence, judgement):
-                yield _note(width, evidence.source, "", _evidence_text(evidence))
+            if judgement is None or not said_by(evidence, judgement):
+                yield _note(width, evidence.source, "", evidence_text(evidence))
         if judgement is not None:
             yield _note(
                 width, judgement.verdict.value, VERDICT_STYLE[judgement.verdict], judgement.reason
@@ -194,7 +194,7 @@ def summary(
 
 def one_line(text: str) -> str:
     """``text`` on one line, with control characters made visible."""
-    return _visible(" ".join(text.split()))
+    return visible(" ".join(text.split()))
 
 
 class Excerpts:
@@ -225,7 +225,7 @@ class Excerpts:
         margin = " " * width
         if not only_line:
             yield ((f"{margin} |", GUTTER),)
-        yield ((f"{location.shown_line:>{width}} | ", GUTTER), (_visible(text), ""))
+        yield ((f"{location.shown_line:>{width}} | ", GUTTER), (visible(text), ""))
         indent = "".join("\t" if c == "\t" else " " * _columns(c) for c in text[:start])
         carets = "^" * max(sum(_columns(c) for c in text[start:end].rstrip()), 1)
         yield ((f"{margin} | ", GUTTER), (indent, ""), (carets, style))
@@ -233,12 +233,13 @@ class Excerpts:
     def _line(self, path: str, number: int) -> str | None:
         lines = self._lines.get(path)
         if lines is None:
-            lines = _source_lines(self._texts.get(path), path)
+            lines = source_lines(self._texts.get(path), path)
             self._lines[path] = lines
         return lines[number - 1] if 1 <= number <= len(lines) else None
 
 
-def _source_lines(text: str | None, path: str) -> list[str]:
+def source_lines(text: str | None, path: str) -> list[str]:
+    """The lines of ``text``, or of the file when it is None; none when that cannot be read."""
     if text is None:
         from convlint.sources import decode, read_file
 
@@ -262,8 +263,12 @@ def _crop(text: str, start: int, end: int) -> tuple[str, int, int]:
     return cut, start - first, max(min(end - first, EXCERPT_WIDTH), start - first + 1)
 
 
+def columns(text: str) -> int:
+    """Columns of letters of one width that ``text`` takes."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
 def _columns(character: str) -> int:
-    """Terminal columns one character takes."""
     if character.isascii():
         return 1
     if unicodedata.combining(character):
@@ -271,7 +276,8 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """``text`` with control characters made visible."""
     if text.isprintable():
         return text
     return "".join(c if c == "\t" or c.isprintable() else "�" for c in text)
@@ -281,7 +287,7 @@ def _headline(finding: Finding, unsafe_fixes: bool) -> Line:
     place = finding.location
     mark = " [*]" if is_fixable(finding, unsafe=unsafe_fixes) else ""
     return (
-        (f"{_visible(place.shown_path)}:{place.shown_line}:{place.column}: ", STRONG),
+        (f"{visible(place.shown_path)}:{place.shown_line}:{place.column}: ", STRONG),
         (finding.severity.value, SEVERITY_STYLE[finding.severity]),
         (f" {finding.slug} ({finding.code}){mark}", ""),
     )
@@ -295,13 +301,14 @@ def _note(width: int, label: str, style: str, text: str) -> Line:
     )
 
 
-def _said_by(evidence: Evidence, judgement: Judgement) -> bool:
+def said_by(evidence: Evidence, judgement: Judgement) -> bool:
     """Whether the verdict rests on this measurement and gives it in nearly the same words."""
     opening = " ".join(evidence.statement.split()[:SAME_OPENING])
     return evidence.source == "measured" and opening in judgement.reason
 
 
-def _evidence_text(evidence: Evidence) -> str:
+def evidence_text(evidence: Evidence) -> str:
+    """The fact with its number and what a healthy run shows."""
     text = evidence.statement.rstrip(".")
     if evidence.value is not None and format_number(evidence.value) not in text:
         unit = f" {evidence.unit}" if evidence.unit else ""

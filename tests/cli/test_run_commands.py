@@ -146,6 +146,46 @@ def test_options_and_the_scripts_own_arguments_reach_the_run(convlint, write, ru
     }
 
 
+@pytest.mark.parametrize("command", ["probe", "audit"])
+def test_a_report_is_written_beside_what_is_printed(convlint, write, run, tmp_path, command):
+    write("a.py")
+    result = convlint(command, "a.py", "--report", "r.html", "--report", "r.md")
+    assert result.exit_code == 0
+    assert "100 steps" in result.stdout
+    page = (tmp_path / "r.html").read_text()
+    assert page.lstrip().startswith("<!doctype html>")
+    assert "100 steps; all planned steps were run" in page
+    assert f"convlint {command} of `a.py`" in (tmp_path / "r.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("r.pdf", "r.pdf: a report's name ends in one of .html, .htm, .md; give --report another"),
+        ("none/r.html", "none/r.html: cannot write the report: its directory does not exist"),
+        ("d.html", "d.html: cannot write the report: is a directory"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_told_before_the_run(
+    convlint, write, run, tmp_path, name, complaint
+):
+    write("a.py")
+    (tmp_path / "d.html").mkdir()
+    result = convlint("audit", "a.py", "--report", name)
+    assert result.exit_code == 2
+    assert result.stderr == f"convlint: {complaint}\n"
+    assert run.called is None
+
+
+def test_a_report_without_jinja2_names_what_to_install(convlint, write, run, monkeypatch):
+    write("a.py")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = convlint("probe", "a.py", "--report", "r.html")
+    assert result.exit_code == 2
+    assert "the HTML report needs jinja2: pip install 'convlint[report]'" in result.stderr
+    assert run.called is None
+
+
 def test_measured_findings_are_shown_at_the_line_and_fail(convlint, write, run, measured):
     write("a.py", "optimizer = 1")
     measured("odd-loop")

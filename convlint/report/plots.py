@@ -1,0 +1,273 @@
+"""The plots of a run: what each shows of the observations, and what a reader sees in it in one line.
+
+A plot whose measurement was not made is left out; the report lists what was skipped.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from convlint.report.charts import (
+    MOST_ROWS,
+    Axis,
+    Bar,
+    Curve,
+    Drawing,
+    Mark,
+    bars,
+    curves,
+)
+from convlint.report.forecast import forecast
+from convlint.report.measured import course, gradient_flow_text, one_batch, rate_range
+from convlint.report.text import count, format_number, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from convlint.gpu_probes.observations import Observations
+
+WIDE_RANGE = 30.0
+"""Positive values that differ by this factor are shown on a logarithmic axis."""
+
+STEP = Axis("real optimizer step")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A heading, the chart, what it says in one line, and where one explains how to read it."""
+
+    name: str
+    title: str
+    drawing: Drawing
+    reading: str
+
+
+def plots(seen: Observations) -> Iterator[Plot]:
+    """Every plot that can be drawn of ``seen``, the outcome first and then its causes."""
+    for draw in (
+        _loss,
+        _gradient_norm,
+        _flow_by_depth,
+        _activations,
+        _updates,
+        _stability,
+        _rate_range,
+        _one_batch,
+        _schedules,
+    ):
+        yield from draw(seen)
+
+
+def _loss(seen: Observations) -> Iterator[Plot]:
+    losses = seen.series.loss
+    if not any(loss is not None for loss in losses):
+        return
+    drawn = [Curve("loss", list(enumerate(losses)))]
+    convergence = seen.convergence
+    fitted = None if convergence is None else forecast(convergence, losses)
+    if fitted is not None:
+        drawn.append(Curve(fitted.name, fitted.fit, "fit"))
+        drawn.append(Curve("forecast, if the rate holds", fitted.ahead, "dashed"))
+    marks = []
+    if seen.baseline is not None and seen.baseline.value is not None:
+        marks.append(Mark("best constant prediction", seen.baseline.value, vertical=False))
+    reading = "too few steps to say where it goes"
+    if convergence is not None:
+        reading = f"{convergence.kind}{course(convergence)}"
+    axis = Axis("loss", log=_wide(losses))
+    yield Plot("loss", "Loss", curves(STEP, axis, drawn, marks), reading)
+
+
+def _gradient_norm(seen: Observations) -> Iterator[Plot]:
+    norms = seen.series.gradient_norm
+    finite = [norm for norm in norms if norm is not None]
+    if not finite:
+        return
+    middle = sorted(finite)[len(finite) // 2]
+    lost = len(norms) - len(finite)
+    reading = (
+        f"from {format_number(min(finite))} to {format_number(max(finite))}, median"
+        f" {format_number(middle)} over {count(len(finite), 'step')}"
+    )
+    reading += f"; not finite or not seen in {count(lost, 'step')}" if lost else ""
+    axis = Axis("norm of all gradients", log=_wide(norms))
+    chart = curves(STEP, axis, [Curve("gradient norm", list(enumerate(norms)))])
+    yield Plot("gradient-norm", "Gradient norm", chart, reading)
+
+
+def _flow_by_depth(seen: Observations) -> Iterator[Plot]:
+    for number, flow in enumerate(seen.gradient_flow):
+        layers = flow.layers
+        if len(layers) < 2:
+            continue
+        drawn = [
+            Bar(one_line(layer.module), (layer.output_grad_rms, layer.output_rms))
+            for layer in layers
+        ]
+        if not any(value for bar in drawn for value in bar.values):
+            continue
+        axis = Axis("root mean square at the initial parameters", log=True)
+        chart = bars(axis, "layer, input first", ("gradient of the output", "output"), drawn)
+        reading = gradient_flow_text(flow) if flow.slope.value is not None else "no slope measured"
+        title = "Signal and gradient by depth"
+        yield Plot(f"flow-{number}", title, chart, reading + _of(layers))
+
+
+def _activations(seen: Observations) -> Iterator[Plot]:
+    shown = [a for a in seen.activations if None not in (a.dead_fraction, a.saturated_fraction)]
+    if not shown:
+        return
+    chart = bars(
+        Axis("share of the units, at the initial parameters"),
+        "activation, input first",
+        ("dead (zero on every sample)", "saturated (slope under 5 % of its largest)"),
+        [
+            Bar(f"{one_line(a.module)} ({a.kind})", (a.dead_fraction, a.saturated_fraction))
+            for a in shown
+        ],
+    )
+    worst = max(shown, key=lambda a: max(a.dead_fraction or 0.0, a.saturated_fraction or 0.0))
+    reading = (
+        f"worst: {one_line(worst.module)} ({worst.kind}), {100 * (worst.dead_fraction or 0):.3g} %"
+        f" dead and {100 * (worst.saturated_fraction or 0):.3g} % saturated of"
+        f" {count(worst.units, 'unit')}, over {count(worst.samples, 'sample')}"
+    )
+    yield Plot("activations", "Activation health", chart, reading + _of(shown))
+
+
+def _updates(seen: Observations) -> Iterator[Plot]:
+    shown = [u for u in seen.updates if u.ratio.value is not None and u.ratio.value > 0]
+    if not shown:
+        return
+    ratios = sorted(u.ratio.value or 0.0 for u in shown)
+    chart = bars(
+        Axis("norm of the step / norm of the weight", log=True),
+        "parameter",
+        ("median over the steps", "largest kept up for 5 steps"),
+        [Bar(one_line(u.name), (u.ratio.value, u.largest)) for u in shown],
+    )
+    reading = (
+        f"a step changes a parameter by {format_number(100 * ratios[len(ratios) // 2])} % of its"
+        f" size in the median, by {format_number(100 * ratios[0])} to"
+        f" {format_number(100 * ratios[-1])} % at the ends"
+    )
+    yield Plot("updates", "Update-to-weight ratio", chart, reading + _of(shown))
+
+
+def _stability(seen: Observations) -> Iterator[Plot]:
+    rows, readings = [], []
+    for curvature in seen.curvature:
+        for limit in curvature.limits:
+            if limit.limit.value is None or limit.limit.value <= 0:
+                continue
+            name = f"{limit.cls.rpartition('.')[2]}, {curvature.phase}"
+            rows.append(Bar(name, (limit.limit.value, limit.learning_rate)))
+            headroom = limit.headroom.value
+            if headroom:
+                place = f"{format_number(headroom)} times below the limit"
+                if headroom < 1:
+                    place = f"{format_number(1 / headroom)} times above the limit"
+                largest = curvature.largest.value
+                peak = f" (largest eigenvalue {format_number(largest)})" if largest else ""
+                readings.append(f"{place} at the {curvature.phase}{peak}")
+    if not rows:
+        return
+    chart = bars(
+        Axis("learning rate", log=True),
+        "optimizer and moment",
+        ("largest stable rate", "rate in use"),
+        rows,
+    )
+    reading = "the rate in use is " + "; ".join(readings) if readings else "no rate in use is known"
+    yield Plot("stability", "Curvature: the optimizer's stability limit", chart, reading)
+
+
+def _rate_range(seen: Observations) -> Iterator[Plot]:
+    tested = seen.learning_rate_range
+    if tested is None:
+        return
+    top = max(tested.bound, tested.initial)
+    drawn = [
+        # What has left the bound would flatten all that matters.
+        Curve(
+            name,
+            [
+                (r, v if v is not None and v <= top else None)
+                for r, v in _pairs(tested.rates, values)
+            ],
+        )
+        for name, values in (
+            ("held-out loss after one step", tested.one_step),
+            ("loss while the rate rises", tested.sweep),
+        )
+    ]
+    marks = [Mark("initial loss", tested.initial, vertical=False), Mark("in use", tested.in_use)]
+    if tested.best is not None:
+        marks.append(Mark("best single step", tested.best))
+    if tested.diverges is not None:
+        marks.append(Mark("diverges", tested.diverges))
+    chart = curves(Axis("learning rate", log=True), Axis("loss"), drawn, marks)
+    yield Plot("rate-range", "Learning-rate range", chart, rate_range(tested))
+
+
+def _one_batch(seen: Observations) -> Iterator[Plot]:
+    tried = seen.overfit
+    if tried is None or not tried.attempts:
+        return
+    rows = [
+        Bar(
+            attempt.optimizer
+            + ("" if attempt.learning_rate is None else f" {format_number(attempt.learning_rate)}"),
+            (max(0.0, attempt.excess) if math.isfinite(attempt.excess) else None,),
+        )
+        for attempt in tried.attempts
+    ]
+    chart = bars(
+        Axis("share of the first excess loss left"),
+        "optimizer and learning rate",
+        ("left at the lowest loss; up to 0.05 counts as learnt",),
+        rows,
+    )
+    yield Plot("one-batch", "Learning one batch by heart", chart, one_batch(tried))
+
+
+def _schedules(seen: Observations) -> Iterator[Plot]:
+    rates = seen.series.learning_rate
+    used = [rate for rate in rates if rate is not None]
+    if used and min(used) != max(used):
+        reading = f"from {format_number(used[0])} to {format_number(used[-1])} in the steps run"
+        axis = Axis("learning rate", log=_wide(used))
+        chart = curves(STEP, axis, [Curve("learning rate", list(enumerate(rates)))])
+        yield Plot("rates", "Learning rate in the steps run", chart, reading)
+    for number, schedule in enumerate(seen.schedules):
+        ahead = schedule.learning_rates
+        if len(ahead) < 2:
+            continue
+        spacing = schedule.calls / (len(ahead) - 1)
+        points = [(k * spacing, rate) for k, rate in enumerate(ahead)]
+        per = schedule.per if schedule.per != "unknown" else "call"
+        planned = "planned" if schedule.planned else "assumed"
+        reading = (
+            f"{schedule.cls} goes from {format_number(ahead[0])} to {format_number(ahead[-1])} in"
+            f" {count(schedule.calls, f'{planned} {per}')}"
+        )
+        axis = Axis("learning rate", log=min(ahead) > 0 and _wide(ahead))
+        chart = curves(Axis(f"{per} of the schedule"), axis, [Curve(schedule.cls, points)])
+        yield Plot(f"schedule-{number}", "Learning-rate schedule, stepped ahead", chart, reading)
+
+
+def _pairs(
+    rates: Sequence[float], values: Sequence[float | None]
+) -> list[tuple[float, float | None]]:
+    return list(zip(rates, values, strict=False))
+
+
+def _wide(values: Sequence[float | None]) -> bool:
+    finite = [value for value in values if value is not None]
+    return bool(finite) and min(finite) > 0 and max(finite) > WIDE_RANGE * min(finite)
+
+
+def _of(rows: Sequence[object]) -> str:
+    return f" (the first {MOST_ROWS} of {len(rows)} are shown)" if len(rows) > MOST_ROWS else ""
