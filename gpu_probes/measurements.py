@@ -93,6 +93,13 @@ MEASUREMENTS = {
         _beside("optimizers", Need.STEPS),
         _beside("modes", Need.STEPS),
         _beside("non-finite values", Need.STEPS),
+        _beside("graph growth", Need.STEPS),
+        # Four forward passes.
+        Declared(
+            "sample dependence", QUICK, frozenset({Need.TAPE}), cost=1.4, least=1.4, share=0.1
+        ),
+        # Three evaluations where something is not finite; none where nothing is.
+        Declared("origin of non-finite values", QUICK, frozenset({Need.TAPE}), 1.7, 1.7, share=0.2),
         _beside("gradient norm", Need.STEPS, Need.GRADIENTS),
         _beside("update ratio", Need.STEPS),
         _beside("schedule ahead", Need.STEPS),

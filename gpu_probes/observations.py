@@ -293,6 +293,59 @@ class NonFinite:
 
 
 @dataclass(frozen=True)
+class NonFiniteOrigin:
+    """The operation of a training step that turned finite numbers into NaN or infinity (M4).
+
+    ``operation`` is its name in PyTorch (``log``, ``sqrt``, ``div``), empty when what the step
+    was given was not finite before; ``backward`` when its derivative did it. ``cause`` is
+    ``domain error`` (not finite in float64 either), ``overflow`` (finite in float64), ``infinite
+    derivative`` or ``not finite before the step``.
+    """
+
+    operation: str
+    module: str
+    cls: str
+    backward: bool
+    cause: str
+    phase: str
+    step: int
+    dtype: str = ""
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class SampleDependence:
+    """What the output of a model depends on, asked of one recorded forward pass (M0).
+
+    ``input_response`` is the relative change of the output when the samples of the batch are
+    exchanged for each other. ``leak`` is the change of the other samples' output over that of the
+    sample that was replaced, along ``dimension``, None where it is not known which dimension holds
+    the samples. ``batch_statistics`` names a module that mixes samples by design.
+    """
+
+    model: str
+    input_response: Measurement
+    leak: Measurement | None
+    dimension: int | None
+    batch_size: int | None
+    batch_statistics: str = ""
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class GraphGrowth:
+    """The autograd graphs of the back-propagated losses, one entry per backward pass.
+
+    ``alive`` counts the graphs of earlier losses the script can still reach; ``nodes`` the nodes of
+    each loss's own graph, for the passes whose graph was walked; ``place`` is that of the last.
+    """
+
+    alive: tuple[int, ...]
+    nodes: tuple[int, ...]
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
 class ModeUse:
     """A mode-sensitive module (dropout, batch norm ...) in training forwards.
 
@@ -505,6 +558,9 @@ class Observations:
     optimizers: tuple[OptimizerUse, ...] = ()
     updates: tuple[UpdateRatio, ...] = ()
     non_finite: tuple[NonFinite, ...] = ()
+    non_finite_origin: NonFiniteOrigin | None = None
+    sample_dependence: tuple[SampleDependence, ...] = ()
+    graph_growth: GraphGrowth | None = None
     modes: tuple[ModeUse, ...] = ()
     curvature: tuple[Curvature, ...] = ()
     schedules: tuple[ScheduleAhead, ...] = ()

@@ -16,13 +16,14 @@ from convlint.gpu_probes.attach.autograd_graph import tensors_in
 from convlint.gpu_probes.attach.mode_watch import ModeWatch, is_mode_sensitive
 from convlint.gpu_probes.attach.module_registry import unwrapped
 from convlint.gpu_probes.attach.moving_targets import MovingTargets
-from convlint.gpu_probes.attach.places import user_place
+from convlint.gpu_probes.attach.places import user_frame, user_place
 from convlint.gpu_probes.quantities.activations import ActivationRecorder
 from convlint.gpu_probes.quantities.gradient_flow import GradientFlowRecorder
 from convlint.gpu_probes.quantities.inputs import InputRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CodeType
 
     from convlint.gpu_probes.attach.autograd_graph import LossGraph
     from convlint.gpu_probes.attach.module_registry import Model
@@ -74,6 +75,10 @@ class ForwardPass:
     nodes: list[Any] = field(default_factory=list)
     modes: list[tuple[nn.Module, bool]] = field(default_factory=list)
     inputs: list[tuple[str, torch.Tensor]] = field(default_factory=list)
+    given: list[tuple[str, torch.Tensor]] = field(default_factory=list)
+    """The same, until the forward pass is over."""
+    mixing: str = ""
+    """Class of the first module in it that computes with statistics of the batch."""
     first_layer: nn.Module | None = None
     calls: dict[str, int] = field(default_factory=dict)
     place: Place | None = None
@@ -181,6 +186,7 @@ class ForwardWatch:
             inputs = _named_inputs(module, args, keywords)
             if self._observer.window_open:
                 self._current.inputs = inputs
+            self._current.given = inputs
             self._compare_with_previous(inputs)
             self._observer.ranks.batch(tensor for _, tensor in inputs)
         if self._current is not None and self._observer.window_open:
@@ -218,6 +224,8 @@ class ForwardWatch:
                 self._note_output(forward, module, args, output)
         if outermost:
             self._current = None
+            self._observer.taped.forwarded(forward, output)
+            forward.given = []
             with self._measuring.section("inputs"):
                 self._give_inputs(forward, None, None)
             forward.nodes = [t.grad_fn for t in tensors_in(output) if t.grad_fn is not None]
@@ -231,6 +239,8 @@ class ForwardWatch:
             forward.modes.append((module, module.training))
         if isinstance(module, _RECURRENT):
             self.recurrent = True
+        if not forward.mixing and _mixes_samples(module):
+            forward.mixing = type(module).__name__
         if forward.first_layer is None and _is_first_layer(module):
             forward.first_layer = module
             tensor = next((a for a in args if isinstance(a, torch.Tensor)), None)
@@ -316,6 +326,12 @@ class ForwardWatch:
             name, kind, kind, depth, received, output, place, self._enclosing(), dim=dim
         )
 
+    def where(self) -> tuple[nn.Module | None, CodeType | None, int]:
+        """The module that is computing, and the user's frame with its line."""
+        frame = user_frame()
+        module = self._stack[-1] if self._stack else None
+        return module, frame.f_code if frame else None, frame.f_lineno if frame else 0
+
     def _enclosing(self) -> str:
         for module in reversed(self._stack):
             name = type(module).__name__
@@ -363,6 +379,12 @@ def _same_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one.layout != torch.strided or other.layout != torch.strided or not one.numel():
         return False
     return one.data_ptr() == other.data_ptr() and one.shape == other.shape
+
+
+def _mixes_samples(module: nn.Module) -> bool:
+    """Whether the module's output for a sample depends on the others' by design."""
+    statistics = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    return statistics and (module.training or module.running_mean is None)
 
 
 def _is_first_layer(module: nn.Module) -> bool:

@@ -240,6 +240,7 @@ def _hook_loader(observer: Observer) -> None:
         if observer.measuring.idle and observer.steps_seen() == 0:
             observer.loader_used = True
             try:
+                observer.loader_batch = getattr(self, "batch_size", None)
                 observer.schedules.loader_length = len(self)
             except TypeError:
                 observer.schedules.loader_length = None

@@ -34,6 +34,8 @@ from convlint.gpu_probes.attach.ranks import RankWatch
 from convlint.gpu_probes.attach.schedule_watch import ScheduleWatch
 from convlint.gpu_probes.attach.step_series import StepSeries
 from convlint.gpu_probes.attach.tape_watch import TapeWatch
+from convlint.gpu_probes.attach.taped_checks import TapedChecks
+from convlint.gpu_probes.quantities.graph_growth import GraphGrowthRecorder
 from convlint.gpu_probes.quantities.non_finite import NonFiniteDetector
 from convlint.gpu_probes.quantities.parameters import ParameterRecorder, TrackedParameter
 from convlint.gpu_probes.quantities.updates import UpdateRecorder, gradient_norm
@@ -78,6 +80,8 @@ class Observer:
         self.ranks = RankWatch(
             probe.rank, self.settings.directory, lambda tensor: self.describe(tensor)[0]
         )
+        self.taped = TapedChecks(self)
+        self.graphs = GraphGrowthRecorder()
         self.forward = ForwardWatch(self)
         self.phase = "hold" if self.settings.hold > 0 else "run"
         self._hold_is_over = False
@@ -88,6 +92,8 @@ class Observer:
         self.scaled = False
         self.loader_used = False
         """Whether the script iterates over a ``DataLoader``."""
+        self.loader_batch: int | None = None
+        """Samples in a batch of the first loader iterated over."""
         self._walks_left = self.settings.hold + _WALKS_AFTER_WINDOW
         self._leaves_at: dict[Place | None, dict[int, torch.Tensor]] = {}
         self._scales: dict[int, tuple[weakref.ref[torch.Tensor], float]] = {}
@@ -159,6 +165,9 @@ class Observer:
                     for key, leaf in leaves.items()
                     if leaf.grad is not None
                 }
+        with self.measuring.section("graph growth"):
+            self.graphs.back_propagated(loss, None if graph is None else len(graph.nodes), place)
+        self.taped.before_backward(loss)
         self.curvature.consider(loss, scale, leaves, self.tapes.current)
 
     def after_backward(self) -> None:
@@ -181,6 +190,7 @@ class Observer:
                             "gradient", tracked.name, tracked.tensor.grad, tracked.place
                         )
         self._before_gradients = {}
+        self.taped.after_backward()
         if self.phase == "hold":
             self.held += 1
             self.probe.channel.progress("hold", self.held, self.settings.hold)

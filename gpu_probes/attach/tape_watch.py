@@ -52,6 +52,10 @@ class TapeWatch:
         self._forwards = 0
         self._bytes = 0
         self._pending = _Pending()
+        self._kept = False
+        """Whether the recording in progress is kept for what follows the run."""
+        self._dearest = 0.0
+        """Seconds the recording of one step took so far, at most."""
         self.current: Tape | None = None
         """The tape of the loss being back-propagated, when it was recorded."""
         self.held: list[Tape] = []
@@ -73,7 +77,10 @@ class TapeWatch:
         if not self.wanted():
             return
         measuring = self._observer.measuring
-        self._recorder = TapeRecorder(ignore=lambda: not measuring.idle)
+        self._kept = self._worth_keeping()
+        self._recorder = TapeRecorder(
+            ignore=lambda: not measuring.idle, where=self._observer.forward.where
+        )
         self._forwards = 1
         self._recorder.__enter__()  # type: ignore[no-untyped-call]  # untyped in torch
 
@@ -88,12 +95,16 @@ class TapeWatch:
             try:
                 if loss.numel() != 1:
                     raise TapeUnavailable("the back-propagated tensor is not a scalar")
+                self._dearest = max(self._dearest, recorder.seconds)
                 tape = recorder.finish(loss)
             except TapeUnavailable as refused:
                 self._refuse(refused.reason)
                 return
-            self._bytes += tape.constant_bytes
             self.current = tape
+            self._observer.taped.recorded(tape, recorder)
+            if not self._kept:
+                return
+            self._bytes += tape.constant_bytes
             self._pending.tapes.append(tape)
             self._pending.scale = scale
 
@@ -148,6 +159,13 @@ class TapeWatch:
 
     def wanted(self) -> bool:
         """Whether the coming forward pass is to be recorded."""
+        return self._worth_keeping() or self._observer.taped.wants_recording(self._dearest)
+
+    def recording(self) -> TapeRecorder | None:
+        """The recording in progress."""
+        return self._recorder
+
+    def _worth_keeping(self) -> bool:
         observer = self._observer
         if self._bytes > _CONSTANT_BYTES:
             return False

@@ -50,7 +50,8 @@ class Operation:
     ``args`` and ``keywords`` are the arguments with every tensor replaced by a ``Reference``;
     ``outputs`` are the numbers of the tensors it returned, in order (None for anything else);
     ``gradients`` is the grad mode it ran in; ``writes`` are the values it changes in place;
-    ``dtype`` is the type of its first output; ``place`` the user's line, where it was noted.
+    ``dtype`` is the type of its first output; ``source`` is what the recorder's ``where`` said
+    when it ran.
     """
 
     function: Function
@@ -63,6 +64,7 @@ class Operation:
     random: bool
     dtype: torch.dtype | None = None
     strides: tuple[int, ...] | None = None
+    source: Any = None
 
     @property
     def name(self) -> str:

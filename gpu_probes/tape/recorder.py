@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,14 +49,22 @@ class TapeRecorder(TorchDispatchMode):
     Python, else by where it lies in memory. Only weak references to what the step computes are
     held, so recording keeps no activation alive; constants (the batch, buffers) are held.
 
-    ``ignore`` says when an operation is not the script's own.
+    ``ignore`` says when an operation is not the script's own; ``where`` is asked at every operation
+    and its answer kept as ``Operation.source``. ``seconds`` is the time recording itself took.
 
     Raises:
         TapeUnavailable: from ``finish``, with what stood in the way.
     """
 
-    def __init__(self, ignore: Callable[[], bool] | None = None, longest: int = LONGEST) -> None:
+    def __init__(
+        self,
+        ignore: Callable[[], bool] | None = None,
+        longest: int = LONGEST,
+        where: Callable[[], Any] | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # untyped in torch
+        self.seconds = 0.0
+        self._where = where
         self.problem = ""
         self.operations: list[Operation] = []
         self.constants: dict[int, Constant] = {}
@@ -85,13 +94,17 @@ class TapeRecorder(TorchDispatchMode):
             return func(*args, **keywords)
         if traits(func).name in STORAGE_CHANGES:
             return self._move(func, args, keywords)
+        started = time.perf_counter()
         try:
             noted = self._before(func, types, args, keywords)
         except TapeUnavailable as refused:
             self.give_up(refused.reason)
             return func(*args, **keywords)
+        began = time.perf_counter()
         result = func(*args, **keywords)
+        ended = time.perf_counter()
         self._after(func, noted, result)
+        self.seconds += time.perf_counter() - ended + began - started
         return result
 
     def give_up(self, reason: str) -> None:
@@ -101,6 +114,10 @@ class TapeRecorder(TorchDispatchMode):
         self.constants.clear()
         self._aliases.clear()
         self._storages.clear()
+
+    def value_of(self, tensor: torch.Tensor) -> int | None:
+        """The number of a tensor the recording knows, None of another."""
+        return None if self.problem else self._known(tensor)
 
     def finish(self, loss: torch.Tensor) -> Tape:
         """The tape of everything ``loss`` (a scalar computed while recording) depends on.
@@ -209,6 +226,7 @@ class TapeRecorder(TorchDispatchMode):
                 random=traits(func).random,
                 dtype=None if first is None else first.dtype,
                 strides=None if first is None else tuple(first.stride()),
+                source=None if self._where is None else self._where(),
             )
         )
 

@@ -136,6 +136,32 @@ class Tape:
         )
 
     @property
+    def loss_value(self) -> int:
+        """The number of the loss."""
+        return self._loss
+
+    @property
+    def parameter_values(self) -> tuple[int, ...]:
+        """The numbers of ``parameters``."""
+        return self._parameter_values
+
+    def constants(self) -> list[tuple[int, torch.Tensor]]:
+        """What was there before the step, parameters aside: number and value of each.
+
+        Raises:
+            TapeUnavailable: the script has overwritten one since.
+        """
+        return [(number, constant.value()) for number, constant in self._constants.items()]
+
+    def has_constant(self, number: int | None) -> bool:
+        """Whether the value was there before the step and the loss depends on it."""
+        return number in self._constants
+
+    def constant(self, number: int) -> torch.Tensor:
+        """One of ``constants``."""
+        return self._constants[number].value()
+
+    @property
     def constant_bytes(self) -> int:
         """Memory of the constants the tape holds."""
         return sum(constant.bytes for constant in self._constants.values())
@@ -152,6 +178,7 @@ class Tape:
         change: Change | None = None,
         fixed: Sequence[torch.Tensor] | None = None,
         observe: Callable[[Operation, Any], None] | None = None,
+        constants: Mapping[int, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """The loss at ``parameters`` (the step's own by default), a tensor of the step's shape.
 
@@ -159,7 +186,8 @@ class Tape:
         those that require them while grad mode is on. What the step computed without gradients
         (targets, averages) uses ``fixed`` instead when given. ``change`` alters what is computed:
         another precision, no dropout, operations that can be differentiated twice. ``observe`` is
-        called with every operation and its result.
+        called with every operation and its result; ``constants`` replaces some of the values that
+        were there before the step.
 
         Raises:
             TapeUnavailable: an operation cannot be replayed so, or its data has changed.
@@ -168,8 +196,8 @@ class Tape:
         given = self.parameters if parameters is None else parameters
         if len(given) != len(self.parameters):
             raise ValueError(f"{len(given)} tensors given for {len(self.parameters)} parameters")
-        values = self._start(given, change)
-        without = values if fixed is None else self._start(fixed, change)
+        values = self._start(given, change, constants or {})
+        without = values if fixed is None else self._start(fixed, change, constants or {})
         differentiate = torch.is_grad_enabled()
         with ExitStack() as stack:
             stack.enter_context(kept_random_state())
@@ -209,12 +237,17 @@ class Tape:
             found = torch.autograd.grad(loss, leaves, create_graph=create_graph, allow_unused=True)
         return (loss if create_graph else loss.detach()), found
 
-    def _start(self, parameters: Sequence[torch.Tensor], change: Change) -> list[Any]:
+    def _start(
+        self,
+        parameters: Sequence[torch.Tensor],
+        change: Change,
+        replaced: Mapping[int, torch.Tensor],
+    ) -> list[Any]:
         values: list[Any] = [None] * self._size
         for number, parameter in zip(self._parameter_values, parameters, strict=True):
             values[number] = change.cast(parameter)
         for number, constant in self._constants.items():
-            value = change.cast(constant.value())
+            value = change.cast(replaced[number] if number in replaced else constant.value())
             values[number] = value.clone() if number in self._written else value
         return values
 

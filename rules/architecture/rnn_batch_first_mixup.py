@@ -101,7 +101,8 @@ class RnnBatchFirstMixup(Rule):
     An explicit `transpose` or `permute` before or after the layer; packed sequences.
 
     ## Measured
-    Not measured.
+    `samples-leak-into-each-other` sees samples that depend on each other; its silence refutes
+    nothing.
 
     ## References
     - PyTorch, `torch.nn.LSTM`: batch_first is False by default
@@ -110,7 +111,8 @@ class RnnBatchFirstMixup(Rule):
     code, slug, severity = "NRM017", "rnn-batch-first-mixup", Severity.WARNING
     fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
-    unmeasured_because = "it is a matter of structure, which the probe does not measure"
+    confirmed_by = ("samples-leak-into-each-other",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per recurrent layer."""

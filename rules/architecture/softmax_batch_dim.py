@@ -81,7 +81,8 @@ class SoftmaxBatchDim(Rule):
     Attention over nodes or a set; a single example without a batch dimension.
 
     ## Measured
-    Not measured.
+    `samples-leak-into-each-other` sees samples that depend on each other; its silence refutes
+    nothing.
 
     ## References
     - PyTorch, `torch.nn.functional.log_softmax`
@@ -89,7 +90,8 @@ class SoftmaxBatchDim(Rule):
 
     code, slug, severity = "NRM016", "softmax-batch-dim", Severity.WARNING
     confidence = Confidence.MEDIUM
-    unmeasured_because = "it is a matter of structure, which the probe does not measure"
+    confirmed_by = ("samples-leak-into-each-other",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per softmax."""

@@ -13,17 +13,29 @@ from convlint.rules.patterns.runs import uses_line_search
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.gpu_probes.observations import NonFinite, Observations
+    from convlint.gpu_probes.observations import NonFinite, NonFiniteOrigin, Observations
 
 FATAL = frozenset({"loss", "gradient", "weight"})
 """From here NaN reaches every weight with the next step."""
+
+
+_CURES = {
+    "domain error": "keep the argument where the operation is defined: clamp it, add a small "
+    "constant inside, or use the fused form (log_softmax, binary_cross_entropy_with_logits)",
+    "overflow": "keep the numbers smaller: lower the learning rate, scale or normalise the layer's "
+    "input, subtract the maximum before exp, or compute this operation in float32 or bfloat16",
+    "infinite derivative": "keep the argument away from where the derivative is infinite: "
+    "sqrt(x + eps), x.norm() of something that is not 0; torch.where hides the value but "
+    "not the derivative, so choose the argument before the operation",
+}
 
 
 class NonFiniteValue(Rule):
     """NaN or infinity appears in the inputs, activations, loss, gradients or weights.
 
     ## What it does
-    Names the first tensor that stopped being finite, and the line that made it.
+    Names the first tensor that stopped being finite, the operation that made it so, forward or
+    backward, and the line that called it.
 
     ## Why it hurts
     NaN spreads to every weight with the next optimizer step; the rest of the run computes
@@ -40,7 +52,9 @@ class NonFiniteValue(Rule):
     step), attention scores masked with minus infinity, trial points of a line search.
 
     ## Measured
-    Every held and every real step until the first non-finite value.
+    Every held and every real step until the first non-finite value. The step's recording is then
+    replayed: the origin is the first operation, on the way to the loss, whose inputs are finite and
+    whose result is not; float64 tells an overflow from an argument outside the domain.
 
     ## References
     - PyTorch documentation, Autograd mechanics, torch.autograd.detect_anomaly
@@ -59,10 +73,11 @@ class NonFiniteValue(Rule):
         # With a fatal event the earliest one tells the origin, whatever kind of tensor it is.
         first = min(fatal + doubtful, key=lambda event: (event.phase != "hold", event.step))
         where = "before the first step" if first.phase == "hold" else f"at step {first.step}"
+        origin = seen.non_finite_origin if first.what in FATAL | {"activation"} else None
         yield self.finding(
-            place_to_location(first.place, seen),
-            f"{_kind(first)} in {_named(first)} {where}",
-            help=_advice(first, seen),
+            place_to_location(first.place if origin is None else origin.place or first.place, seen),
+            f"{_kind(first)} in {_named(first)} {where}{_from(origin)}",
+            help=_advice(first, seen, origin),
             severity=Severity.ERROR if fatal else Severity.WARNING,
             evidence=measured_evidence(
                 f"first non-finite value: {_named(first)}",
@@ -104,9 +119,25 @@ def _is_doubtful(event: NonFinite) -> bool:
     return event.what in ("input", "activation") and "nan" in event.kind.lower()
 
 
-def _advice(event: NonFinite, seen: Observations) -> str:
+def _from(origin: NonFiniteOrigin | None) -> str:
+    """The operation that made it, in words."""
+    if origin is None or not origin.operation:
+        return ""
+    inside = f" in {origin.module} ({origin.cls})" if origin.module else ""
+    if origin.backward:
+        return f": the derivative of {origin.operation}{inside} is not finite here"
+    why = {
+        "overflow": f", whose result is too large for {origin.dtype}",
+        "domain error": ", of numbers it is not defined for",
+    }
+    return f": made by {origin.operation}{inside}{why.get(origin.cause, '')}"
+
+
+def _advice(event: NonFinite, seen: Observations, origin: NonFiniteOrigin | None) -> str:
     if event.what == "input":
         return "clean the data: drop or impute rows with NaN before they reach the model"
+    if origin is not None and origin.cause in _CURES:
+        return _CURES[origin.cause]
     if event.phase == "run" and event.step > 0:
         return "lower the learning rate, clip the gradient norm, and look for log, sqrt or division by something that can reach 0"
     return "look for log, sqrt or division by something that can be 0, and for empty batches; use the fused losses (cross_entropy, binary_cross_entropy_with_logits)"

@@ -84,6 +84,8 @@ class HiddenStateNotDetached(Rule):
 
     code = "LOP015"
     slug = "hidden-state-not-detached"
+    confirmed_by = ("growing-graph",)
+    silence_refutes = False
     severity = Severity.ERROR
     fix = Applicability.UNSAFE
 

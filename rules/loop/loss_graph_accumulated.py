@@ -75,7 +75,8 @@ class LossGraphAccumulated(Rule):
     `no_grad`, `loss.item()` or `loss.detach()`: none is reported.
 
     ## Measured
-    Not measured: over the few steps of a probe the growth is too small to tell.
+    `growing-graph` counts the graphs that stay alive; its silence refutes nothing, since the sum may
+    lie in a part of the script the probe did not reach.
 
     ## References
     - PyTorch FAQ, "My model reports cuda runtime error(2): out of memory"
@@ -85,7 +86,8 @@ class LossGraphAccumulated(Rule):
     slug = "loss-graph-accumulated"
     severity = Severity.WARNING
     fix = Applicability.SAFE
-    unmeasured_because = "over the few steps of a probe the graph grows too little to tell"
+    confirmed_by = ("growing-graph",)
+    silence_refutes = False
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """Report sums that take in a back-propagated loss with its graph."""

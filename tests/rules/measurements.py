@@ -12,6 +12,7 @@ from convlint.gpu_probes.observations import (
     Curvature,
     Device,
     GradientFlow,
+    GraphGrowth,
     LayerFlow,
     LossFunction,
     Measurement,
@@ -22,6 +23,7 @@ from convlint.gpu_probes.observations import (
     Parameter,
     ParameterGroup,
     Place,
+    SampleDependence,
     Series,
     StabilityLimit,
     UpdateRatio,
@@ -212,6 +214,18 @@ def curvature(headroom: float = 5.0, *, phase: str = "start", **rest: Any) -> Cu
     return Curvature(phase=phase, **{**values, **rest})
 
 
+def dependence(response: float | None = 0.8, leak: float | None = 0.0) -> SampleDependence:
+    """A model whose output moves with its input, and whose samples leak by ``leak``."""
+    return SampleDependence(
+        model="",
+        input_response=Measurement(response, n=64),
+        leak=None if leak is None else Measurement(leak, n=63),
+        dimension=None if leak is None else 0,
+        batch_size=64,
+        place=place(8),
+    )
+
+
 def healthy(**changes: Any) -> Observations:
     """A digits classifier that trains well, with ``changes``."""
     values: dict[str, Any] = {
@@ -241,6 +255,8 @@ def healthy(**changes: Any) -> Observations:
             parameters=9_610,
             targets=64,
         ),
+        "sample_dependence": (dependence(),),
+        "graph_growth": GraphGrowth(alive=(0, *([1] * 107)), nodes=(12,) * 32),
         "baseline": number(2.29),
         **course("converging", falling()),
     }

@@ -45,6 +45,8 @@ UNMEASURED = healthy(
     updates=(),
     curvature=(),
     overfit=None,
+    sample_dependence=(),
+    graph_growth=None,
     baseline=None,
     convergence=None,
     series=replace(healthy().series, loss=(), gradient_norm=(), learning_rate=(), seconds=()),
