@@ -19,7 +19,7 @@ from convlint.dependencies import Surroundings
 from convlint.errors import UserError
 from convlint.findings import Confidence, Finding
 from convlint.gathering import Gathering
-from convlint.judge import Judge
+from convlint.judge import Judge, collecting_between_files
 from convlint.judging import run_measured_rules, run_rules
 from convlint.outcome import Outcome, keep_wanted, unused_comments
 from convlint.selection import RuleChoice, resolve_selection
@@ -77,7 +77,8 @@ def check_paths(
         from convlint.memory import Memory
 
         memory = Memory(cache, surroundings, on_note)
-    with contextlib.nullcontext() if memory is None else memory.rules_known():
+    known = contextlib.nullcontext() if memory is None else memory.rules_known()
+    with known, collecting_between_files():
         finder = SettingsFinder(overrides)
         outcome = Outcome()
         for name in filter(None, named):

@@ -60,14 +60,15 @@ class Judge:
             settings = self._finder.for_file(Path(path))
         except UserError as problem:
             return FileReport(problem=Complaint(problem.message))
-        with _collecting_afterwards():
-            report = judge_source(
-                data,
-                shown,
-                project_root=self._root(path),
-                index=self._shared_index(),
-                rules=settings.every_rule,
-            )
+        report = judge_source(
+            data,
+            shown,
+            project_root=self._root(path),
+            index=self._shared_index(),
+            rules=settings.every_rule,
+        )
+
+        _collect_when_due()
         if report.problem is not None and not sources.mentions_ml_library(data):
             return NOTHING_TO_SAY
         return report
@@ -78,10 +79,11 @@ class Judge:
         Raises:
             UserError: it cannot be decoded or parsed.
         """
-        with _collecting_afterwards():
-            return extract_facts(
-                data, shown, project_root=self._root(path), index=self._shared_index()
-            )[1]
+        _, program = extract_facts(
+            data, shown, project_root=self._root(path), index=self._shared_index()
+        )
+        _collect_when_due()
+        return program
 
     def _root(self, path: str) -> Path:
         directory = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
@@ -97,13 +99,13 @@ class Judge:
         return self._index
 
 
-_COLLECTED_AFTER = 400_000
-"""New objects after which cycles are looked for: some thousand lines of source."""
+_COLLECTED_AFTER = 800_000
+"""New objects after which cycles are looked for: some ten thousand lines of source."""
 
 
 @contextmanager
-def _collecting_afterwards() -> Iterator[None]:
-    """Look for garbage between files only.
+def collecting_between_files() -> Iterator[None]:
+    """While this lasts, garbage is looked for between files only, when there is much.
 
     A syntax tree is made of very many objects that live as long as the work on their file; looking
     through them again and again while they are made takes a quarter of the whole run.
@@ -113,7 +115,10 @@ def _collecting_afterwards() -> Iterator[None]:
     try:
         yield
     finally:
-        if gc.get_count()[0] > _COLLECTED_AFTER:
-            gc.collect()
         if enabled:
             gc.enable()
+
+
+def _collect_when_due() -> None:
+    if gc.get_count()[0] > _COLLECTED_AFTER:
+        gc.collect()

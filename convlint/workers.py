@@ -136,13 +136,11 @@ def _serve(ours: Connection, overrides: Overrides | None, replaced: Mapping[str,
     # The terminal sends an interruption to all; the process that asked ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from convlint.config import SettingsFinder
-    from convlint.judge import Judge
+    from convlint.judge import Judge, collecting_between_files
 
     judge = Judge(SettingsFinder(overrides), replaced=replaced)
     encode = msgspec.msgpack.Encoder().encode
-    try:
+    with collecting_between_files(), contextlib.suppress(EOFError, OSError):
         while True:
             for path, shown in ours.recv():
                 ours.send_bytes(encode(tuple(judge.judge(path, shown))))
-    except (EOFError, OSError):
-        return

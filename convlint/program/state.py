@@ -235,7 +235,7 @@ class State:
 
     def training_objects(self, value: Abstract, depth: int = 0) -> list[Instance]:
         """The objects within ``value`` that unresolved code could step, clear or switch."""
-        if depth > 3:
+        if depth > 3 or isinstance(value, (Const, Tensor, Unknown, Library)):
             return []
         if isinstance(value, Instance):
             if value.kind in _ESCAPING or value.cls == _AVERAGE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TypeVar
 
 Node = TypeVar("Node", bound=ast.AST)
@@ -53,21 +53,43 @@ def dotted(node: ast.AST) -> str:
     return ""
 
 
+_WITHOUT_NODES = frozenset(
+    {
+        "ctx", "op", "ops", "id", "attr", "arg", "name", "names", "kind", "level", "module",
+        "kwd_attrs", "rest", "conversion", "simple", "is_async", "type_comment", "type_ignores",
+    }
+)  # fmt: skip
+"""Fields that hold text, numbers, operators, imported names or contexts of names."""
+
+
+@cache
+def _fields_with_nodes(kind: type[ast.AST]) -> tuple[str, ...]:
+    if kind in (ast.Constant, ast.MatchSingleton):
+        return ()
+    return tuple(field for field in kind._fields if field not in _WITHOUT_NODES)
+
+
 class NodesByClass:
-    """The nodes of a tree, found in one walk; contexts of names (``ast.Load`` ...) left out."""
+    """The nodes of a tree, found in one walk; operators, imported names and contexts left out."""
 
     def __init__(self, tree: ast.AST) -> None:
         self._found: dict[type[ast.AST], list[ast.AST]] = {}
-        pending = [tree]
+        pending: list[ast.AST | None] = [tree]
         while pending:
             node = pending.pop()
-            self._found.setdefault(type(node), []).append(node)
-            for value in vars(node).values():
-                if isinstance(value, ast.AST):
-                    if not isinstance(value, ast.expr_context):
-                        pending.append(value)
-                elif type(value) is list:
-                    pending.extend(item for item in value if isinstance(item, ast.AST))
+            if node is None:  # ``{**rest}`` has no key there
+                continue
+            kind = type(node)
+            if kind in self._found:
+                self._found[kind].append(node)
+            else:
+                self._found[kind] = [node]
+            for field in _fields_with_nodes(kind):  # type: ignore[arg-type]
+                value = getattr(node, field, None)
+                if type(value) is list:
+                    pending.extend(value)
+                elif value is not None:
+                    pending.append(value)
 
     def of(self, kind: type[Node]) -> list[Node]:
         """Those of exactly this class, in no particular order."""
