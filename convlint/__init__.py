@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convlint.api import check
+    from convlint.curves.monitor import ConvergenceMonitor
 
-__all__ = ["__version__", "check"]
+__all__ = ["ConvergenceMonitor", "__version__", "check"]
 
 __version__ = "0.1.0"
 
@@ -27,4 +28,8 @@ def __getattr__(name: str) -> Any:
         from convlint.api import check
 
         return check
+    if name == "ConvergenceMonitor":
+        from convlint.curves.monitor import ConvergenceMonitor
+
+        return ConvergenceMonitor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

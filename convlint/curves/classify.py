@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convlint.curves.rates import Rate, convergence_rate
-from convlint.curves.trend import noise_level, oscillation, spread, trend
+from convlint.curves.trend import noise_level, oscillation, running_median, spread, trend
 from convlint.gpu_probes.observations import Convergence, Measurement
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def _levels(values: Series, lower_bound: float | None) -> _Levels:
     n = values.size
     width = max(3, n // 10)
     medians = np.median(np.lib.stride_tricks.sliding_window_view(values, width), axis=1)
-    residual = values - _running_median(values, 2 * width + 1)
+    residual = values - running_median(values, 2 * width + 1)
     deviation = spread(residual)
     first, last = float(medians[0]), float(medians[-1])
     reference = lower_bound if lower_bound is not None else min(0.0, float(values.min()))
@@ -261,13 +261,6 @@ def _levels(values: Series, lower_bound: float | None) -> _Levels:
         excess=max(first - reference, abs(first) * 1e-12, 1e-300),
         spread=deviation,
     )
-
-
-def _running_median(values: Series, width: int) -> Series:
-    half = width // 2
-    padded = np.concatenate([values[half:0:-1], values, values[-2 : -half - 2 : -1]])
-    medians: Series = np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
-    return medians
 
 
 def _thrown_to(values: Series, lower_bound: float | None) -> float | None:

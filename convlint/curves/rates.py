@@ -32,9 +32,9 @@ SMALLEST_VARIANCE = 1e-300
 AKAIKE_DECIDES = {"linear": 0.95, "sublinear": 0.9}
 """Akaike weight above which one of two kinds is preferred; below it the rate is undetermined."""
 
-MIXTURE_MARGIN = 15.0
+MIXTURE_MARGIN = 28.0
 """Akaike difference by which curves of so many parameters must beat a power law. They imitate one
-closely: in 60 steps at 1 % noise by chance alone to within 10."""
+closely, to within some 20 by chance alone; true mixtures of 60 steps lie above 34."""
 MOST_PARAMETERS = 5
 
 ADEQUATE_VARIANCE = 2.0
@@ -64,7 +64,7 @@ STRAINED = 4.0
 """Akaike difference from which a power law at its largest exponent speaks for an exponential."""
 
 VISIBLE = 3.0
-FEWEST_VISIBLE = 8
+FEWEST_VISIBLE = 11
 """Points that stand this many noise deviations above the end: on fewer, every steep descent looks
 like an exponential, Newton's and quasi-Newton's too."""
 
