@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convlint.api import check
     from convlint.curves.monitor import ConvergenceMonitor
+    from convlint.gpu_probes.attach.in_process import probe
 
-__all__ = ["ConvergenceMonitor", "__version__", "check"]
+__all__ = ["ConvergenceMonitor", "__version__", "check", "probe"]
 
 __version__ = "0.1.0"
 
@@ -32,4 +33,8 @@ def __getattr__(name: str) -> Any:
         from convlint.curves.monitor import ConvergenceMonitor
 
         return ConvergenceMonitor
+    if name == "probe":
+        from convlint.gpu_probes.attach.in_process import probe
+
+        return probe
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

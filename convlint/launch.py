@@ -138,7 +138,7 @@ def run_probe(
         observations = msgspec.convert(answer["observations"], Observations)
     except msgspec.ValidationError as error:
         raise ProbeError(f"{target.shown}: the probe's answer cannot be read: {error}") from error
-    return _with_convergence(observations)
+    return with_convergence(observations)
 
 
 def _require(target: Target, device: str, script_output: str, steps: int, budget: float) -> None:
@@ -317,7 +317,7 @@ def _death(status: int | None) -> str:
     return f"the probe ended with status {status} and no answer"
 
 
-def _with_convergence(observations: Observations) -> Observations:
+def with_convergence(observations: Observations) -> Observations:
     """Classify the loss series with ``convlint.curves``."""
     losses = observations.series.loss
     if not losses:

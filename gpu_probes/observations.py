@@ -580,3 +580,9 @@ class Observations:
     """Absolute paths of the user's source files that ran (the script and the project modules it
     imported); empty when not recorded."""
     ranks: Ranks | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the findings and the summary. Needs convlint itself."""
+        from convlint.report.notebook import observations_html
+
+        return observations_html(self)

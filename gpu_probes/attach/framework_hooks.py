@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 from convlint.gpu_probes.attach.schedule_watch import called_by_construction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from convlint.gpu_probes.attach.observer import Observer
 
@@ -32,6 +33,36 @@ def install_hooks(observer: Observer) -> None:
     _hook_schedulers(observer)
     _hook_loader(observer)
     observer.losses.install()
+
+
+@contextmanager
+def hooks_installed(observing: Callable[[], Observer]) -> Iterator[Observer]:
+    """Hook torch for the observer that ``observing`` makes, and leave torch as it was."""
+    owners: list[Any] = [
+        *(nn.Module, torch.optim.Optimizer, torch.amp.GradScaler, torch.utils.data.DataLoader),
+        *(torch.autograd, nn.utils, nn.utils.clip_grad, nn.functional),
+        *_with_subclasses(torch.optim.lr_scheduler.LRScheduler),
+    ]
+    before = [dict(vars(owner)) for owner in owners]
+    observer = observing()
+    install_hooks(observer)
+    try:
+        yield observer
+    finally:
+        observer.forward.detach()
+        for handle in observer.handles:
+            handle.remove()
+        for owner, names in zip(owners, before, strict=True):
+            for name, value in list(vars(owner).items()):
+                if name not in names:
+                    delattr(owner, name)
+                elif value is not names[name]:
+                    setattr(owner, name, names[name])
+
+
+def _with_subclasses(cls: type) -> list[type]:
+    below: list[type] = type.__subclasses__(cls)
+    return [cls, *(found for each in below for found in _with_subclasses(each))]
 
 
 def _hook_creation(observer: Observer) -> None:
@@ -106,8 +137,10 @@ def _hook_steps(observer: Observer) -> None:
         if observer.measuring.idle:
             observer.after_step(optimizer)
 
-    register_optimizer_step_pre_hook(before)
-    register_optimizer_step_post_hook(after)
+    observer.handles += [
+        register_optimizer_step_pre_hook(before),
+        register_optimizer_step_post_hook(after),
+    ]
 
 
 def _hook_clearing(observer: Observer) -> None:

@@ -84,6 +84,8 @@ class Observer:
         self.graphs = GraphGrowthRecorder()
         self.forward = ForwardWatch(self)
         self.phase = "hold" if self.settings.hold > 0 else "run"
+        self.handles: list[Any] = []
+        """What removes hooks that are not attributes."""
         self._hold_is_over = False
         self._training_since = 0.0
         self.window_open = True
