@@ -396,6 +396,9 @@ class Curvature:
     consistency: float | None
     products: int
     limits: tuple[StabilityLimit, ...] = ()
+    density: tuple[tuple[float, float], ...] = ()
+    """Spectral density by stochastic Lanczos quadrature with one random vector: pairs of an
+    eigenvalue and the share of all eigenvalues it stands for; the shares add up to one."""
 
 
 @dataclass(frozen=True)
@@ -451,11 +454,26 @@ class Series:
 
 
 @dataclass(frozen=True)
+class GradientHistory:
+    """Gradients over the real steps, for the eye: both axes may be thinned.
+
+    ``rms[m][k]`` is the root mean square of the gradient of ``modules[m]`` (all its own parameters)
+    just before real step ``steps[k]`` (from 0), None where it had none or it was not finite.
+    Modules come in the order in which the optimizer holds them.
+    """
+
+    modules: tuple[str, ...]
+    steps: tuple[int, ...]
+    rms: tuple[tuple[float | None, ...], ...]
+
+
+@dataclass(frozen=True)
 class OverfitAttempt:
     """One try at learning a single batch by heart (PROBES.md M9).
 
     ``excess`` is the share of the first loss's distance to the smallest possible one that was
     left at the lowest loss; ``falling`` whether the loss was still going down at the end.
+    ``curve`` pairs steps (from 0) with the loss before them, thinned.
     """
 
     optimizer: str
@@ -466,6 +484,7 @@ class OverfitAttempt:
     excess: float
     falling: bool
     finite: bool
+    curve: tuple[tuple[int, float | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -565,6 +584,7 @@ class Observations:
     curvature: tuple[Curvature, ...] = ()
     schedules: tuple[ScheduleAhead, ...] = ()
     series: Series = field(default_factory=Series)
+    gradient_history: GradientHistory | None = None
     convergence: Convergence | None = None
     overfit: OverfitOneBatch | None = None
     learning_rate_range: LearningRateRange | None = None

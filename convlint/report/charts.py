@@ -207,34 +207,35 @@ def heat_map(
     rows_of: str,
     quantity: str,
     names: Sequence[str],
+    places: Sequence[int],
     rows: Sequence[Sequence[float | None]],
 ) -> Drawing:
     """A cell per row and column, coloured by the logarithm of its value.
 
-    ``rows`` has one series per name, entry k belonging to column k. Zeros and missing values keep
-    the colour of the ground.
+    ``rows`` has one series per name, entry k belonging to x = ``places[k]``, rising. Zeros and
+    missing values keep the colour of the ground.
     """
     names, rows = names[:MOST_ROWS], rows[:MOST_ROWS]
-    length = max((len(row) for row in rows), default=0)
-    stride = max(1, math.ceil(length / MOST_COLUMNS))
-    positive = [v for row in rows for v in row[::stride] if v is not None and v > 0]
+    shown = range(0, len(places), max(1, math.ceil(len(places) / MOST_COLUMNS)))
+    ends = [*(places[k] for k in shown[1:]), places[-1] + 1]
+    positive = [row[k] for row in rows for k in shown]
     shade = scale_for(positive, log=True, pad=0.0)
     drawing = _rows_frame(x.label, rows_of, len(rows))
-    across = Scale(0.0, float(max(length, 1)))
+    across = Scale(float(places[0]), float(places[-1] + 1))
     place_x, _ = _placing(drawing, across, Scale(0.0, 1.0))
     drawing.x_ticks.extend(Tick(place_x(v), tick_label(v)) for v in across.ticks())
     for row, (name, values) in enumerate(zip(names, rows, strict=True)):
         top = drawing.top + row * ROW
         drawing.rows.append((top + ROW / 2 + 4, short_name(name), name))
-        for column in range(0, len(values), stride):
+        for column, end in zip(shown, ends, strict=True):
             value = values[column]
             if value is None or not shade.shows(value):
                 continue
             step = min(int(shade.share(value) * HEAT_STEPS), HEAT_STEPS - 1)
-            left, right = place_x(column), place_x(min(column + stride, length))
-            title = f"{name}, step {column}: {tick_label(value)}"
+            left = place_x(places[column])
+            title = f"{name}, {places[column]}: {tick_label(value)}"
             drawing.shapes.append(
-                Shape("rect", f"heat{step}", title, "", left, top, right - left, ROW - 1)
+                Shape("rect", f"heat{step}", title, "", left, top, place_x(end) - left, ROW - 1)
             )
     for step in (0, HEAT_STEPS // 2, HEAT_STEPS - 1):
         value = shade.low * (shade.high / shade.low) ** (step / (HEAT_STEPS - 1))

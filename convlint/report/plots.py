@@ -18,7 +18,9 @@ from convlint.report.charts import (
     Mark,
     bars,
     curves,
+    heat_map,
 )
+from convlint.report.density import broadened
 from convlint.report.forecast import forecast
 from convlint.report.measured import course, gradient_flow_text, one_batch, rate_range
 from convlint.report.text import count, format_number, one_line
@@ -26,10 +28,16 @@ from convlint.report.text import count, format_number, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from convlint.gpu_probes.observations import Observations
+    from convlint.gpu_probes.observations import Observations, OverfitAttempt
 
 WIDE_RANGE = 30.0
 """Positive values that differ by this factor are shown on a logarithmic axis."""
+
+EDGE_SHOWN = 4.0
+"""A stability limit this many times off the largest eigenvalue would squeeze the spectrum flat."""
+
+NEAR_ZERO = 0.01
+MOST_CURVES = 4
 
 STEP = Axis("real optimizer step")
 
@@ -50,9 +58,11 @@ def plots(seen: Observations) -> Iterator[Plot]:
         _loss,
         _gradient_norm,
         _flow_by_depth,
+        _flow_by_step,
         _activations,
         _updates,
         _stability,
+        _density,
         _rate_range,
         _one_batch,
         _schedules,
@@ -113,6 +123,35 @@ def _flow_by_depth(seen: Observations) -> Iterator[Plot]:
         reading = gradient_flow_text(flow) if flow.slope.value is not None else "no slope measured"
         title = "Signal and gradient by depth"
         yield Plot(f"flow-{number}", title, chart, reading + _of(layers))
+
+
+def _flow_by_step(seen: Observations) -> Iterator[Plot]:
+    history = seen.gradient_history
+    if history is None or len(history.steps) < 2:
+        return
+    values = [v for row in history.rms for v in row if v is not None and v > 0]
+    if not values:
+        return
+    chart = heat_map(
+        STEP,
+        "module, as the optimizer holds them",
+        "gradient's root mean square",
+        [one_line(name) for name in history.modules],
+        history.steps,
+        history.rms,
+    )
+    middles = {
+        name: sorted(known)[len(known) // 2]
+        for name, row in zip(history.modules, history.rms, strict=True)
+        if (known := [v for v in row if v is not None])
+    }
+    low, high = min(middles, key=middles.__getitem__), max(middles, key=middles.__getitem__)
+    reading = (
+        f"in the median smallest in {one_line(low)} ({format_number(middles[low])}), largest in"
+        f" {one_line(high)} ({format_number(middles[high])})"
+    )
+    title = "Gradient by module and step"
+    yield Plot("flow-by-step", title, chart, reading + _of(history.modules))
 
 
 def _activations(seen: Observations) -> Iterator[Plot]:
@@ -184,6 +223,33 @@ def _stability(seen: Observations) -> Iterator[Plot]:
     yield Plot("stability", "Curvature: the optimizer's stability limit", chart, reading)
 
 
+def _density(seen: Observations) -> Iterator[Plot]:
+    for curvature in seen.curvature:
+        nodes = [(value, share) for value, share in curvature.density if share > 0]
+        largest = curvature.largest.value
+        if len(nodes) < 2 or largest is None:
+            continue
+        marks = []
+        for limit in curvature.limits:
+            headroom = limit.headroom.value
+            # Only a plain step has its limit in the Hessian's own spectrum.
+            if limit.preconditioned or not headroom or not 1 / EDGE_SHOWN < headroom < EDGE_SHOWN:
+                continue
+            marks.append(Mark(f"stable at the rate in use ({limit.cls}) up to", largest * headroom))
+        shares = broadened(nodes)
+        drawn = [Curve("density, broadened", shares), Curve("Lanczos nodes", nodes, "dots")]
+        x, y = Axis("Hessian eigenvalue"), Axis("share of the eigenvalues", log=True)
+        small = sum(share for value, share in nodes if abs(value) < NEAR_ZERO * abs(largest))
+        negative = sum(share for value, share in nodes if value < 0)
+        reading = (
+            f"largest {format_number(largest)}; {format_number(100 * small)} % of the eigenvalues lie within"
+            f" {100 * NEAR_ZERO:.0f} % of it around zero, {format_number(100 * negative)} % are negative (one"
+            f" random vector, {len(nodes)} nodes)"
+        )
+        title = f"Spectral density at the {curvature.phase}"
+        yield Plot(f"density-{curvature.phase}", title, curves(x, y, drawn, marks), reading)
+
+
 def _rate_range(seen: Observations) -> Iterator[Plot]:
     tested = seen.learning_rate_range
     if tested is None:
@@ -216,10 +282,20 @@ def _one_batch(seen: Observations) -> Iterator[Plot]:
     tried = seen.overfit
     if tried is None or not tried.attempts:
         return
+    courses = [(_attempt(a), a.curve) for a in tried.attempts if a.curve]
+    if courses:
+        drawn = [Curve(name, curve) for name, curve in courses[:MOST_CURVES]]
+        losses = [v for _, curve in courses for _, v in curve]
+        axis = Axis("loss of the one batch", log=_wide(losses))
+        floor = (
+            [Mark("smallest possible", tried.floor + 0.0, vertical=False)] if not axis.log else []
+        )
+        chart = curves(Axis("step on one batch"), axis, drawn, floor)
+        yield Plot("one-batch", "Learning one batch by heart", chart, one_batch(tried))
+        return
     rows = [
         Bar(
-            attempt.optimizer
-            + ("" if attempt.learning_rate is None else f" {format_number(attempt.learning_rate)}"),
+            _attempt(attempt),
             (max(0.0, attempt.excess) if math.isfinite(attempt.excess) else None,),
         )
         for attempt in tried.attempts
@@ -231,6 +307,11 @@ def _one_batch(seen: Observations) -> Iterator[Plot]:
         rows,
     )
     yield Plot("one-batch", "Learning one batch by heart", chart, one_batch(tried))
+
+
+def _attempt(tried: OverfitAttempt) -> str:
+    rate = tried.learning_rate
+    return tried.optimizer if rate is None else f"{tried.optimizer} {format_number(rate)}"
 
 
 def _schedules(seen: Observations) -> Iterator[Plot]:

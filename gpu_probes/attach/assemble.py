@@ -75,6 +75,7 @@ def assemble_observations(
         "curvature": tuple(observer.curvature.results),
         "schedules": schedules,
         "series": observer.series.results(),
+        "gradient_history": ask_one("gradient history", observer.gradients.results),
         "overfit": experiments.overfit,
         "learning_rate_range": experiments.learning_rate_range,
         "baseline": ask_one("baseline", lambda: _baseline(observer, losses)),

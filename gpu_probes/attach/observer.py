@@ -35,10 +35,11 @@ from convlint.gpu_probes.attach.schedule_watch import ScheduleWatch
 from convlint.gpu_probes.attach.step_series import StepSeries
 from convlint.gpu_probes.attach.tape_watch import TapeWatch
 from convlint.gpu_probes.attach.taped_checks import TapedChecks
+from convlint.gpu_probes.quantities.gradient_history import GradientHistoryRecorder
 from convlint.gpu_probes.quantities.graph_growth import GraphGrowthRecorder
 from convlint.gpu_probes.quantities.non_finite import NonFiniteDetector
 from convlint.gpu_probes.quantities.parameters import ParameterRecorder, TrackedParameter
-from convlint.gpu_probes.quantities.updates import UpdateRecorder, gradient_norm
+from convlint.gpu_probes.quantities.updates import UpdateRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +76,7 @@ class Observer:
         self.updates = UpdateRecorder(self.describe)
         self.non_finite = NonFiniteDetector()
         self.series = StepSeries(self.measuring)
+        self.gradients = GradientHistoryRecorder(self.describe)
         self.curvature = CurvaturePoints(self)
         self.tapes = TapeWatch(self)
         self.ranks = RankWatch(
@@ -269,6 +271,7 @@ class Observer:
             if self._is_primary(record):
                 uses_closure = record.uses_closure
                 self.series.stepped(used[:1] if uses_closure else used, learning_rate(optimizer))
+                self.gradients.stepped()
         with self.measuring.section("comparison of ranks"):
             self.ranks.after_update(record.parameters())
         with self.measuring.section("update ratio"):
@@ -408,7 +411,7 @@ class Observer:
     def _note_norm(self, record: OptimizerRecord) -> None:
         if record in self.optimizers.stepping[:1] or not self.optimizers.stepping:
             with self.measuring.section("gradient norm"):
-                self.series.gradient_norm(gradient_norm(record.parameters()))
+                self.series.gradient_norm(self.gradients.observe(record.parameters()))
 
     def _end_hold_when_due(self) -> None:
         now, budget = self.probe.seconds(), self.settings.budget

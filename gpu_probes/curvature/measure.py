@@ -126,6 +126,7 @@ def measure_curvature(
         consistency=consistency,
         products=hessian.products,
         limits=tuple(limits),
+        density=_density(from_random),
     )
 
 
@@ -273,6 +274,17 @@ def _two_spectra(
     random = _random_vector(hessian.gradient, seed)
     from_random = lanczos(hessian, random, space, iterations=iterations, deadline=deadline)
     return from_gradient, from_random
+
+
+def _density(from_random: RitzValues | None) -> tuple[tuple[float, float], ...]:
+    """Gauss quadrature of the spectral density: Ritz values and squared first components.
+
+    Ghorbani, Krishnan and Xiao, "An Investigation into Neural Net Optimization via Hessian
+    Eigenvalue Density", ICML 2019. Expects a random start: any other weighs the directions.
+    """
+    if from_random is None:
+        return ()
+    return tuple(zip(from_random.values.tolist(), from_random.weights.tolist(), strict=True))
 
 
 def _random_vector(like: torch.Tensor, seed: int) -> torch.Tensor:

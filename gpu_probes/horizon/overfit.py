@@ -8,6 +8,7 @@ that a wrong rate is told from a wrong model.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ SOLVED = 0.05
 
 FALLING = 0.02
 """Share of its excess a loss loses in the last quarter of the steps when it is still falling."""
+
+CURVE_POINTS = 100
+"""Points of each attempt's course that are kept, for the eye."""
 
 ADAM_RATES = (1e-3, 1e-2, 1e-4)
 
@@ -128,6 +132,10 @@ def _summed_up(
         excess=(lowest - floor) / span,
         falling=previous - last > FALLING * max(previous - floor, 1e-12),
         finite=len(finite) == len(losses),
+        curve=tuple(
+            (step, losses[step] if math.isfinite(losses[step]) else None)
+            for step in range(0, len(losses), max(1, len(losses) // CURVE_POINTS))
+        ),
     )
 
 

@@ -21,7 +21,9 @@ ParameterRecorder()``              gradients=None)`` with ``parameters`` a seque
 ``updates.UpdateRecorder(          ``before_step(optimizer, optimizer_id)``,
 describe)``                        ``after_step(optimizer)``, ``results()``; ``describe(tensor)``
                                    gives ``(name, place)``
-``updates.gradient_norm``          ``gradient_norm(parameters)``: global norm, a 0-d device tensor
+``gradient_history.                ``observe(parameters)``: global norm, a 0-d device tensor;
+GradientHistoryRecorder(           ``stepped()``, ``results()``
+describe)``
 ``non_finite.                      ``check(what, name, tensor, phase, step, place=None)``,
 NonFiniteDetector()``              ``results()``, attribute ``found``
 =================================  ================================================================

@@ -1,4 +1,4 @@
-"""Update-to-weight ratios of the real steps, and the global gradient norm (PROBES.md M5)."""
+"""Update-to-weight ratios of the real steps (PROBES.md M5)."""
 
 from __future__ import annotations
 
@@ -13,29 +13,16 @@ from convlint.gpu_probes.backends import multi_tensor_statistics
 from convlint.gpu_probes.backends.statistics import (
     DIFFERENCE_SUM_OF_SQUARES,
     OTHER_SUM_OF_SQUARES,
-    SUM_OF_SQUARES,
 )
 from convlint.gpu_probes.observations import Measurement, Place, Skipped, UpdateRatio
 from convlint.gpu_probes.quantities.parameters import measurable
 from convlint.gpu_probes.quantities.uncertainty import finite_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 SUSTAINED_STEPS: Final = 5
 """One wild step is noise; a ratio that holds for five steps in a row is the run's own."""
-
-
-def gradient_norm(parameters: Iterable[torch.Tensor]) -> torch.Tensor:
-    """Global Euclidean norm of the gradients: a float64 scalar left on the device.
-
-    Zero when no parameter has a gradient; NaN or infinite when a gradient is.
-    """
-    gradients = [p.grad for p in parameters if p.grad is not None and measurable(p.grad)]
-    if not gradients:
-        return torch.zeros((), dtype=torch.float64)
-    statistics = multi_tensor_statistics(gradients, norms_only=True)
-    return statistics.column(SUM_OF_SQUARES).sum().sqrt()
 
 
 @dataclass

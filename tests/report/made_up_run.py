@@ -19,6 +19,7 @@ from convlint.gpu_probes.observations import (
     Curvature,
     Device,
     GradientFlow,
+    GradientHistory,
     LayerFlow,
     LearningRateRange,
     Measurement,
@@ -79,6 +80,7 @@ def hostile_observations() -> Observations:
                 gradient_norm=1.0,
                 consistency=1e-5,
                 products=20,
+                density=(*((k - 1.0, 0.5**k) for k in range(1, 20)), (40.0, 1e-4)),
                 limits=(StabilityLimit(0, "SGD", 0.1, False, _m(0.05), _m(0.5)),),
             ),
         ),
@@ -90,6 +92,14 @@ def hostile_observations() -> Observations:
             gradient_norm=tuple(0.1 + 50.0 * 0.9**k for k in range(STEPS)),
             learning_rate=tuple(0.1 * 0.99**k for k in range(STEPS)),
             seconds=(0.01,) * STEPS,
+        ),
+        gradient_history=GradientHistory(
+            tuple(f"{LAYER}.{k}" for k in range(6)),
+            tuple(range(0, STEPS, 2)),
+            tuple(
+                tuple(None if k == step == 2 else 10.0 ** (k - step / 20) for step in range(30))
+                for k in range(6)
+            ),
         ),
         convergence=Convergence(
             "converging",
@@ -103,7 +113,15 @@ def hostile_observations() -> Observations:
         ),
         baseline=_m(2.31),
         overfit=OverfitOneBatch(
-            (OverfitAttempt(LAYER, 0.1, 200, 2.3, 0.01, 0.004, False, True),), 0.0, 200, "fits"
+            (
+                OverfitAttempt(
+                    *(LAYER, 0.1, 200, 2.3, 0.01, 0.004, False, True),
+                    curve=tuple((2 * k, 2.3 * 0.95**k) for k in range(100)),
+                ),
+            ),
+            0.0,
+            200,
+            "fits",
         ),
         learning_rate_range=LearningRateRange(
             in_use=0.1,

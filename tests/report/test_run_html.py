@@ -81,7 +81,15 @@ def test_every_plot_has_labelled_axes_and_one_line_that_reads_it(browser, page_f
     names = {plot["name"] for plot in plots}
     assert names >= {
         *("loss", "gradient-norm", "flow-0", "activations", "updates"),
-        *("stability", "rate-range", "one-batch", "rates", "schedule-0"),
+        *(
+            "flow-by-step",
+            "density-start",
+            "stability",
+            "rate-range",
+            "one-batch",
+            "rates",
+            "schedule-0",
+        ),
     }
     for plot in plots:
         assert plot["x"] and plot["y"] and plot["reading"].strip(), plot
@@ -149,7 +157,7 @@ def test_a_script_that_could_not_be_started_has_a_page_that_says_why():
 
 PLOTTED = ("activations", "gradient_flow", "updates", "curvature", "schedules")
 NOTHING = {"series": type(hostile_run().seen.series)(), "convergence": None} | dict.fromkeys(
-    ("overfit", "learning_rate_range", "baseline")
+    ("gradient_history", "overfit", "learning_rate_range", "baseline")
 )
 FINDING = Finding(
     code="LOP001",

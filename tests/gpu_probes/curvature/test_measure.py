@@ -44,6 +44,24 @@ def dense_spectrum(loss, parameters):
     return torch.linalg.eigvalsh(torch.stack(rows))
 
 
+def test_the_density_is_a_quadrature_of_the_whole_spectrum():
+    model, (images, labels) = small_cnn(torch.float64), batch(dtype=torch.float64)
+    parameters = list(model.parameters())
+    loss = F.cross_entropy(model(images), labels)
+    seen = measure_curvature(loss, parameters, [], phase="start", deadline=far(), iterations=30)
+    spectrum = dense_spectrum(F.cross_entropy(model(images), labels), parameters)
+    values = torch.tensor([value for value, _ in seen.density], dtype=torch.float64)
+    shares = torch.tensor([share for _, share in seen.density], dtype=torch.float64)
+    assert shares.min() >= 0.0
+    assert shares.sum().item() == pytest.approx(1.0, abs=1e-9)
+    # One random vector estimates a mean over the spectrum to within its relative spread over the
+    # square root of half the number of eigenvalues.
+    for power in (1, 2):
+        true = (spectrum**power).mean().item()
+        error = (2.0 * (spectrum ** (2 * power)).mean().item() / len(spectrum)) ** 0.5
+        assert (shares * values**power).sum().item() == pytest.approx(true, abs=3.0 * error)
+
+
 @pytest.mark.parametrize("trained_steps", [0, 40])
 def test_small_cnn_is_within_one_percent_of_the_explicit_hessian(trained_steps):
     model, (images, labels) = small_cnn(), batch()

@@ -52,6 +52,10 @@ def test_a_healthy_model_learns_its_batch_with_its_own_optimizer():
     assert result.outcome == "fits"
     assert len(result.attempts) == 1
     assert result.attempts[0].excess <= 0.05
+    steps, losses = zip(*result.attempts[0].curve, strict=True)
+    assert steps[0] == 0 and steps[-1] < result.attempts[0].steps
+    assert losses[0] == result.attempts[0].first
+    assert min(losses) >= result.attempts[0].lowest
 
 
 def test_a_rate_far_too_small_is_the_optimizers_fault():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from convlint.gpu_probes.quantities.updates import UpdateRecorder, gradient_norm
+from convlint.gpu_probes.quantities.updates import UpdateRecorder
 
 if TYPE_CHECKING:
     from convlint.gpu_probes.observations import Place, UpdateRatio
@@ -138,20 +138,3 @@ def test_training_is_bit_identical_with_the_recorder() -> None:
         return model.weight.detach()
 
     assert torch.equal(final(watched=True), final(watched=False))
-
-
-def test_gradient_norm_is_global() -> None:
-    parameters = [
-        nn.Parameter(torch.zeros(2)),
-        nn.Parameter(torch.zeros(1)),
-        nn.Parameter(torch.zeros(1)),
-    ]
-    parameters[0].grad, parameters[1].grad = torch.tensor([1.0, 2.0]), torch.tensor([2.0])
-    assert gradient_norm(parameters).item() == pytest.approx(3.0)
-    assert gradient_norm(parameters[2:]).item() == 0.0
-
-
-def test_gradient_norm_shows_nan() -> None:
-    parameter = nn.Parameter(torch.zeros(2))
-    parameter.grad = torch.tensor([1.0, math.nan])
-    assert math.isnan(gradient_norm([parameter]).item())

@@ -1,0 +1,35 @@
+"""A spectral density as a curve, from the nodes of a quadrature."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BREADTH = 0.01
+"""Standard deviation of the Gaussian in place of each node, as a share of the spectrum's width."""
+
+POINTS = 200
+
+FAINTEST = 1e-6
+"""Shares below this are the tails of the Gaussians, not of the spectrum."""
+
+
+def broadened(nodes: Sequence[tuple[float, float]]) -> list[tuple[float, float | None]]:
+    """The shares of eigenvalues with each node replaced by a Gaussian of its height.
+
+    A share below ``FAINTEST`` is a gap. ``nodes`` are pairs of eigenvalue and share.
+    """
+    low, high = min(value for value, _ in nodes), max(value for value, _ in nodes)
+    width = BREADTH * (high - low)
+    if width <= 0.0:
+        return list(nodes)
+    margin = 4.0 * width
+    points: list[tuple[float, float | None]] = []
+    for i in range(POINTS):
+        at = low - margin + (high - low + 2.0 * margin) * i / (POINTS - 1)
+        share = sum(s * math.exp(-0.5 * ((at - value) / width) ** 2) for value, s in nodes)
+        points.append((at, share if share >= FAINTEST else None))
+    return points
