@@ -52,7 +52,7 @@ class Forecast(msgspec.Struct, frozen=True):
     """Where the series will be at ``step``, with an 80 % interval.
 
     ``covered`` is the share of the last third that the same method, shown the first two thirds,
-    put inside its interval. Published only where that is 0.8 or more.
+    put inside its interval. Published only where that is 0.65 or more.
     """
 
     step: float

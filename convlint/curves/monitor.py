@@ -143,15 +143,15 @@ class ConvergenceMonitor:
         if model is not None:
             self.model = model
         if loss is not None:
-            value = float(loss)
+            value = _number(loss)
             self._lost = 0 if math.isfinite(value) else self._lost + 1
             self._losses.append(value)
         if gradient_norm is not None:
-            self._gradient_norm = float(gradient_norm)
+            self._gradient_norm = _number(gradient_norm)
         if parameter_change is not None:
-            self._parameter_change = float(parameter_change)
+            self._parameter_change = _number(parameter_change)
         if metric is not None:
-            self._evaluated(float(metric))
+            self._evaluated(_number(metric))
         self._decision = self._decide()
         return self._decision
 
@@ -231,6 +231,11 @@ class ConvergenceMonitor:
                 yield gradient_norm(self._gradient_norm, tolerance)
             else:
                 yield parameter_change(self._parameter_change, tolerance)
+
+
+def _number(value: Any) -> float:
+    """A number, or the one element of a tensor, graph or not."""
+    return float(value.detach() if hasattr(value, "detach") else value)
 
 
 def _said(criterion: Criterion) -> str:
