@@ -288,8 +288,28 @@ class Assignment(LibraryMethods):
 
     _plain_values: dict[int, Seq | Map]
 
+    def duplicate_module(self, value: Instance, site: Site) -> Instance:
+        """A deep copy: another object whose submodules are copies as well."""
+        copies: dict[int, Instance] = {}
+
+        def copied(module: Instance, place: Site) -> Instance:
+            if module.id not in copies:
+                copy = copies[module.id] = self.duplicate(module, place)
+                for name, child in module.children.items():
+                    copy.children[name] = copied(child, child.site)
+                for name, held in module.attributes.items():
+                    if isinstance(held, Instance) and held.id in copies:
+                        copy.attributes[name] = copies[held.id]
+                for name, given in module.args.items():
+                    if isinstance(given.value, Instance) and given.value.is_module:
+                        whole = copied(given.value, given.value.site)
+                        copy.args[name] = Argument(whole, given.site)
+            return copies[module.id]
+
+        return copied(value, site)
+
     def duplicate(self, value: Instance, site: Site) -> Instance:
-        """A deep copy: another object with the same parts."""
+        """A shallow copy: another object with the same parts."""
         copy = self.new_instance(value.kind, value.cls, site, dict(value.args), value.klass)
         copy.attributes = dict(value.attributes)
         copy.children = Children(value.children)

@@ -71,6 +71,13 @@ def _partial(self: Walk, arguments: Arguments, site: Site) -> Abstract:
 
 def _deepcopy(self: Walk, arguments: Arguments, site: Site) -> Abstract:
     value = arguments.positional[0].value if arguments.positional else UNKNOWN
+    if isinstance(value, Instance) and value.is_module:
+        return self.duplicate_module(value, site)
+    return self.duplicate(value, site) if isinstance(value, Instance) else value
+
+
+def _copy(self: Walk, arguments: Arguments, site: Site) -> Abstract:
+    value = arguments.positional[0].value if arguments.positional else UNKNOWN
     return self.duplicate(value, site) if isinstance(value, Instance) else value
 
 
@@ -170,7 +177,7 @@ LIBRARY_HANDLERS: dict[str, Callable[[Any, Arguments, Site], Abstract]] = {
     "itertools.chain": _chain,
     "functools.partial": _partial,
     "copy.deepcopy": _deepcopy,
-    "copy.copy": _deepcopy,
+    "copy.copy": _copy,
     "sklearn.model_selection.train_test_split": _train_test_split,
     "torch.utils.data.random_split": _random_split,
     "torch.autograd.backward": _backward,

@@ -137,7 +137,11 @@ class Walk(State, ABC):
 
     @abstractmethod
     def duplicate(self, value: Instance, site: Site) -> Instance:
-        """A deep copy of an object."""
+        """A shallow copy of an object."""
+
+    @abstractmethod
+    def duplicate_module(self, value: Instance, site: Site) -> Instance:
+        """A deep copy of a module."""
 
     @abstractmethod
     def execute(self, statements: list[ast.stmt], scope: Scope) -> str | None:

@@ -542,3 +542,38 @@ def test_a_sampler_for_many_processes_leaves_a_single_one_without() -> None:
     another = "torch.utils.data.RandomSampler(train_set)"
     assert found("train-not-shuffled", source.format(other=another, shuffle="False")) == 0
     assert found("train-not-shuffled", source.format(other="make_one()", shuffle="False")) == 0
+
+
+@pytest.mark.parametrize(("average", "faults"), [("copy.deepcopy(model)", 0), ("model", 1)])
+def test_average_is_evaluated_apart_from_the_model(average: str, faults: int) -> None:
+    source = f"""
+        import copy
+        import torch
+        from torch import nn
+
+        class Average(nn.Module):
+            def __init__(self, model):
+                super().__init__()
+                self.module = {average}
+
+            def forward(self, x):
+                return self.module(x)
+
+        model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.1), nn.Linear(4, 1))
+        average = Average(model)
+        criterion = nn.MSELoss()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        train_loader, valid_loader = make_loaders()
+        model.train()
+        for epoch in range(3):
+            for i, (x, y) in enumerate(train_loader):
+                if i == 0:
+                    average(x)
+                optimizer.zero_grad()
+                criterion(model(x), y).backward()
+                optimizer.step()
+            average.eval()
+            with torch.no_grad():
+                print(sum(criterion(average(x), y) for x, y in valid_loader))
+        """
+    assert found("eval-mode-in-training", source) == faults
