@@ -226,6 +226,9 @@ class LossFunction:
     rows_log_probabilities: float | None
     label_smoothing: float = 0.0
     back_propagated: bool = True
+    made_by: str = ""
+    """The operation whose result entered, as autograd names it (``Sigmoid``, ``Addmm``), empty when
+    not known; operations that only reshape or select are looked through."""
     place: Place | None = None
 
 

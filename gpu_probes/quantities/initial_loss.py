@@ -12,7 +12,7 @@ import torch
 from convlint.gpu_probes.backends.statistics import plain
 from convlint.gpu_probes.observations import LossFunction, Measurement, Place
 from convlint.gpu_probes.quantities import loss_elements
-from convlint.gpu_probes.quantities.loss_inputs import EnteredSums, class_axis, entered
+from convlint.gpu_probes.quantities.loss_inputs import EnteredSums, class_axis, entered, made_by
 from convlint.gpu_probes.quantities.parameters import measurable
 from convlint.gpu_probes.quantities.uncertainty import finite_or_none, measured_mean
 
@@ -43,6 +43,7 @@ class _Site:
     label_smoothing: float
     classes: int | None
     back_propagated: bool
+    made_by: str = ""
     calls: int = 0
     losses: LossSums | None = None
     masses: Masses | None = None
@@ -84,6 +85,7 @@ class LossRecorder:
         site = self._sites.get(key)
         if site is None:
             site = _site(function, scores, wanted, arguments, place, back_propagated)
+            site.made_by = made_by(input)
             self._sites[key] = site
         site.calls += 1
         self._add_elements(site, scores, wanted, arguments, result)
@@ -189,6 +191,7 @@ def _loss_function(site: _Site) -> LossFunction:
         rows_log_probabilities=log_rows,
         label_smoothing=site.label_smoothing,
         back_propagated=site.back_propagated,
+        made_by=site.made_by,
         place=site.place,
     )
 

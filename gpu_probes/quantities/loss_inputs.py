@@ -16,6 +16,43 @@ HALF_SUMS_TO_ONE: Final = 2e-2
 """The same for float16 and bfloat16: ten bfloat16 probabilities, each rounded to 2^-9."""
 
 
+_SHAPING: Final = frozenset(
+    (
+        "Squeeze",
+        "Unsqueeze",
+        "View",
+        "UnsafeView",
+        "ReshapeAlias",
+        "Select",
+        "Slice",
+        "Index",
+        "Transpose",
+        "Permute",
+        "T",
+        "Clone",
+        "ToCopy",
+        "Alias",
+        "Expand",
+        "Cat",
+        "Gather",
+    )
+)
+"""Operations that hand values on as they are."""
+
+
+def made_by(tensor: torch.Tensor) -> str:
+    """The operation that computed ``tensor``'s values, as autograd names it: ``Sigmoid``,
+    ``Addmm``, ``Softmax`` ...; empty when there is no graph."""
+    node = tensor.grad_fn
+    while node is not None:
+        name = node.name().split("Backward")[0]
+        below = node.next_functions[0][0] if node.next_functions else None
+        if name not in _SHAPING or below is None:
+            return name
+        node = below
+    return ""
+
+
 @dataclass
 class EnteredSums:
     """Counts over rows and values, on the device: (rows, rows that sum to one, rows that are

@@ -66,6 +66,8 @@ class OscillatingLoss(Rule):
             or convergence.kind != "oscillating"
             or convergence.steps < STEPS
             or has_moving_objective(seen)
+            # A loss of the script's own making may be a policy's, whose level says nothing.
+            or not seen.losses
             or uses_line_search(seen)
         ):
             return

@@ -29,6 +29,8 @@ LOGIT_LOSSES = frozenset(
 """Losses that apply the sigmoid themselves."""
 SIGMOID = frozenset({"sigmoid", "expit"})
 
+RAW = frozenset({"Addmm", "Mm", "Bmm", "Add", "Convolution"})
+"""Operations that give raw scores. Those of a fresh network may well all lie in [0, 1]."""
 MEASURED_SHARE = 0.999
 """Share of the observed values in [0, 1]. About half of all logits are negative, so a batch of
 logits lies in the unit interval with a probability that falls geometrically with its size."""
@@ -130,7 +132,7 @@ class SigmoidIntoBceLogits(Rule):
         for loss in _logit_losses(seen):
             if _values(loss) < MINIMUM_VALUES:
                 continue
-            if (loss.values_in_unit_interval or 0.0) < MEASURED_SHARE:
+            if (loss.values_in_unit_interval or 0.0) < MEASURED_SHARE or loss.made_by in RAW:
                 continue
             yield self.finding(
                 place_to_location(loss.place, seen),

@@ -289,3 +289,32 @@ def test_equal_shapes_are_read_out() -> None:
     seen = observations(losses=(seen_loss("mse_loss", target_shape=(32, 10)),))
     assert list(BROADCAST.measured(seen)) == []
     assert "(32, 10)" in (BROADCAST.reading(seen) or "")
+
+
+def test_small_logits_of_a_fresh_network_are_no_probabilities() -> None:
+    from measurements import found, healthy
+
+    from convlint.gpu_probes.observations import LossFunction, Measurement
+    from convlint.rules.loss.sigmoid_into_bce_logits import SigmoidIntoBceLogits
+
+    def given(made_by: str) -> LossFunction:
+        return LossFunction(
+            function="binary_cross_entropy_with_logits",
+            calls=8,
+            initial=Measurement(0.69),
+            uninformed=Measurement(0.69),
+            uniform=Measurement(0.69),
+            classes=None,
+            reduction="mean",
+            input_shape=(64, 1),
+            target_shape=(64, 1),
+            broadcast=None,
+            rows_sum_to_one=None,
+            values_in_unit_interval=1.0,
+            rows_log_probabilities=None,
+            made_by=made_by,
+        )
+
+    assert not found(SigmoidIntoBceLogits(), healthy(losses=(given("Addmm"),)))
+    assert found(SigmoidIntoBceLogits(), healthy(losses=(given("Sigmoid"),)))
+    assert found(SigmoidIntoBceLogits(), healthy(losses=(given(""),)))

@@ -297,3 +297,18 @@ def test_deprecated_reduction_arguments_are_understood() -> None:
     arguments = {"size_average": False, "reduce": None, "reduction": "mean"}
     recorder.observe("mse_loss", scores, target, arguments, None, result)
     assert recorder.results()[0].reduction == "sum"
+
+
+@pytest.mark.parametrize(
+    ("compute", "name"),
+    [
+        (lambda layer, x: layer(x), "Addmm"),
+        (lambda layer, x: layer(x).squeeze(1)[:3], "Addmm"),
+        (lambda layer, x: torch.sigmoid(layer(x)).view(-1), "Sigmoid"),
+        (lambda layer, x: x, ""),
+    ],
+)
+def test_what_made_the_scores_is_seen_through_reshaping(compute, name) -> None:
+    from convlint.gpu_probes.quantities.loss_inputs import made_by
+
+    assert made_by(compute(torch.nn.Linear(4, 1), torch.randn(8, 4))) == name
