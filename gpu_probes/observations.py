@@ -443,6 +443,32 @@ class ScheduleAhead:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How long the script means to train, as its own variables and its loader tell it.
+
+    ``epochs`` and ``steps`` are integers under such names in the frames that train, None where
+    there is none or several differ; ``batches_per_epoch`` is the length of the loader that was
+    iterated when the first step came.
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    batches_per_epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """Most memory the script's process held, in bytes, with what the probe itself kept in it.
+
+    ``host`` is its resident set (workers apart), ``device`` what Torch's allocator gave out on the
+    GPU in use. None where it is not known.
+    """
+
+    host: int | None = None
+    device: int | None = None
+
+
+@dataclass(frozen=True)
 class Series:
     """Per-step telemetry of the real steps, aligned: entry i belongs to step i.
 
@@ -588,6 +614,8 @@ class Observations:
     schedules: tuple[ScheduleAhead, ...] = ()
     series: Series = field(default_factory=Series)
     gradient_history: GradientHistory | None = None
+    plan: Plan = field(default_factory=Plan)
+    peak_memory: PeakMemory = field(default_factory=PeakMemory)
     convergence: Convergence | None = None
     overfit: OverfitOneBatch | None = None
     learning_rate_range: LearningRateRange | None = None

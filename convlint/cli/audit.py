@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convlint.cli.options import take_overrides
-from convlint.cli.running import exit_code, observe_or_explain, run_options, write_reports
+from convlint.cli.running import (
+    cost_of_run,
+    exit_code,
+    observe_or_explain,
+    run_options,
+    write_reports,
+)
 from convlint.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.audit import RunVerdict
+    from convlint.cost import Cost
     from convlint.engine import Outcome
     from convlint.gpu_probes.observations import Observations
     from convlint.report.text import Line
@@ -32,6 +39,7 @@ def command(
     python: str | None,
     output_format: str,
     report: tuple[Path, ...],
+    price_per_hour: float | None,
     quiet: bool,
     **options: Any,
 ) -> int:
@@ -97,15 +105,24 @@ def command(
         joined, verdict = join(judged, seen, sound)
         left = [finding for finding in static if finding.slug in outcome.failed_rules]
         keep_wanted([*joined, *left], finder, outcome, shown_by_source=static)
+        cost = cost_of_run(seen, target, price_per_hour)
     for fault in outcome.faults:
         complain(str(fault))
     if output_format == "json":
         stated = (verdict.decision.value, without_working_directory(verdict.reason))
         problems = (*outcome.problems, *outcome.faults)
-        write_bytes(to_json(outcome.findings, problems=problems, observations=seen, verdict=stated))
+        write_bytes(
+            to_json(
+                outcome.findings,
+                problems=problems,
+                observations=seen,
+                verdict=stated,
+                cost=cost,
+            )
+        )
     else:
-        write_report(_lines(outcome, seen, verdict, output_format, quiet))
-    write_reports(report, target, outcome, seen, verdict)
+        write_report(_lines(outcome, seen, verdict, cost, output_format, quiet))
+    write_reports(report, target, outcome, seen, verdict, cost)
     code = exit_code(seen, outcome)
     return EXIT_FINDINGS if code == EXIT_CLEAN and verdict.decision is Decision.NO_GO else code
 
@@ -114,6 +131,7 @@ def _lines(
     outcome: Outcome,
     seen: Observations | None,
     verdict: RunVerdict,
+    cost: Cost | None,
     output_format: str,
     quiet: bool,
 ) -> Iterator[Line]:
@@ -125,7 +143,7 @@ def _lines(
     else:
         yield from text.full(outcome.findings, outcome.sources)
         if not quiet and seen is not None:
-            yield from measured_summary(seen)
+            yield from measured_summary(seen, cost)
     if not quiet:
         yield from text.summary(outcome.findings, files=None, hidden=outcome.hidden)
     yield verdict_line(verdict)

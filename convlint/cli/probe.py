@@ -9,6 +9,7 @@ import click
 
 from convlint.cli.options import take_overrides
 from convlint.cli.running import (
+    cost_of_run,
     exit_code,
     observe_or_explain,
     run_options,
@@ -20,6 +21,7 @@ from convlint.cli.sections import SectionedCommand
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from convlint.cost import Cost
     from convlint.engine import Outcome
     from convlint.gpu_probes.observations import Observations
     from convlint.report.text import Line
@@ -37,6 +39,7 @@ def command(
     python: str | None,
     output_format: str,
     report: tuple[Path, ...],
+    price_per_hour: float | None,
     quiet: bool,
     **options: Any,
 ) -> int:
@@ -89,20 +92,23 @@ def command(
         if seen is not None:
             measured = run_measured_rules(settings.rules, seen, outcome)
             keep_wanted(measured, finder, outcome)
+        cost = cost_of_run(seen, target, price_per_hour)
     for fault in outcome.faults:
         complain(str(fault))
     if output_format == "json":
         from convlint.report.json import to_json
 
         problems = (*outcome.problems, *outcome.faults)
-        write_bytes(to_json(outcome.findings, problems=problems, observations=seen))
+        write_bytes(to_json(outcome.findings, problems=problems, observations=seen, cost=cost))
     elif seen is not None and (outcome.findings or why_not_measured(seen) is None):
-        write_report(_lines(outcome, seen, output_format, quiet))
-    write_reports(report, target, outcome, seen, None)
+        write_report(_lines(outcome, seen, cost, output_format, quiet))
+    write_reports(report, target, outcome, seen, None, cost)
     return exit_code(seen, outcome)
 
 
-def _lines(outcome: Outcome, seen: Observations, output_format: str, quiet: bool) -> Iterator[Line]:
+def _lines(
+    outcome: Outcome, seen: Observations, cost: Cost | None, output_format: str, quiet: bool
+) -> Iterator[Line]:
     from convlint.report import text
     from convlint.report.measured import measured_summary
 
@@ -111,6 +117,6 @@ def _lines(outcome: Outcome, seen: Observations, output_format: str, quiet: bool
     else:
         yield from text.full(outcome.findings, outcome.sources)
         if not quiet:
-            yield from measured_summary(seen)
+            yield from measured_summary(seen, cost)
     if not quiet:
         yield from text.summary(outcome.findings, files=None, hidden=outcome.hidden)

@@ -16,11 +16,13 @@ from convlint.errors import UserError
 from convlint.gpu_probes.measurements import STANDARD, TIERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from convlint.audit import RunVerdict
+    from convlint.cost import Cost
     from convlint.engine import Outcome
     from convlint.gpu_probes.observations import Observations
+    from convlint.program.facts import TrainingProgram
     from convlint.targets import Target
 
 RUN = "The run"
@@ -123,6 +125,14 @@ def run_options(command: Command) -> Command:
                 section=RUN,
                 is_flag=True,
                 help="Pass what the script prints on to standard error; it is dropped otherwise.",
+            ),
+            option(
+                "--price-per-hour",
+                section=RUN,
+                type=click.FloatRange(min=0),
+                metavar="AMOUNT",
+                help="What an hour of the machine costs, in any currency: the report then says what"
+                " the whole run and the probe cost.",
             ),
             selection_options,
             output_format_option,
@@ -236,12 +246,29 @@ def exit_code(seen: Observations | None, outcome: Outcome) -> int:
     return EXIT_FINDINGS if outcome.failing or seen.stopped == "crashed" else EXIT_CLEAN
 
 
+def cost_of_run(seen: Observations | None, target: Target, price: float | None) -> Cost | None:
+    """What the whole run will cost; None when no step was seen.
+
+    The source is read only where the running script did not say how long it means to train.
+    """
+    from convlint.cost import cost_of
+    from convlint.engine import check_paths
+
+    if seen is None or not seen.steps:
+        return None
+    programs: Sequence[TrainingProgram] = ()
+    if seen.plan.epochs is None and seen.stopped != "finished" and Path(target.script).is_file():
+        programs = check_paths((target.script,), facts_only=True).programs
+    return cost_of(seen, programs, price_per_hour=price)
+
+
 def write_reports(
     files: tuple[Path, ...],
     target: Target,
     outcome: Outcome,
     seen: Observations | None,
     verdict: RunVerdict | None,
+    cost: Cost | None,
 ) -> None:
     """Write what --report asks for.
 
@@ -260,6 +287,7 @@ def write_reports(
         seen=seen,
         verdict=verdict,
         hidden=outcome.hidden,
+        cost=cost,
     )
     for file in files:
         write_run(file, run)

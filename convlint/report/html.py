@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convlint import __version__
+from convlint.report.costs import memory_cost, probe_cost, run_cost
 from convlint.report.excerpts import anchor_of, excerpts_of
 from convlint.report.formats import encoded
 from convlint.report.json import to_json
@@ -52,6 +53,7 @@ def render_run(run: RunReport) -> bytes:
         excerpts=excerpts_of(run.findings, run.texts),
         anchor_of=anchor_of,
         evidence=_evidence,
+        costs=_costs(run),
         numbers=base64.b64encode(_numbers(run)).decode(),
     )
     return encoded(page)
@@ -62,7 +64,21 @@ def _numbers(run: RunReport) -> bytes:
     stated = None
     if verdict is not None:
         stated = (verdict.decision.value, without_working_directory(verdict.reason))
-    return to_json(run.findings, problems=run.problems, observations=run.seen, verdict=stated)
+    return to_json(
+        run.findings, problems=run.problems, observations=run.seen, verdict=stated, cost=run.cost
+    )
+
+
+def _costs(run: RunReport) -> list[tuple[str, str]]:
+    """What the run will cost and what the probe did, each under its name."""
+    if run.cost is None:
+        return []
+    named = (
+        ("The whole run", run_cost(run.cost)),
+        ("Memory", memory_cost(run.cost)),
+        ("The probe took", probe_cost(run.cost)),
+    )
+    return [(name, text) for name, text in named if text]
 
 
 def _evidence(finding: Finding) -> list[tuple[str, str]]:

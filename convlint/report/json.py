@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from convlint import __version__
+from convlint.cost import Cost
 from convlint.curves.facts import Curves
 from convlint.findings import (
     Applicability,
@@ -119,6 +120,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[OutputProblem, ...]
     observations: Observations | None
     verdict: OutputVerdict | None
+    cost: Cost | None
     curves: tuple[Curves, ...] | None
 
 
@@ -128,11 +130,12 @@ def to_json(
     problems: Iterable[UserError] = (),
     observations: Observations | None = None,
     verdict: tuple[str, str] | None = None,
+    cost: Cost | None = None,
     curves: Iterable[Curves] | None = None,
 ) -> bytes:
     """The whole output, indented, with a newline at its end.
 
-    ``verdict`` is the decision and its reason, ``curves`` what was read of each log.
+    ``verdict`` is the decision and its reason, ``cost`` what the run will cost, ``curves`` what was read of each log.
     """
     output = Output(
         version=__version__,
@@ -142,6 +145,7 @@ def to_json(
         verdict=None
         if verdict is None
         else msgspec.convert({"decision": verdict[0], "reason": verdict[1]}, OutputVerdict),
+        cost=cost,
         curves=None if curves is None else tuple(curves),
     )
     return msgspec.json.format(msgspec.json.encode(output), indent=2) + b"\n"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from convlint.findings import Severity
+from convlint.report.costs import run_cost
 from convlint.report.formats import encoded
 from convlint.report.measured import measured_summary
 from convlint.report.text import count, one_line
@@ -52,6 +53,9 @@ def _lines(run: RunReport) -> Iterator[str]:
         yield ""
         yield prose(without_working_directory(verdict.reason))
     yield ""
+    if run.cost is not None:
+        yield f"The whole run: {prose(run_cost(run.cost))}."
+        yield ""
     for problem in run.problems:
         yield f"- ❌ {prose(str(problem))}"
     if run.problems:
@@ -92,7 +96,9 @@ def _findings(findings: Sequence[Finding]) -> Iterator[str]:
 
 def _measured(run: RunReport) -> Iterator[str]:
     assert run.seen is not None
-    lines = ["".join(text for text, _ in line).rstrip() for line in measured_summary(run.seen)]
+    lines = [
+        "".join(text for text, _ in line).rstrip() for line in measured_summary(run.seen, run.cost)
+    ]
     spark = sparkline(run.seen.series.loss)
     yield "<details><summary>What was measured, and what was not</summary>"
     yield ""

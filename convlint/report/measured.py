@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from convlint.report.costs import memory_cost, probe_cost, run_cost
 from convlint.report.text import FAINT, STRONG, Line, count, format_number, one_line
 from convlint.sources import without_working_directory
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.audit import RunVerdict
+    from convlint.cost import Cost
     from convlint.gpu_probes.observations import (
         Convergence,
         Curvature,
@@ -45,8 +47,8 @@ _CONVERGENCE_STYLE = {
 }
 
 
-def measured_summary(seen: Observations) -> Iterator[Line]:
-    """A heading and one line for each quantity that was measured or skipped."""
+def measured_summary(seen: Observations, cost: Cost | None = None) -> Iterator[Line]:
+    """A heading and one line for each quantity that was measured or skipped, and for the cost."""
     device = seen.device
     held = f"{seen.held} batches held at the initial parameters, " if seen.held else ""
     yield (
@@ -81,6 +83,11 @@ def measured_summary(seen: Observations) -> Iterator[Line]:
         yield _entry("rate range", rate_range(seen.learning_rate_range))
     if seen.overfit is not None:
         yield _entry("one batch", one_batch(seen.overfit))
+    if cost is not None:
+        yield _entry("whole run", run_cost(cost))
+        if memory_cost(cost):
+            yield _entry("memory", memory_cost(cost))
+        yield _entry("this probe", probe_cost(cost))
     for skipped in seen.skipped:
         yield _entry("not measured", f"{skipped.measurement}: {one_line(skipped.reason)}", FAINT)
     if seen.recognised:

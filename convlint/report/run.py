@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from convlint.audit import RunVerdict
+    from convlint.cost import Cost
     from convlint.findings import Finding
     from convlint.gpu_probes.observations import Observations
 
@@ -27,7 +28,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
 
     ``shown`` is the script as the user named it; ``seen`` is None when it could not be probed,
     ``verdict`` None for ``probe``. ``hidden`` counts the info findings kept back, ``texts`` has
-    source by path.
+    source by path; ``cost`` is that of the whole run.
     """
 
     shown: str
@@ -37,6 +38,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     seen: Observations | None
     verdict: RunVerdict | None
     hidden: int = 0
+    cost: Cost | None = None
 
 
 def require_writable(path: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 
 from convlint.gpu_probes.attach.experiments import Experiments
 from convlint.gpu_probes.attach.loaded_sources import loaded_sources
-from convlint.gpu_probes.observations import Device, Measurement, Observations
+from convlint.gpu_probes.attach.peak_memory import peak_memory
+from convlint.gpu_probes.observations import Device, Measurement, Observations, PeakMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,8 @@ def assemble_observations(
             results.append(read())
         return results[-1]
 
+    # Before the experiments, whose memory is theirs.
+    peak = ask_one("peak memory", lambda: peak_memory(_in_use(observer))) or PeakMemory()
     optimizers = ask("optimizers", observer.optimizers.uses)
     losses = ask("initial loss", observer.losses.recorder.results)
     schedules = ask(
@@ -75,6 +78,8 @@ def assemble_observations(
         "curvature": tuple(observer.curvature.results),
         "schedules": schedules,
         "series": observer.series.results(),
+        "plan": observer.schedules.plan,
+        "peak_memory": peak,
         "gradient_history": ask_one("gradient history", observer.gradients.results),
         "overfit": experiments.overfit,
         "learning_rate_range": experiments.learning_rate_range,
@@ -113,11 +118,16 @@ def _flows(observer: Observer) -> tuple[GradientFlow, ...]:
     return tuple(flows)
 
 
-def _device(observer: Observer) -> Device:
+def _in_use(observer: Observer) -> torch.device:
     found = torch.device("cpu")
     for record in observer.optimizers.records:
         for parameter in record.parameters()[:1]:
             found = parameter.device
+    return found
+
+
+def _device(observer: Observer) -> Device:
+    found = _in_use(observer)
     cuda = found.type == "cuda"
     return Device(
         kind=found.type,

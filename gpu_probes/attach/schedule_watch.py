@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convlint.gpu_probes.attach.places import is_user_code, user_frame
 from convlint.gpu_probes.horizon.schedule_ahead import detached_copy, learning_rates_ahead
-from convlint.gpu_probes.observations import ScheduleAhead
+from convlint.gpu_probes.observations import Plan, ScheduleAhead
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -41,15 +41,6 @@ class _Watched:
     snapshot: Any = None
 
 
-@dataclass
-class PlannedRun:
-    """The length of the run as the script's own variables tell it; None where they do not."""
-
-    epochs: int | None = None
-    steps: int | None = None
-    steps_per_epoch: float | None = None
-
-
 class ScheduleWatch:
     """All schedulers, copied before their first call."""
 
@@ -59,7 +50,7 @@ class ScheduleWatch:
         self._watched: dict[int, _Watched] = {}
         self._nested: set[int] = set()
         self.loader_length: int | None = None
-        self.planned = PlannedRun()
+        self.plan = Plan()
 
     def created(self, scheduler: Any) -> None:
         """A scheduler comes into being."""
@@ -98,8 +89,12 @@ class ScheduleWatch:
                         steps.add(value)
             frame = frame.f_back
         # Two different numbers under such names: there is no telling which one the loop uses.
-        self.planned.epochs = epochs.pop() if len(epochs) == 1 else None
-        self.planned.steps = steps.pop() if len(steps) == 1 else None
+        self.plan = Plan(
+            epochs=epochs.pop() if len(epochs) == 1 else None,
+            steps=steps.pop() if len(steps) == 1 else None,
+            # Later on it may be that of a test set.
+            batches_per_epoch=self.loader_length,
+        )
 
     def ahead(self, optimizers: OptimizerWatch, horizon: int) -> tuple[ScheduleAhead, ...]:
         """Every scheduler the script drives, stepped to the end of the planned run."""
@@ -130,12 +125,12 @@ class ScheduleWatch:
         return tuple(schedules)
 
     def _calls(self, per: str, accumulation: float, horizon: int) -> tuple[int, bool]:
-        epochs = self.planned.epochs
+        epochs, batches = self.plan.epochs, self.plan.batches_per_epoch
         if per == "step":
-            if self.planned.steps:
-                return self.planned.steps, True
-            if epochs and self.loader_length:
-                return max(1, round(epochs * self.loader_length / accumulation)), True
+            if self.plan.steps:
+                return self.plan.steps, True
+            if epochs and batches:
+                return max(1, round(epochs * batches / accumulation)), True
             return _HORIZONS_AHEAD * horizon, False
         if epochs:
             return epochs, per == "epoch"

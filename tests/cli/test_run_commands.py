@@ -11,7 +11,7 @@ import pytest
 
 from convlint.audit import Decision, RunVerdict
 from convlint.findings import Finding, Judgement, Verdict
-from convlint.gpu_probes.observations import Device, Observations, Place
+from convlint.gpu_probes.observations import Device, Observations, Place, Plan, Series
 from convlint.launch import ProbeError
 from convlint.report.json import output_schema
 from convlint.targets import Target
@@ -144,6 +144,24 @@ def test_options_and_the_scripts_own_arguments_reach_the_run(convlint, write, ru
         "progress": None,
         "script_output": "stderr",
     }
+
+
+@pytest.mark.parametrize("command", ["probe", "audit"])
+def test_the_cost_of_the_whole_run_is_told_in_money_too(convlint, write, run, command):
+    write("a.py")
+    run.seen = dataclasses.replace(
+        HEALTHY,
+        series=Series(seconds=(0.5,) * 100),
+        plan=Plan(epochs=10, batches_per_epoch=720),
+    )
+    result = convlint(command, "a.py", "--price-per-hour", "2")
+    assert "whole run      about 60 min, 2.00: 7200 steps (10 epochs" in result.stdout
+    assert "this probe     3 s, 0.0017 (0.0833 % of the run)" in result.stdout
+    output = output_of(
+        convlint(command, "a.py", "--price-per-hour", "2", "--output-format", "json")
+    )
+    assert output["cost"]["run_seconds"] == 3600.0
+    assert output["cost"]["run_price"] == 2.0
 
 
 @pytest.mark.parametrize("command", ["probe", "audit"])

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 INSTALL = (
     ("apt-get", "update", "-q"),
-    ("apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium"),
+    (
+        "apt-get",
+        "install",
+        "-y",
+        "-q",
+        "-o",
+        "DPkg::Lock::Timeout=120",
+        "--no-install-recommends",
+        "chromium",
+    ),
 )
 INSTALL_SECONDS = 300
 

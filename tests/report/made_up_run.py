@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convlint.audit import Decision, RunVerdict
+from convlint.cost import cost_of
 from convlint.findings import (
     Confidence,
     Evidence,
@@ -26,6 +27,8 @@ from convlint.gpu_probes.observations import (
     Observations,
     OverfitAttempt,
     OverfitOneBatch,
+    PeakMemory,
+    Plan,
     ScheduleAhead,
     Series,
     Skipped,
@@ -112,6 +115,8 @@ def hostile_observations() -> Observations:
             steps=STEPS,
         ),
         baseline=_m(2.31),
+        plan=Plan(epochs=10, batches_per_epoch=100),
+        peak_memory=PeakMemory(host=2**30),
         overfit=OverfitOneBatch(
             (
                 OverfitAttempt(
@@ -171,4 +176,5 @@ def hostile_run() -> RunReport:
             decision=Decision.NO_GO, reason=f"diverges {LAYER}", confirmed=1, refuted=1
         ),
         hidden=2,
+        cost=cost_of(hostile_observations(), price_per_hour=3.0),
     )

@@ -16,6 +16,8 @@ from convlint.findings import Confidence, Finding, Judgement, Location, Severity
 from convlint.report.html import render_run
 from convlint.report.run import RunReport
 
+pytestmark = pytest.mark.xdist_group("browser")
+
 SIZES = [(1280, 900), (375, 812)]
 LARGEST = 5_000_000
 """Bytes of a page that still goes through a mail server and into an artifact at once."""
@@ -95,6 +97,12 @@ def test_every_plot_has_labelled_axes_and_one_line_that_reads_it(browser, page_f
         assert plot["x"] and plot["y"] and plot["reading"].strip(), plot
         assert plot["ticks"] >= 2, plot
         assert "\n" not in plot["reading"].strip()
+
+
+def test_the_cost_is_on_the_page(page_file):
+    text = page_file.read_text()
+    assert "about 10 s, 0.0083: 1000 steps (10 epochs" in text
+    assert "1.00 GiB of the process at the peak" in text
 
 
 def test_a_place_leads_to_its_line_in_the_source(browser, page_file):

@@ -59,6 +59,7 @@ def test_what_was_and_was_not_measured_is_there(markdown):
     assert "60 steps; all planned steps were run" in text
     assert "not measured" in text
     assert "loss by step" in text
+    assert "The whole run: about 10 s, 0.0083: 1000 steps" in text
 
 
 @pytest.mark.parametrize("text", ["a`b", "``", "x | y", "plain", HOSTILE, "`a`", " "])

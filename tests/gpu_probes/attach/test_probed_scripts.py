@@ -138,6 +138,22 @@ def test_schedule_per_step_uses_the_length_of_the_loader():
     assert (schedule.per, schedule.calls, schedule.planned) == ("step", 87, True)
 
 
+def test_the_planned_length_and_the_peak_of_memory_are_read():
+    seen = probed("digits_flat.py")
+    assert (seen.plan.epochs, seen.plan.batches_per_epoch) == (3, 29)
+    assert seen.peak_memory.host is not None
+    # An interpreter with torch holds more than a hundred megabytes, and no test machine a terabyte.
+    assert 1e8 < seen.peak_memory.host < 1e12
+    assert seen.peak_memory.device is None
+
+
+def test_gradients_are_followed_by_module_and_step():
+    seen = probed("digits_flat.py")
+    history = seen.gradient_history
+    assert history is not None and len(history.steps) == seen.steps
+    assert all(value is None or value > 0 for row in history.rms for value in row)
+
+
 def test_checkpoints_and_logs_are_held_back_and_can_be_read_back(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seen = run_probe(str(SCRIPTS / "trainer_class.py"), steps=25, hold=0, curvature=False)
