@@ -72,6 +72,9 @@ class Peeked:
             raise UserError(UNDECODABLE, path=self.path, line=number + 1) from None
         except OSError as error:
             raise UserError(f"cannot read: {error.strerror or error}", path=self.path) from None
+        finally:
+            if self.path != "-":
+                self._stream.close()
 
 
 def opened(path: str, stream: IO[bytes]) -> Peeked:
