@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from convlint.curves.facts import Curves
     from convlint.gpu_probes.observations import Observations
+    from convlint.predictions import Prediction
     from convlint.program.facts import TrainingProgram
 
 Changes = tuple[Edit, ...] | None
@@ -66,6 +67,9 @@ class Rule:
     measurements: ClassVar[tuple[str, ...]] = ()
     """Names of the probe's measurements that ``measured`` rests on, as ``Observations.skipped``
     gives them; ``audit`` looks them up there to say why a finding is unmeasured."""
+    prediction: ClassVar[Prediction | None] = None
+    """What ``measured`` sees where the fault is real. Every rule whose measurement can confirm a
+    finding from source, its own or another rule's, declares it."""
     explained_by: ClassVar[tuple[str, ...]] = ()
     """Slugs, or letters of a code (``LOS`` for the whole category), of rules whose measured finding
     is the cause of this one's; beside one at least as severe, this one is reported as info."""

@@ -142,6 +142,17 @@ def test_there_are_enough_scripts() -> None:
     assert len(SICK) >= 10
 
 
+@per_script(SICK)
+def test_measured_evidence_is_what_the_rules_predict(script: Path) -> None:
+    for finding in measure(observations(script)):
+        rule = find_rule(finding.slug)
+        if rule is None or rule.prediction is None:
+            continue
+        for evidence in finding.evidence:
+            if evidence.quantity == rule.prediction.quantity and evidence.value is not None:
+                assert rule.prediction.holds(evidence.value), f"{finding.slug}: {evidence}"
+
+
 @per_script(HEALTHY + SICK)
 def test_labels_name_rules(script: Path) -> None:
     expected = labels(script)

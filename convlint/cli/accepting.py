@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import msgspec
 
 from convlint.cli.options import applied
 from convlint.cli.sections import option
@@ -58,16 +57,19 @@ def accept_options(command: Command) -> Command:
     )
 
 
-class Accepting(msgspec.Struct):
+class Accepting:
     """What the options ask for, and afterwards what came of it."""
 
-    reason: str | None
-    baseline: Baseline | None
-    update: bool
-    paths: tuple[str, ...]
-    accepted: int = 0
-    gone: int = 0
-    failures: list[UserError] = msgspec.field(default_factory=list)
+    def __init__(
+        self, reason: str | None, baseline: Baseline | None, update: bool, paths: tuple[str, ...]
+    ) -> None:
+        self.reason = reason
+        self.baseline = baseline
+        self.update = update
+        self.paths = paths
+        self.accepted = 0
+        self.gone = 0
+        self.failures: list[UserError] = []
 
     @classmethod
     def taken_from(cls, options: dict[str, Any], paths: tuple[str, ...]) -> Accepting:

@@ -20,7 +20,8 @@ from convlint.cli.options import color_option
 @color_option
 def command(output_format: str) -> int:
     """List every rule: code, slug, severity, how it sees (static: from source by `check`;
-    measured: from a short run by `probe`; `audit` joins them) and what it reports.
+    measured: from a short run by `probe`; tested: from source, and `audit` confirms or refutes it by
+    another rule's measurement) and what it reports.
 
     Rules marked with a circle are off until selected. Rules the configuration of the current
     directory adds (`rules = [...]`) are among them.

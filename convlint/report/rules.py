@@ -16,6 +16,7 @@ from convlint.findings import (
     Confidence,
     Severity,
 )
+from convlint.predictions import Confirmation, confirmations_of
 from convlint.report.text import FAINT, SEVERITY_STYLE, STRONG, Line
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class OptionDescription(msgspec.Struct, frozen=True):
 
 
 class RuleDescription(msgspec.Struct, frozen=True):
-    """One rule as ``convlint rules --output-format json`` lists it. ``explanation`` is Markdown."""
+    """One rule as ``convlint rules --output-format json`` lists it. ``confirmations`` are the
+    measurements by which `audit` confirms or refutes its findings; ``explanation`` is Markdown."""
 
     code: str
     slug: str
@@ -59,6 +61,7 @@ class RuleDescription(msgspec.Struct, frozen=True):
     static: bool
     measured: bool
     logged: bool
+    confirmations: tuple[Confirmation, ...]
     fix: Applicability | None
     options: tuple[OptionDescription, ...]
     summary: str
@@ -77,6 +80,7 @@ def describe(rule: Rule) -> RuleDescription:
         static=rule.has_static(),
         measured=rule.has_measured(),
         logged=rule.has_logged(),
+        confirmations=tuple(confirmations_of(rule)),
         fix=rule.fix,
         options=tuple(
             OptionDescription(
@@ -107,7 +111,24 @@ def explanation(rule: Rule, *, fenced: bool = False) -> str:
     ]
     documented = documentation(rule, fenced=fenced)
     more = options(rule, fenced=fenced)
-    return f"# {rule.slug} ({rule.code})\n\n{', '.join(facts)}\n\n{documented}\n{more}"
+    tested = _tested(rule)
+    title = f"# {rule.slug} ({rule.code})"
+    return f"{title}\n\n{', '.join(facts)}\n\n{documented}\n{tested}{more}"
+
+
+def _tested(rule: Rule) -> str:
+    """A section about what confirms findings from source; empty where nothing is measured."""
+    lines = []
+    for confirmation in confirmations_of(rule):
+        by = "" if confirmation.rule == rule.slug else f" (`{confirmation.rule}`)"
+        needs = f"; needs {', '.join(confirmation.needs)}" if confirmation.needs else ""
+        lines.append(f"- {confirmation.prediction}{by}{needs}")
+    if not lines:
+        return ""
+    heading = "## Tested by audit"
+    return "\n".join(
+        ["", heading, "A finding from source predicts that the probe sees:", "", *lines, ""]
+    )
 
 
 def documentation(rule: Rule, *, fenced: bool = False) -> str:
@@ -161,10 +182,15 @@ def _about(rule: Rule) -> str:
 
 
 def checks(rule: Rule) -> str:
-    """The ways the rule judges: ``static``, ``measured``, ``logged`` or several."""
+    """The ways the rule judges: ``static``, ``measured``, ``logged`` or several.
+
+    ``tested`` says of a rule that judges source only that another rule's measurement confirms or
+    refutes its findings.
+    """
     ways = (
         ("static", rule.has_static()),
         ("measured", rule.has_measured()),
+        ("tested", not rule.has_measured() and bool(confirmations_of(rule))),
         ("logged", rule.has_logged()),
     )
     return " + ".join(name for name, has in ways if has)
@@ -208,8 +234,10 @@ def catalogue_lines(rules: Sequence[Rule]) -> Iterator[Line]:
     static = sum(rule.has_static() for rule in rules)
     measured = sum(rule.has_measured() for rule in rules)
     both = sum(rule.has_static() and rule.has_measured() for rule in rules)
+    tested = sum(bool(confirmations_of(rule)) for rule in rules)
     logged = sum(rule.has_logged() for rule in rules)
     counted = f"{static} static, {measured} measured, {both} of them both; {logged} judge logs"
+    counted += f"; audit tests the findings of {tested} static ones by measuring"
     yield ()
     yield ((f"{len(rules)} rules: {counted}.", STRONG),)
 

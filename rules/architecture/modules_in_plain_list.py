@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Evidence, Finding, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns import edits, statement_edits
@@ -101,6 +102,7 @@ class ModulesInPlainList(Rule):
     """
 
     code, slug, severity = "NRM007", "modules-in-plain-list", Severity.ERROR
+    prediction = Prediction("unregistered parameters", "above", 0.0)
     fix = Applicability.UNSAFE
     measurements = ("parameters",)
 

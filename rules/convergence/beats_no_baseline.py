@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence
 from convlint.rules.patterns.loss_series import (
@@ -61,6 +62,7 @@ class BeatsNoBaseline(Rule):
     """
 
     code, slug, severity = "CVG009", "beats-no-baseline", Severity.WARNING
+    prediction = Prediction("loss", "at least", "that of the best constant prediction")
     measurements = ("steps", "initial loss")
     explained_by = ("LOP", "LOS", "NRM", "AMP", "DAT", "SCH", "FLO", "CRV", "initial-loss-off")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, finite, measured_evidence
 from convlint.rules.patterns.loss_series import first_and_last
@@ -53,6 +54,7 @@ class DivergingLoss(Rule):
     """
 
     code, slug, severity = "CVG002", "diverging-loss", Severity.ERROR
+    prediction = Prediction("loss", "is", "diverging over enough steps, or infinite after a rise")
     measurements = ("steps",)
     explained_by = ("LOP", "LOS", "AMP", "unnormalized-input")
 

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, interval, measured_evidence, surely_above
 from convlint.rules.patterns.loss_series import first_and_last, steps_observed
@@ -61,6 +62,7 @@ class InitialLossOff(Rule):
     """
 
     code, slug, severity = "CVG001", "initial-loss-off", Severity.WARNING
+    prediction = Prediction("initial loss", "above", "that of a uniform guess")
     measurements = ("initial loss",)
     explained_by = ("LOS", "unnormalized-input")
 

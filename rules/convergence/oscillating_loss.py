@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, finite, measured_evidence
 from convlint.rules.patterns.places import first_place, place_to_location
@@ -54,6 +55,7 @@ class OscillatingLoss(Rule):
     """
 
     code, slug, severity = "CVG003", "oscillating-loss", Severity.WARNING
+    prediction = Prediction("loss", "is", "oscillating over enough steps")
     measurements = ("steps",)
     explained_by = ("LOP", "LOS", "NRM", "AMP", "DAT", "FLO")
 

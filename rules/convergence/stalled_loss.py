@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence
 from convlint.rules.patterns.loss_series import first_and_last, loss_place, steps_observed
@@ -63,6 +64,7 @@ class StalledLoss(Rule):
     """
 
     code, slug, severity = "CVG004", "stalled-loss", Severity.WARNING
+    prediction = Prediction("loss", "is", "stalled over enough steps")
     measurements = ("steps",)
     explained_by = (
         "LOP",

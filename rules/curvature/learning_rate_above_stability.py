@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence, surely_below
 from convlint.rules.patterns.hessian import trusted_curvature
@@ -55,6 +56,7 @@ class LearningRateAboveStability(Rule):
     """
 
     code, slug, severity = "CRV001", "learning-rate-above-stability", Severity.ERROR
+    prediction = Prediction("headroom", "below", HEADROOM)
     measurements = ("curvature",)
     # Frozen batch statistics change the very loss whose curvature is measured.
     explained_by = ("LOS", "unnormalized-input", "eval-mode-in-training")

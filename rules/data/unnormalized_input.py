@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.datasets import (
@@ -116,6 +117,7 @@ class UnnormalizedInput(Rule):
     """
 
     code, slug, severity = "DAT003", "unnormalized-input", Severity.WARNING
+    prediction = Prediction("input scale", "above", SCALE_LIMIT)
     fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
     measurements = ("inputs",)

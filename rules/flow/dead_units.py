@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence, names, share
 from convlint.rules.patterns.places import first_place, place_to_location
@@ -70,6 +71,7 @@ class DeadUnits(Rule):
     """
 
     code, slug, severity = "FLO003", "dead-units", Severity.WARNING
+    prediction = Prediction("dead share", "above", WARNING_SHARE)
     measurements = ("activations",)
     explained_by = ("unnormalized-input",)
 

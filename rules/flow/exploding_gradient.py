@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.depth import end_to_end, first_weights, layers_judged, relative_gain
 from convlint.rules.patterns.figures import figure, measured_evidence, surely_above
@@ -69,6 +70,7 @@ class ExplodingGradient(Rule):
     """
 
     code, slug, severity = "FLO002", "exploding-gradient", Severity.WARNING
+    prediction = Prediction("gradient first/last", "above", SLOPE_TOTAL)
     measurements = ("gradient flow",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence, middle
 from convlint.rules.patterns.places import first_place, place_to_location
@@ -61,6 +62,7 @@ class GradientSpikes(Rule):
     """
 
     code, slug, severity = "FLO011", "gradient-spikes", Severity.WARNING
+    prediction = Prediction("gradient spike", "above", SPIKE)
     measurements = ("gradient norm", "steps")
     explained_by = ("LOP", "LOS", "unnormalized-input", "update-ratio-too-large")
 

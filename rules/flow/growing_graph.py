@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence
 from convlint.rules.patterns.places import place_to_location
@@ -55,6 +56,7 @@ class GrowingGraph(Rule):
     """
 
     code, slug, severity = "FLO012", "growing-graph", Severity.WARNING
+    prediction = Prediction("graphs kept in a row", "above", 1.0)
     measurements = ("graph growth",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence
 from convlint.rules.patterns.places import place_to_location
@@ -61,6 +62,7 @@ class NonFiniteValue(Rule):
     """
 
     code, slug, severity = "FLO006", "non-finite", Severity.ERROR
+    prediction = Prediction("step of the first non-finite value", "at least", 0.0)
     measurements = ("steps", "non-finite values")
     explained_by = ("diverging-loss",)
 

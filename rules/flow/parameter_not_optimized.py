@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence, names
 from convlint.rules.patterns.initial_scale import freshly_initialised
@@ -53,6 +54,7 @@ class ParameterNotOptimized(Rule):
     """
 
     code, slug, severity = "FLO008", "parameter-not-optimized", Severity.WARNING
+    prediction = Prediction("parameters", "above", 0.0)
     measurements = ("parameters",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence, names, share
 from convlint.rules.patterns.initial_scale import freshly_initialised
@@ -61,6 +62,7 @@ class ParameterWithoutGradient(Rule):
     """
 
     code, slug, severity = "FLO007", "parameter-without-gradient", Severity.WARNING
+    prediction = Prediction("share without gradient", "above", 0.0)
     measurements = ("parameters",)
     explained_by = ("dead-units",)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence
 from convlint.rules.patterns.places import place_to_location
@@ -50,6 +51,7 @@ class SamplesLeak(Rule):
     """
 
     code, slug, severity = "FLO014", "samples-leak-into-each-other", Severity.WARNING
+    prediction = Prediction("leak between samples", "above", LEAKS)
     measurements = ("sample dependence",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

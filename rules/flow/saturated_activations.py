@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence, names, share
 from convlint.rules.patterns.places import first_place, place_to_location
@@ -61,6 +62,7 @@ class SaturatedActivations(Rule):
     """
 
     code, slug, severity = "FLO004", "saturated-activations", Severity.WARNING
+    prediction = Prediction("saturated share", "above", WARNING_SHARE)
     measurements = ("activations",)
     explained_by = ("unnormalized-input",)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence, names
 from convlint.rules.patterns.places import first_place, place_to_location
@@ -49,6 +50,7 @@ class SymmetricInit(Rule):
     """
 
     code, slug, severity = "FLO005", "symmetric-init", Severity.ERROR
+    prediction = Prediction("distinct units", "equals", 1.0)
     measurements = ("parameters",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

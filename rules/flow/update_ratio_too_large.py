@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, finite, measured_evidence, names
 from convlint.rules.patterns.places import place_to_location
@@ -58,6 +59,7 @@ class UpdateRatioTooLarge(Rule):
     """
 
     code, slug, severity = "FLO009", "update-ratio-too-large", Severity.ERROR
+    prediction = Prediction("update ratio", "above", THROWN)
     measurements = ("update ratio",)
     explained_by = ("LOP", "unnormalized-input", "learning-rate-above-stability")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure, measured_evidence, middle, surely_below
 from convlint.rules.patterns.places import place_to_location
@@ -55,6 +56,7 @@ class UpdateRatioTooSmall(Rule):
     """
 
     code, slug, severity = "FLO010", "update-ratio-too-small", Severity.WARNING
+    prediction = Prediction("update ratio", "below", RATIO)
     measurements = ("update ratio",)
     explained_by = ("LOP", "SCH", "AMP", "dead-units", "parameter-without-gradient")
 

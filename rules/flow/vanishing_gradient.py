@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns.depth import end_to_end, first_weights, layers_judged, relative_gain
 from convlint.rules.patterns.figures import (
@@ -79,6 +80,7 @@ class VanishingGradient(Rule):
     """
 
     code, slug, severity = "FLO001", "vanishing-gradient", Severity.WARNING
+    prediction = Prediction("gradient first/last", "below", SLOPE_TOTAL)
     measurements = ("gradient flow",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:

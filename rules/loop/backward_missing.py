@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Evidence, Finding, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
@@ -90,6 +91,7 @@ class BackwardMissing(Rule):
 
     code = "LOP005"
     slug = "backward-missing"
+    prediction = Prediction("backward passes", "equals", 0.0)
     severity = Severity.ERROR
     unmeasured_because = "the probe stopped before the loop was reached"
 

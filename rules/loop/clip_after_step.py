@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Related, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns import loop_edits
@@ -92,6 +93,7 @@ class ClipAfterStep(Rule):
 
     code = "LOP006"
     slug = "clip-after-step"
+    prediction = Prediction("order of events", "is not", "clip between backward and step")
     severity = Severity.ERROR
     fix = Applicability.UNSAFE
     measurements = ("optimizers",)

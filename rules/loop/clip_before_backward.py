@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Related, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns import loop_edits
@@ -90,6 +91,7 @@ class ClipBeforeBackward(Rule):
 
     code = "LOP007"
     slug = "clip-before-backward"
+    prediction = Prediction("order of events", "is not", "clip between backward and step")
     severity = Severity.ERROR
     fix = Applicability.UNSAFE
     measurements = ("optimizers",)

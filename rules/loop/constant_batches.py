@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Finding, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence
@@ -88,6 +89,7 @@ class ConstantBatches(Rule):
 
     code = "LOP018"
     slug = "constant-batches"
+    prediction = Prediction("identical pairs", "at least", FEWEST_PAIRS)
     severity = Severity.ERROR
     measurements = ("batches",)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns import edits, statement_edits
@@ -113,6 +114,7 @@ class EvalModeInTraining(Rule):
 
     code = "LOP009"
     slug = "eval-mode-in-training"
+    prediction = Prediction("eval share", "above", 0.0)
     severity = Severity.ERROR
     fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM

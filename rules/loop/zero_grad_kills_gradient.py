@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Related, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns import loop_edits
@@ -87,6 +88,7 @@ class ZeroGradKillsGradient(Rule):
 
     code = "LOP002"
     slug = "zero-grad-kills-gradient"
+    prediction = Prediction("order of events", "is not", "zero_grad before backward or after step")
     severity = Severity.ERROR
     fix = Applicability.UNSAFE
     measurements = ("optimizers",)

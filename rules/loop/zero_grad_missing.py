@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Evidence, Finding, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns import loop_edits
 from convlint.rules.patterns.loops import (
@@ -92,6 +93,9 @@ class ZeroGradMissing(Rule):
 
     code = "LOP001"
     slug = "zero-grad-missing"
+    prediction = Prediction(
+        "backward passes with a carried gradient", "at least", "half of those compared"
+    )
     severity = Severity.ERROR
     fix = Applicability.UNSAFE
     measurements = ("optimizers",)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import LOADED_TARGETS_1D, batch_source
@@ -92,9 +93,10 @@ class MseShapeBroadcast(Rule):
     """
 
     code, slug, severity = "LOS014", "mse-shape-broadcast", Severity.WARNING
+    prediction = Prediction("elements compared per prediction", "above", 1.0)
     fix = Applicability.UNSAFE
     confidence = Confidence.MEDIUM
-    measurements = ("losses",)
+    measurements = ("initial loss",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per regression loss between (N, 1) and (N,)."""

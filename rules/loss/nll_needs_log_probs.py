@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns import loss_edits
 from convlint.rules.patterns.figures import measured_evidence, share
@@ -81,8 +82,9 @@ class NllNeedsLogProbs(Rule):
     """
 
     code, slug, severity = "LOS004", "nll-needs-log-probs", Severity.ERROR
+    prediction = Prediction("log-probability rows", "below", HEALTHY_SHARE)
     fix = Applicability.UNSAFE
-    measurements = ("losses",)
+    measurements = ("initial loss",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per output that reaches a trained nll_loss without a logarithm."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Evidence, Finding, Related, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns import loss_edits
 from convlint.rules.patterns.figures import measured_evidence, share
@@ -93,8 +94,9 @@ class SigmoidIntoBceLogits(Rule):
     """
 
     code, slug, severity = "LOS003", "sigmoid-into-bce-logits", Severity.ERROR
+    prediction = Prediction("values in [0, 1]", "at least", MEASURED_SHARE)
     fix = Applicability.UNSAFE
-    measurements = ("losses",)
+    measurements = ("initial loss",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per sigmoid whose output is the input of a trained logit loss."""

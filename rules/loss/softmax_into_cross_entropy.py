@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Evidence, Finding, Related, Severity
+from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns import loss_edits
 from convlint.rules.patterns.figures import measured_evidence, share
@@ -82,8 +83,9 @@ class SoftmaxIntoCrossEntropy(Rule):
     """
 
     code, slug, severity = "LOS001", "softmax-into-cross-entropy", Severity.ERROR
+    prediction = Prediction("rows summing to one", "at least", MEASURED_SHARE)
     fix = Applicability.UNSAFE
-    measurements = ("losses",)
+    measurements = ("initial loss",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per softmax whose output is the input of a trained cross-entropy."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Evidence, Finding, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
@@ -86,6 +87,7 @@ class NeverStepped(Rule):
 
     code = "OPT017"
     slug = "never-stepped"
+    prediction = Prediction("optimizer steps", "equals", 0.0)
     severity = Severity.ERROR
     measurements = ("optimizers",)
     unmeasured_because = "the probe stopped before the end of the script"

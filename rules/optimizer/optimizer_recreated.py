@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Evidence, Finding, Related, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns import statement_edits
@@ -83,6 +84,7 @@ class OptimizerRecreated(Rule):
 
     code = "OPT014"
     slug = "optimizer-recreated"
+    prediction = Prediction("optimizer objects", "at least", MANY_OBJECTS)
     severity = Severity.ERROR
     fix = Applicability.UNSAFE
     measurements = ("optimizers",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Related, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns import edits, loop_edits, statement_edits
@@ -108,6 +109,7 @@ class ClipWithoutUnscale(Rule):
 
     code = "AMP001"
     slug = "clip-without-unscale"
+    prediction = Prediction("order of events", "is not", "unscale between backward and clip")
     severity = Severity.ERROR
     fix = Applicability.UNSAFE
     measurements = ("optimizers",)

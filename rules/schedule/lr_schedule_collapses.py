@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Evidence, Finding, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.courses import short_name
@@ -98,7 +99,8 @@ class LrScheduleCollapses(Rule):
     """
 
     code, slug, severity = "SCH005", "lr-schedule-collapses", Severity.WARNING
-    measurements = ("schedules",)
+    prediction = Prediction("relative learning rate at half time", "below", DEAD_FACTOR)
+    measurements = ("schedule ahead",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per scheduler whose simulated rate dies early."""

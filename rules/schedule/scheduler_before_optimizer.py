@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Related, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns import loop_edits
@@ -93,6 +94,7 @@ class SchedulerBeforeOptimizer(Rule):
 
     code = "SCH001"
     slug = "scheduler-before-optimizer"
+    prediction = Prediction("order of events", "is not", "step before scheduler_step")
     severity = Severity.WARNING
     fix = Applicability.UNSAFE
     measurements = ("optimizers",)

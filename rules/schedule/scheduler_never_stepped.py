@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.predictions import Prediction
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
@@ -85,6 +86,7 @@ class SchedulerNeverStepped(Rule):
 
     code = "SCH002"
     slug = "scheduler-never-stepped"
+    prediction = Prediction("scheduler steps", "equals", 0.0)
     severity = Severity.WARNING
     measurements = ("optimizers",)
     unmeasured_because = "the probe stopped before the end of the script"
