@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.program.domain import (
-    Instance,
-)
+from convlint.program.domain import Instance
 from convlint.program.drafts import BranchDraft, EventDraft, NodeDraft
+from convlint.program.exported_values import ValueExport
 from convlint.program.facts import (
     Arm,
     Branch,
@@ -21,8 +20,6 @@ from convlint.program.facts import (
 
 if TYPE_CHECKING:
     pass
-
-from convlint.program.exported_values import ValueExport
 
 
 class EventExport(ValueExport):

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convlint.program.domain import (
-    Function,
-    Instance,
-)
-from convlint.program.facts import (
-    UNKNOWN,
-    Model,
-    Object,
-    ObjectKind,
-    PlainList,
-)
+from convlint.program.domain import Function, Instance
+from convlint.program.exported_values import ValueExport
+from convlint.program.facts import UNKNOWN, Model, Object, ObjectKind, PlainList
 from convlint.program.words import attributes_of_self
 
 if TYPE_CHECKING:
     from convlint.findings import Location
-
-from convlint.program.exported_values import ValueExport
 
 
 class ObjectExport(ValueExport):

@@ -24,11 +24,7 @@ from convlint.program.domain import (
     Site,
     Tensor,
 )
-from convlint.program.facts import (
-    UNKNOWN,
-    ObjectKind,
-    Value,
-)
+from convlint.program.facts import UNKNOWN, ObjectKind, Value
 from convlint.program.symbols import lone_steppers, symbol_kind
 
 if TYPE_CHECKING:
