@@ -70,6 +70,7 @@ def run_probe(
     device: str = "auto",
     python: str | None = None,
     allow_writes: bool = False,
+    allow_network: bool = False,
     seed: int | None = 0,
     curvature: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
@@ -89,7 +90,8 @@ def run_probe(
     ``progress`` is called with a phase (``hold``, ``run``, ``curvature``), steps done and steps
     planned. What the script prints is dropped or, with ``script_output="stderr"``, sent to our
     standard error, never to our standard output. Unless ``allow_writes``, its files go to a
-    temporary directory that is removed. ``memory_limit`` is in GiB, for the script and all its
+    temporary directory that is removed. Unless ``allow_network``, it reaches no other machine once
+    training has begun. ``memory_limit`` is in GiB, for the script and all its
     workers together; by default nine tenths of what is free.
 
     A script that crashes, exits or never trains still gives observations (``stopped`` says so).
@@ -119,6 +121,7 @@ def run_probe(
             budget=budget,
             device=device,
             allow_writes=allow_writes,
+            allow_network=allow_network,
             seed=seed,
             tier=tier,
             without=() if curvature else CURVATURE,

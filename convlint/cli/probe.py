@@ -48,8 +48,8 @@ def command(
     SCRIPT is a Python file, a notebook (its code cells in order), or, after --, the whole command
     line that starts the training with python or torchrun.
 
-    This EXECUTES the script. The files it writes are held back unless --allow-writes; network
-    access and other side effects are its own. It is stopped after --steps optimizer steps or
+    This EXECUTES the script. The files it writes are held back unless --allow-writes, and
+    it reaches no other machine once training has begun, unless --allow-network. It is stopped after --steps optimizer steps or
     --budget seconds, whichever comes first.
 
     Measured: scale of the inputs, dead and saturated units, gradient flow through depth, initial

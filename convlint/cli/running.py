@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from convlint.targets import Target
 
 RUN = "The run"
+TRAINING = "training"
+"""The measurement a probe names as skipped when the script trains where it cannot see."""
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -121,6 +123,12 @@ def run_options(command: Command) -> Command:
                 help="Let the script write files (checkpoints, logs) instead of holding them back.",
             ),
             option(
+                "--allow-network",
+                section=RUN,
+                is_flag=True,
+                help="Let the script reach other machines after training has begun, too.",
+            ),
+            option(
                 "--show-output",
                 section=RUN,
                 is_flag=True,
@@ -183,6 +191,7 @@ def observe(
     device: str,
     memory_limit: float | None,
     allow_writes: bool,
+    allow_network: bool,
     seed: int,
     show_output: bool,
     quiet: bool,
@@ -211,6 +220,7 @@ def observe(
                 device=device,
                 memory_limit=memory_limit,
                 allow_writes=allow_writes,
+                allow_network=allow_network,
                 seed=seed,
                 progress=progress,
                 script_output="stderr" if show_output else "discard",
@@ -299,7 +309,10 @@ def why_not_measured(seen: Observations) -> UserError | None:
         return None
     if seen.stopped == "crashed":
         return _crash(seen, "the script raised before its first step")
-    if seen.stopped == "exited":
+    unseen = next((s.reason for s in seen.skipped if s.measurement == TRAINING), None)
+    if unseen is not None:
+        why = f"nothing could be measured: {unseen}"
+    elif seen.stopped == "exited":
         why = f"no training step was seen: {seen.error or 'the script exited'}"
     elif seen.stopped == "budget":
         why = "no training step within the budget; give more with --budget"

@@ -32,6 +32,7 @@ def install_hooks(observer: Observer) -> None:
     _hook_scaler(observer)
     _hook_schedulers(observer)
     _hook_loader(observer)
+    _hook_gradients_elsewhere(observer)
     observer.losses.install()
 
 
@@ -40,7 +41,7 @@ def hooks_installed(observing: Callable[[], Observer]) -> Iterator[Observer]:
     """Hook torch for the observer that ``observing`` makes, and leave torch as it was."""
     owners: list[Any] = [
         *(nn.Module, torch.optim.Optimizer, torch.amp.GradScaler, torch.utils.data.DataLoader),
-        *(torch.autograd, nn.utils, nn.utils.clip_grad, nn.functional),
+        *(torch.autograd, torch.func, nn.utils, nn.utils.clip_grad, nn.functional),
         *_with_subclasses(torch.optim.lr_scheduler.LRScheduler),
     ]
     before = [dict(vars(owner)) for owner in owners]
@@ -111,6 +112,28 @@ def _hook_backward(observer: Observer) -> None:
             observer.after_backward()
 
     torch.autograd.backward = backward
+
+
+def _hook_gradients_elsewhere(observer: Observer) -> None:
+    """Gradients that no backward pass brings: a loop that uses only these cannot be followed."""
+    for owner, names in (
+        (torch.func, ("grad", "grad_and_value", "vjp", "jacrev")),
+        (torch.autograd, ("grad",)),
+    ):
+        for name in names:
+            original = getattr(owner, name)
+
+            def gradient(
+                *args: Any,
+                _original: Callable[..., Any] = original,
+                _name: str = f"{owner.__name__}.{name}",
+                **kwargs: Any,
+            ) -> Any:
+                if observer.measuring.idle:
+                    observer.gradient_elsewhere(_name)
+                return _original(*args, **kwargs)
+
+            setattr(owner, name, functools.wraps(original)(gradient))
 
 
 def _hook_steps(observer: Observer) -> None:

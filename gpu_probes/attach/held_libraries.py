@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def hold_library_writes(tree: ShadowTree) -> dict[str, Callable[[ModuleType], None]]:
     """For each library, what to call with it right after it was imported."""
     return {
-        "safetensors.torch": functools.partial(_hold_safetensors, tree),
+        "safetensors": functools.partial(_hold_safetensors, tree),
         "h5py": functools.partial(_hold_h5py, tree),
         "sqlite3": functools.partial(_hold_sqlite, tree),
         "cv2": functools.partial(_hold_opencv, tree),
@@ -33,8 +33,10 @@ def hold_torch_writes(tree: ShadowTree, torch: Any) -> None:
 
 
 def _hold_safetensors(tree: ShadowTree, module: Any) -> None:
-    _map_argument(module, "save_file", 1, "filename", functools.partial(tree.writing, keep=False))
-    _map_argument(module, "load_file", 0, "filename", tree.reading)
+    """What its readers and writers for torch and NumPy import from the package."""
+    writing = functools.partial(tree.writing, keep=False)
+    _map_argument(module, "serialize_file", 1, "filename", writing)
+    _map_argument(module, "safe_open", 0, "filename", tree.reading)
 
 
 def _hold_opencv(tree: ShadowTree, module: Any) -> None:

@@ -8,6 +8,7 @@ import functools
 import io
 import os
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
     from convlint.gpu_probes.attach.shadow_tree import ShadowTree
 
-_WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_NATIVE = frozenset({"_io", "builtins", "io", "nt", "os", "posix", "shutil"})
+"""Modules that own the functions; what is replaced in them is replaced above."""
+
+WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def path_text(value: object) -> str | None:
@@ -29,10 +33,30 @@ def path_text(value: object) -> str | None:
 
 def hold_writes(tree: ShadowTree) -> None:
     """Replace the functions of ``builtins``, ``io``, ``os`` and ``shutil`` that reach files."""
+    owners = (builtins, os, shutil)
+    before = [dict(vars(owner)) for owner in owners]
     _replace_open(tree)
     _replace_reads(tree)
     _replace_directory_listing(tree)
     _replace_changes(tree)
+    _replace_captured(
+        {
+            id(names[name]): value
+            for owner, names in zip(owners, before, strict=True)
+            for name, value in vars(owner).items()
+            if name in names and value is not names[name]
+        }
+    )
+
+
+def _replace_captured(replaced: dict[int, Any]) -> None:
+    """Give modules that imported a function by name, before it was replaced, the new one."""
+    for name, module in list(sys.modules.items()):
+        if name in _NATIVE or name.partition(".")[0] == "convlint":
+            continue
+        for attribute, value in list(getattr(module, "__dict__", {}).items()):
+            if id(value) in replaced:
+                setattr(module, attribute, replaced[id(value)])
 
 
 def _replace_open(tree: ShadowTree) -> None:
@@ -57,7 +81,7 @@ def _replace_open(tree: ShadowTree) -> None:
     ) -> int:
         text = path_text(path)
         if text is not None and dir_fd is None:
-            if flags & _WRITING_FLAGS:
+            if flags & WRITING_FLAGS:
                 path = tree.writing(
                     text,
                     keep=not flags & os.O_TRUNC,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import weakref
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,6 +57,9 @@ _HOLD_SHARE = 0.3
 _HOLD_ENDS = 0.7
 # Parameters of which one element each tells whether the script moves them itself.
 _LEAVES_COMPARED = 16
+# Gradients taken without a backward pass that one step may need (inner loops of meta-learning):
+# after so many for each planned step no backward pass is expected any more.
+_GRADIENTS_PER_STEP = 200
 
 
 class Observer:
@@ -86,6 +90,9 @@ class Observer:
         self.graphs = GraphGrowthRecorder()
         self.forward = ForwardWatch(self)
         self.phase = "hold" if self.settings.hold > 0 else "run"
+        self.unseen = ""
+        """How the script takes gradients where no backward pass is seen."""
+        self._gradients_elsewhere = 0
         self.handles: list[Any] = []
         """What removes hooks that are not attributes."""
         self._hold_is_over = False
@@ -134,6 +141,21 @@ class Observer:
         self.scaled = True
         for tensor in tensors_in(result):
             self._scales[id(tensor)] = (weakref.ref(tensor), scale)
+
+    def gradient_elsewhere(self, function: str) -> None:
+        """The script takes gradients with ``function`` instead of a backward pass."""
+        if self.backwards:
+            return
+        self._gradients_elsewhere += 1
+        if not self.unseen:
+            place = user_place()
+            where = "" if place is None else f" at line {place.line} of {Path(place.path).name}"
+            self.unseen = (
+                f"gradients are taken with {function}{where}, which the probe does not follow"
+            )
+        planned = self.settings.steps + self.settings.hold
+        if self._gradients_elsewhere >= _GRADIENTS_PER_STEP * planned:
+            self.probe.conclude("no-training")
 
     def before_backward(self, tensors: list[torch.Tensor]) -> None:
         """The script is about to back-propagate ``tensors``."""
@@ -287,6 +309,8 @@ class Observer:
         self, stopped: str, error: str, place: Place | None, held_back: tuple[str, ...]
     ) -> Observations:
         """Everything seen so far, in the shape the parent reads."""
+        if self.unseen and not self.backwards:
+            self.measuring.skip("training", self.unseen)
         if self.probe.tree is not None and self.probe.tree.programs:
             names = ", ".join(self.probe.tree.programs)
             reason = f"the script started {names}: what other programs write is not held back"

@@ -23,6 +23,7 @@ from convlint.gpu_probes.attach.environment import (
     seed_framework,
     seed_random_state,
 )
+from convlint.gpu_probes.attach.guard import guard_network, guard_writes
 from convlint.gpu_probes.attach.held_libraries import hold_library_writes, hold_torch_writes
 from convlint.gpu_probes.attach.held_writes import hold_writes
 from convlint.gpu_probes.attach.loaded_sources import loaded_sources
@@ -153,6 +154,15 @@ class Probe:
         """Seconds since the probe started."""
         return time.monotonic() - self.started
 
+    def trains(self) -> bool:
+        """Whether a backward pass was seen."""
+        return self.observer is not None and self.observer.backwards > 0
+
+    def network_refused(self, host: str) -> None:
+        """The script was not let through to another machine."""
+        if self.observer is not None:
+            self.observer.measuring.skip(f"connection to {host}", "no network once training began")
+
     def attach(self, torch: ModuleType) -> None:
         """Hook torch, just imported."""
         from convlint.gpu_probes.attach.framework_hooks import install_hooks
@@ -240,7 +250,10 @@ def run(settings_path: str) -> NoReturn:
             shadow, exempt_directories(settings.directory), shared=settings.ranks
         )
         hold_writes(tree)
+        guard_writes(tree)
         callbacks.update(hold_library_writes(tree))
+    if not settings.allow_network:
+        guard_network(probe.trains, probe.network_refused)
     for name in [name for name in callbacks if name in sys.modules]:
         callbacks.pop(name)(sys.modules[name])
     sys.meta_path.insert(0, AfterImport(callbacks))

@@ -34,6 +34,7 @@ class ProbeSettings:
     budget: float = 60.0
     device: str = "auto"
     allow_writes: bool = False
+    allow_network: bool = False
     seed: int | None = 0
     tier: str = "standard"
     without: tuple[str, ...] = ()

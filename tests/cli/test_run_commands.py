@@ -140,6 +140,7 @@ def test_options_and_the_scripts_own_arguments_reach_the_run(convlint, write, ru
         "device": "cuda:1",
         "memory_limit": None,
         "allow_writes": True,
+        "allow_network": False,
         "seed": 3,
         "progress": None,
         "script_output": "stderr",

@@ -157,6 +157,26 @@ def test_arrays_tensors_and_pickles(project):
     assert paths == ("a.npy", "b.npz", "c.pkl", "d.pt", "e.pt", "f.pt")
 
 
+def test_compressed_files_and_logs(project):
+    paths = held(
+        project,
+        """
+        import bz2, gzip, logging, lzma, zipfile
+        for module, name in ((bz2, "a.bz2"), (gzip, "b.gz"), (lzma, "c.xz")):
+            with module.open(name, "wb") as file:
+                file.write(b"x")
+            assert module.open(name).read() == b"x"
+        with zipfile.ZipFile("d.zip", "w") as file:
+            file.writestr("inside", "x")
+        assert zipfile.ZipFile("d.zip").namelist() == ["inside"]
+        logging.basicConfig(filename="e.log", level=logging.INFO)
+        logging.info("held")
+        assert "held" in open("e.log").read()
+        """,
+    )
+    assert paths == ("a.bz2", "b.gz", "c.xz", "d.zip", "e.log")
+
+
 def test_byte_code_is_not_left_beside_the_scripts_modules(project):
     (project / "neighbour.py").write_text("x = 1\n")
     held(project, "import sys; sys.path.insert(0, '.'); import neighbour")

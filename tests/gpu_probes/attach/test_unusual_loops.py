@@ -1,0 +1,81 @@
+"""Loops that are not the usual one, and scripts that make trouble: each has a clear result."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from convlint.launch import run_probe
+
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def probed(name, *arguments, **options):
+    wanted = {"tier": "quick", "steps": 10, "hold": 2, "budget": 60.0, "device": "cpu", **options}
+    return run_probe(str(SCRIPTS / name), arguments, **wanted)
+
+
+def running(name):
+    """Processes with the script's path among their arguments, or children of such ones."""
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    return [line for line in listed.stdout.splitlines() if name in line and "pytest" not in line]
+
+
+def test_compiled_models_run_as_written():
+    seen = probed("compiled.py")
+    assert (seen.stopped, seen.held, seen.steps) == ("steps", 2, 10)
+    assert [loss.function for loss in seen.losses] == ["mse_loss"]
+    assert {p.name for p in seen.parameters} >= {"0.weight", "2.bias"}
+    assert seen.series.loss[-1] < seen.series.loss[0]
+
+
+def test_actor_and_critic_are_kept_apart():
+    seen = probed("actor_critic.py")
+    assert (seen.stopped, seen.held, seen.steps) == ("steps", 3, 10) or seen.held == 2
+    critic, actor = seen.optimizers
+    assert (critic.accumulation, actor.accumulation) == (1.0, 1.0)
+    assert "several optimizers" in seen.recognised
+    assert len({p.name for p in seen.parameters}) == 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "function", "line"),
+    [("autograd", "torch.autograd.grad", 18), ("func", "torch.func.grad", 22)],
+)
+def test_gradients_without_a_backward_pass_are_named(kind, function, line):
+    seen = probed("functional_gradients.py", kind, steps=1, hold=0)
+    assert (seen.stopped, seen.backwards) == ("no-training", 0)
+    reasons = {s.measurement: s.reason for s in seen.skipped}
+    said = f"gradients are taken with {function} at line {line} of functional_gradients.py"
+    assert reasons["training"].startswith(said)
+
+
+def test_the_command_says_in_one_line_what_it_cannot_see():
+    script = SCRIPTS / "functional_gradients.py"
+    command = [sys.executable, "-m", "convlint", "probe", "-q", str(script), "--", "func"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stdout == ""
+    (line,) = run.stderr.splitlines()
+    assert "nothing could be measured: gradients are taken with torch.func.grad" in line
+
+
+def test_trouble_ends_with_a_result_and_leaves_nothing(directory):
+    seen = probed("unruly.py")
+    assert (seen.stopped, seen.error, seen.steps) == ("steps", "", 10)
+    assert seen.writes_held_back[0] == "elsewhere"
+    assert list(directory.iterdir()) == []
+    for _ in range(100):
+        if not running("unruly.py"):
+            break
+        time.sleep(0.05)
+    assert running("unruly.py") == []
