@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     Table = dict[str, Series]
 
 ROOT = Path(__file__).resolve().parents[1]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""Spinning threads of several processes slow one another down."""
 SICK = {word for _, word, _ in VERDICTS} - {"plateaued"}
 WORDS = (HEALTHY, *(word for _, word, _ in VERDICTS), UNDETERMINED)
 
@@ -442,7 +445,11 @@ def real(folder: Path) -> Iterator[tuple[str, str, str]]:
     for truth, kinds in REAL.items():
         for kind in kinds:
             printed = subprocess.run(
-                [sys.executable, str(script), kind], capture_output=True, text=True, check=True
+                [sys.executable, str(script), kind],
+                capture_output=True,
+                text=True,
+                check=True,
+                env=ONE_THREAD,
             )
             log.write_text(printed.stdout)
             yield (
@@ -465,6 +472,7 @@ def fixtures(folder: Path) -> Iterator[tuple[str, str, str]]:
                 text=True,
                 check=False,
                 cwd=folder,
+                env=ONE_THREAD,
             )
             log.write_text(done.stdout)
             try:
@@ -472,6 +480,7 @@ def fixtures(folder: Path) -> Iterator[tuple[str, str, str]]:
             except UserError as problem:
                 said = UNDETERMINED
                 print(f"{script.name}: {problem.message}")
+            print(f"{kind}/{script.name}: {said}", flush=True)
             yield f"fixture: {script.name}", HEALTHY if kind == "healthy" else "sick", said
 
 
@@ -502,7 +511,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        results = list(by_formula(arguments.seeds, folder))
+        results = list(by_formula(arguments.seeds, folder)) if arguments.seeds else []
         if arguments.real:
             results += real(folder)
         if arguments.fixtures:
