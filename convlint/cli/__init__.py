@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = (
-    "check", "probe", "audit", "curves", "rule", "rules", "categories", "config", "clean", "server",
+    "check", "probe", "audit", "curves", "rule", "rules", "categories", "config", "clean", "server", "self-test",
     "completion", "help",
 )  # fmt: skip
 """In the order ``--help`` shows them; ``convlint.cli.<name>`` holds each as ``command``."""
@@ -41,7 +41,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"convlint.cli.{cmd_name}").command
+        module = importlib.import_module(f"convlint.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
     def resolve_command(

@@ -32,6 +32,25 @@ TRAINING = "training"
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
+def _device(_: click.Context, __: click.Parameter, value: str) -> str:
+    name, colon, index = value.partition(":")
+    if value in ("auto", "cpu", "cuda") or (name == "cuda" and colon and index.isdecimal()):
+        return value
+    raise click.BadParameter(f"{value!r} is none of auto, cpu, cuda and cuda:N")
+
+
+device_option = option(
+    "--device",
+    section=RUN,
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]",
+    callback=_device,
+    help="Where the measurements run; cpu also hides CUDA from the script.",
+)
+"""Where to measure."""
+
+
 def run_options(command: Command) -> Command:
     """What is run, how long and where, and the options of every command."""
     return applied(
@@ -84,15 +103,7 @@ def run_options(command: Command) -> Command:
                 help="Stop after this long, wherever the script is, and begin nothing that takes"
                 f" longer than what is left.  {_per_tier('budget')}",
             ),
-            option(
-                "--device",
-                section=RUN,
-                default="auto",
-                show_default=True,
-                metavar="auto|cpu|cuda[:N]",
-                callback=_device,
-                help="Where the measurements run; cpu also hides CUDA from the script.",
-            ),
+            device_option,
             option(
                 "--python",
                 section=RUN,
@@ -171,13 +182,6 @@ def _per_tier(quantity: str) -> str:
     if len(set(values.values())) == 1:
         return f"[default: {values[STANDARD]}]"
     return f"[default: {', '.join(f'{tier} {value}' for tier, value in values.items())}]"
-
-
-def _device(_: click.Context, __: click.Parameter, value: str) -> str:
-    name, colon, index = value.partition(":")
-    if value in ("auto", "cpu", "cuda") or (name == "cuda" and colon and index.isdecimal()):
-        return value
-    raise click.BadParameter(f"{value!r} is none of auto, cpu, cuda and cuda:N")
 
 
 def observe(
