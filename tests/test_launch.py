@@ -186,7 +186,8 @@ def test_options_of_the_interpreter_are_passed_on(tmp_path):
 
 
 def test_too_much_memory_ends_the_script_at_the_line_that_asked(tmp_path):
-    seen = run_probe(written(tmp_path, "keep = []\nkeep.append(b'x' * 2**30)\n"), memory_limit=0.5)
+    script = written(tmp_path, "keep = []\nkeep.append(b'x' * 2**30)\n")
+    seen = run_probe(script, memory_limit=0.5, device="cpu")
     assert (seen.stopped, seen.error_place.line) == ("crashed", 2)
     assert seen.error.startswith("MemoryError")
 

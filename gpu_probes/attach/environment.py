@@ -77,9 +77,11 @@ def limit_memory(limit: int) -> None:
     """Let allocations of this process and its workers fail beyond ``limit`` bytes each.
 
     The script then ends with an error at the line that asked for too much, before the system runs
-    out of memory and chooses whom to kill.
+    out of memory and chooses whom to kill. Where a GPU is in use only the parent watches: drivers
+    map far more than they use.
     """
-    if sys.platform == "linux" and limit:
+    gpu = Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+    if sys.platform == "linux" and limit and not gpu:
         import resource
 
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
