@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = (
-    "check", "probe", "audit", "curves", "rule", "rules", "categories", "config", "clean", "server", "self-test",
-    "completion", "help",
+    "check", "probe", "audit", "compare", "curves", "rule", "rules", "categories", "config", "clean",
+    "server", "self-test", "completion", "help",
 )  # fmt: skip
 """In the order ``--help`` shows them; ``convlint.cli.<name>`` holds each as ``command``."""
 
