@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import msgspec
 
 from convlint.cli.options import EXIT_CODE, applied
 from convlint.cli.sections import option
@@ -72,7 +72,8 @@ def fix_options(command: Command) -> Command:
     )
 
 
-class Fixing(msgspec.Struct):
+@dataclass
+class Fixing:
     """What the options ask for, and afterwards what came of it."""
 
     fix: bool
@@ -81,10 +82,10 @@ class Fixing(msgspec.Struct):
     diff: bool
     interactive: bool
     exit_non_zero: bool
-    fixed: list[Finding] = msgspec.field(default_factory=list)
-    failures: list[UserError] = msgspec.field(default_factory=list)
+    fixed: list[Finding] = field(default_factory=list)
+    failures: list[UserError] = field(default_factory=list)
     """Files that could not be written."""
-    notes: list[UserError] = msgspec.field(default_factory=list)
+    notes: list[UserError] = field(default_factory=list)
     changed: bool = False
 
     @classmethod

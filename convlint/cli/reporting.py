@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import msgspec
 
 from convlint.cli.options import OUTPUT, applied, report_format_option
 from convlint.cli.sections import option
@@ -64,7 +64,8 @@ def report_options(command: Command) -> Command:
     )
 
 
-class Reporting(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Reporting:
     """What the options of ``report_options`` ask for."""
 
     output_format: str
