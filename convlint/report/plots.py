@@ -28,7 +28,7 @@ from convlint.report.text import count, format_number, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from convlint.gpu_probes.observations import Observations, OverfitAttempt
+    from convlint.gpu_probes.observations import LayerFlow, Observations, OverfitAttempt
 
 WIDE_RANGE = 30.0
 """Positive values that differ by this factor are shown on a logarithmic axis."""
@@ -120,9 +120,20 @@ def _flow_by_depth(seen: Observations) -> Iterator[Plot]:
             continue
         axis = Axis("root mean square at the initial parameters", log=True)
         chart = bars(axis, "layer, input first", ("gradient of the output", "output"), drawn)
-        reading = gradient_flow_text(flow) if flow.slope.value is not None else "no slope measured"
+        reading = gradient_flow_text(flow) if flow.slope.value is not None else _ends(layers)
         title = "Signal and gradient by depth"
         yield Plot(f"flow-{number}", title, chart, reading + _of(layers))
+
+
+def _ends(layers: Sequence[LayerFlow]) -> str:
+    """The gradient's way through layers that differ too much for one slope."""
+    first, last = layers[0].output_grad_rms, layers[-1].output_grad_rms
+    if not first or not last:
+        return "layers too different for one slope, and no gradient at one of the ends"
+    return (
+        f"×{format_number(first / last)} from the last layer's output to the first's; the layers"
+        " differ too much for one slope"
+    )
 
 
 def _flow_by_step(seen: Observations) -> Iterator[Plot]:
@@ -240,10 +251,10 @@ def _density(seen: Observations) -> Iterator[Plot]:
         drawn = [Curve("density, broadened", shares), Curve("Lanczos nodes", nodes, "dots")]
         x, y = Axis("Hessian eigenvalue"), Axis("share of the eigenvalues", log=True)
         small = sum(share for value, share in nodes if abs(value) < NEAR_ZERO * abs(largest))
-        negative = sum(share for value, share in nodes if value < 0)
+        negative = sum(share for value, share in nodes if value < -NEAR_ZERO * abs(largest))
         reading = (
             f"largest {format_number(largest)}; {format_number(100 * small)} % of the eigenvalues lie within"
-            f" {100 * NEAR_ZERO:.0f} % of it around zero, {format_number(100 * negative)} % are negative (one"
+            f" {100 * NEAR_ZERO:.0f} % of it around zero, {format_number(100 * negative)} % below (one"
             f" random vector, {len(nodes)} nodes)"
         )
         title = f"Spectral density at the {curvature.phase}"

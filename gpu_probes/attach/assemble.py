@@ -60,6 +60,8 @@ def assemble_observations(
     experiments = Experiments(observer)
     if stopped in _COMPLETE:
         experiments.run(losses, _minimised(observer, losses))
+    else:
+        experiments.leave_out(stopped)
     observer.pace.note_left_out()
     seen: dict[str, Any] = {
         "batches": ask_one("batches", observer.forward.inputs.batches),

@@ -26,6 +26,12 @@ OVERFIT, RANGE = "overfit one batch", "learning-rate range"
 # Batches a range test evaluates on without training on them.
 _HELD_OUT = 3
 _FEWEST_BATCHES = 2
+_ENDED = {
+    "budget": "the --budget was used up before all steps were run",
+    "no-training": "the script did not train",
+    "crashed": "the script crashed",
+    "exited": "the script called exit",
+}
 
 
 class Experiments:
@@ -55,6 +61,11 @@ class Experiments:
         record = next(r for r in observer.optimizers.stepping)
         self._guarded(RANGE, lambda: self._range(start, steps, record))
         self._guarded(OVERFIT, lambda: self._overfit(start, steps[0], record, comparable))
+
+    def leave_out(self, stopped: str) -> None:
+        """Say that nothing is tried, because the run ended as ``Observations.stopped`` has it."""
+        for name in filter(self._observer.plan.wanted, (OVERFIT, RANGE)):
+            self._observer.measuring.skip(name, _ENDED.get(stopped, "the run was cut short"))
 
     def _guarded(self, name: str, experiment: Callable[[], None]) -> None:
         measuring = self._observer.measuring

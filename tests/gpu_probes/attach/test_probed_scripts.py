@@ -256,6 +256,25 @@ def test_the_sources_that_ran_are_listed_and_no_others():
     }
 
 
+def test_what_a_crash_kept_from_being_tried_is_told(tmp_path):
+    script = tmp_path / "crashes.py"
+    script.write_text(
+        "import torch\n"
+        "model = torch.nn.Linear(4, 2)\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "for step in range(9):\n"
+        "    optimizer.zero_grad()\n"
+        "    model(torch.randn(8, 4)).square().mean().backward()\n"
+        "    optimizer.step()\n"
+        "raise ValueError('done')\n"
+    )
+    seen = run_probe(str(script), hold=2, steps=50, device="cpu")
+    assert seen.stopped == "crashed"
+    reasons = {s.measurement: s.reason for s in seen.skipped}
+    assert reasons["overfit one batch"] == "the script crashed"
+    assert reasons["learning-rate range"] == "the script crashed"
+
+
 def test_programs_the_script_starts_are_told():
     reasons = {s.measurement: s.reason for s in long_epoch().skipped}
     assert sys.executable in reasons["writes of other programs"]
