@@ -10,7 +10,7 @@ from convlint.rules import Rule
 from convlint.rules.patterns import edits, loop_edits, statement_edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.imported import uses_library
-from convlint.rules.patterns.layers import canonical, is_recurrent
+from convlint.rules.patterns.layers import canonical, is_attention, is_recurrent
 from convlint.rules.patterns.loops import backward_before_step
 from convlint.rules.patterns.ownership import (
     Match,
@@ -27,7 +27,7 @@ from convlint.rules.patterns.paths import occurrences, training_loops
 from convlint.rules.patterns.sequences import longest_sequence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from convlint.findings import Location
     from convlint.program.facts import Event, Object, TrainingProgram
@@ -49,12 +49,13 @@ class MissingClipping(Rule):
 
     ## What it does
     Reports a training loop over an LSTM, GRU or plain RNN in which nothing clips gradients before
-    the step.
+    the step. Over a transformer that starts from random weights the same is an `info`.
 
     ## Why it hurts
     Back-propagation through time multiplies one Jacobian per step of the sequence. When the
     product grows, a single batch gives a gradient orders of magnitude above the usual, and one
     step undoes hours of training. Clipping the norm bounds that step and leaves the others alone.
+    Attention trained from scratch spikes as well, though more rarely.
 
     ## Example
         import torch
@@ -152,6 +153,9 @@ class MissingClipping(Rule):
                 if _may_clip(program, loop, optimizer):
                     continue
                 layer = _recurrent_layer(program, loop, optimizer)
+                attends = layer is None and not _loads_weights(program)
+                if attends:
+                    layer = _trained_layer(program, loop, optimizer, is_attention)
                 if layer is None or uses_closure(loop, optimizer):
                     continue
                 if unseen_hands(
@@ -163,12 +167,14 @@ class MissingClipping(Rule):
                     continue
                 model = object_of(program, optimizer)
                 kind = layer.cls.rsplit(".", 1)[-1]
+                what = "a transformer" if attends else "a recurrent model"
                 yield self.finding(
                     backward.location,
-                    f"a recurrent model ({kind}) is trained here and nothing clips its gradients "
+                    f"{what} ({kind}) is trained here and nothing clips its gradients "
                     f"before `{name_of(model, 'the optimizer')}` steps",
                     help="clip between backward and step, for example "
                     "`torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)`",
+                    severity=Severity.INFO if attends else None,
                     related=(Related(layer.location, f"the {kind} layer"),),
                     fix=self.repair(
                         "clip the norm of the gradients at 1",
@@ -192,7 +198,25 @@ def _may_clip(program: TrainingProgram, loop: TrainingLoop, optimizer: int) -> b
 
 
 def _recurrent_layer(program: TrainingProgram, loop: TrainingLoop, optimizer: int) -> Object | None:
-    """A recurrent layer this optimizer trains in this loop, or None.
+    """A recurrent layer over long sequences that this optimizer trains in this loop, or None."""
+    return _trained_layer(
+        program, loop, optimizer, is_recurrent, lambda layer: not _is_short(program, layer)
+    )
+
+
+def _loads_weights(program: TrainingProgram) -> bool:
+    """Whether a model may start from weights that were trained before."""
+    return any(call.name.endswith(("load_state_dict", "from_pretrained")) for call in program.calls)
+
+
+def _trained_layer(
+    program: TrainingProgram,
+    loop: TrainingLoop,
+    optimizer: int,
+    is_kind: Callable[[str], bool],
+    counts: Callable[[Object], bool] = lambda layer: True,
+) -> Object | None:
+    """A layer of a kind that this optimizer trains in this loop, or None.
 
     The model must run in the loop with gradient; a layer whose parameters were switched off does
     not count.
@@ -224,8 +248,8 @@ def _recurrent_layer(program: TrainingProgram, loop: TrainingLoop, optimizer: in
         if (
             layer is not None
             and layer.kind is ObjectKind.LAYER
-            and is_recurrent(canonical(layer.cls))
-            and not _is_short(program, layer)
+            and is_kind(canonical(layer.cls))
+            and counts(layer)
         ):
             return layer
     return None

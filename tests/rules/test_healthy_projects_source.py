@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from convlint.engine import check_source
-from convlint.findings import Confidence
+from convlint.findings import Confidence, Severity
 from convlint.rules import find_rule
 
 
@@ -577,3 +577,47 @@ def test_average_is_evaluated_apart_from_the_model(average: str, faults: int) ->
                 print(sum(criterion(average(x), y) for x, y in valid_loader))
         """
     assert found("eval-mode-in-training", source) == faults
+
+
+SENTENCES = """
+    import torch
+    from torch import nn
+
+    class Sentences(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(100, 32)
+            block = nn.TransformerEncoderLayer(32, 4, batch_first=True)
+            self.encoder = nn.TransformerEncoder(block, 2)
+            self.head = nn.Linear(32, 5)
+
+        def forward(self, tokens):
+            return self.head(self.encoder(self.embedding(tokens)).mean(1))
+
+    model = Sentences()
+    {loaded}
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for tokens, labels in make_loader():
+        optimizer.zero_grad()
+        criterion(model(tokens), labels).backward()
+        {clipped}
+        optimizer.step()
+    """
+
+
+@pytest.mark.parametrize(
+    ("loaded", "clipped", "told"),
+    [
+        ("pass", "pass", [Severity.INFO]),
+        ("pass", "nn.utils.clip_grad_norm_(model.parameters(), 1.0)", []),
+        ("model.load_state_dict(torch.load('pretrained.pt'))", "pass", []),
+    ],
+)
+def test_transformer_from_scratch_without_clipping_is_worth_knowing(
+    loaded: str, clipped: str, told: list[Severity]
+) -> None:
+    rule = find_rule("missing-clipping")
+    assert rule is not None
+    text = textwrap.dedent(SENTENCES.format(loaded=loaded, clipped=clipped))
+    assert [finding.severity for finding in check_source(text, "train.py", rules=[rule])] == told
