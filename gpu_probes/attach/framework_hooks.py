@@ -38,7 +38,11 @@ def install_hooks(observer: Observer) -> None:
 
 @contextmanager
 def hooks_installed(observing: Callable[[], Observer]) -> Iterator[Observer]:
-    """Hook torch for the observer that ``observing`` makes, and leave torch as it was."""
+    """Hook torch for the observer that ``observing`` makes, and leave torch as it was.
+
+    One thing stays: a ``__new__`` of schedulers that then does what ``object.__new__`` does.
+    Python cannot take it back: a class that once had its own refuses arguments without it.
+    """
     owners: list[Any] = [
         *(nn.Module, torch.optim.Optimizer, torch.amp.GradScaler, torch.utils.data.DataLoader),
         *(torch.autograd, torch.func, nn.utils, nn.utils.clip_grad, nn.functional),
@@ -53,8 +57,11 @@ def hooks_installed(observing: Callable[[], Observer]) -> Iterator[Observer]:
         observer.forward.detach()
         for handle in observer.handles:
             handle.remove()
+        _scheduler_made.clear()
         for owner, names in zip(owners, before, strict=True):
             for name, value in list(vars(owner).items()):
+                if value is _new_scheduler:
+                    continue
                 if name not in names:
                     delattr(owner, name)
                 elif value is not names[name]:
@@ -277,14 +284,24 @@ def _hook_schedulers(observer: Observer) -> None:
 
         owner.step = step  # type: ignore[attr-defined]
 
-    def new(cls: type, *args: Any, **kwargs: Any) -> Any:
-        scheduler: Any = object.__new__(cls)
-        for ancestor in cls.__mro__:
+    def made(scheduler: Any) -> None:
+        for ancestor in type(scheduler).__mro__:
             hook_class(ancestor)
         observer.schedules.created(scheduler)
-        return scheduler
 
-    base.__new__ = new  # type: ignore[method-assign]
+    _scheduler_made.append(made)
+    base.__new__ = _new_scheduler  # type: ignore[method-assign]
+
+
+_scheduler_made: list[Callable[[Any], None]] = []
+"""Who hears of schedulers: at most one."""
+
+
+def _new_scheduler(cls: type, *args: Any, **kwargs: Any) -> Any:
+    scheduler: Any = object.__new__(cls)
+    for made in _scheduler_made:
+        made(scheduler)
+    return scheduler
 
 
 def _hook_loader(observer: Observer) -> None:

@@ -88,6 +88,7 @@ def test_sharded_parameters_are_followed_and_not_compared(tmp_path, monkeypatch)
     assert seen.series.loss[0] == pytest.approx(2.3026, rel=0.05)
 
 
+@pytest.mark.xdist_group("ranks")
 def test_the_same_batches_on_all_ranks_are_seen(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     first = RankWatch(0, str(tmp_path), lambda _: "weight")
