@@ -13,6 +13,7 @@ from convlint import rules
 from convlint.catalogue import RuleCard, cards_of, rule_cards
 from convlint.configuration import (
     COMMAND_LINE,
+    FILE_NAMES,
     Configuration,
     FailOn,
     Layer,
@@ -288,6 +289,12 @@ class SettingsFinder:
         self._overrides = overrides or Overrides()
         self._by_directory: dict[str, Settings] = {}
         self._default: Settings | None = None
+        self._without_file: set[str] = set()
+
+    def know(self, directory: str, names: frozenset[str]) -> None:
+        """Take ``names`` for all that is in the absolute ``directory``: no need to look there."""
+        if names.isdisjoint(FILE_NAMES):
+            self._without_file.add(directory)
 
     def for_file(self, path: Path) -> Settings:
         """Settings of the configuration nearest to this file.
@@ -312,7 +319,7 @@ class SettingsFinder:
 
     def _look(self, directory: Path) -> Settings:
         if not self._overrides.isolated and self._overrides.file is None:
-            layers = find_layers(directory)
+            layers = None if str(directory) in self._without_file else find_layers(directory)
             if layers is not None:
                 return Settings(layers, self._overrides)
             if directory.parent != directory:

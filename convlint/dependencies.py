@@ -64,11 +64,14 @@ def digest(data: bytes) -> bytes:
 class Dependencies(msgspec.Struct, frozen=True, array_like=True):
     """``root`` is where the project begins, ``reads`` the modules that were looked into with their
     signatures and digests, ``imports`` for each importing file the modules it names (with leading
-    dots) and the file each of them meant, empty for none."""
+    dots) and the file each of them meant, empty for none. ``foreign`` has the modules from outside
+    the project, most of those a file names: its names of files and directories that would change
+    that, and the modules."""
 
     root: str = ""
     reads: tuple[tuple[str, Signature, bytes], ...] = ()
     imports: dict[str, dict[str, str]] = {}
+    foreign: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {}
 
 
 _NONE = Dependencies()
@@ -116,6 +119,10 @@ class Surroundings:
                 self._means_the_same(importer, modules, dependencies.root)
                 for importer, modules in dependencies.imports.items()
             )
+            and all(
+                self._stay_foreign(importer, names, modules, dependencies.root)
+                for importer, (names, modules) in dependencies.foreign.items()
+            )
         )
 
     def _means_the_same(self, importer: str, modules: dict[str, str], root: str) -> bool:
@@ -126,6 +133,14 @@ class Surroundings:
             if (found or "") != meant:
                 return False
         return True
+
+    def _stay_foreign(
+        self, importer: str, names: frozenset[str], modules: tuple[str, ...], root: str
+    ) -> bool:
+        around = self._resolver.names_around(importer, root)
+        if around is not None and names.isdisjoint(around):
+            return True
+        return self._means_the_same(importer, dict.fromkeys(modules, ""), root)
 
     def _unchanged(self, path: str, known: Signature, known_digest: bytes) -> bool:
         now = self._signatures.get(path)
@@ -170,4 +185,14 @@ class Record:
 
     def dependencies(self, root: Path) -> Dependencies:
         """All that was gathered."""
-        return Dependencies(str(root), tuple(self._reads.values()), self._imports)
+        imports: dict[str, dict[str, str]] = {}
+        foreign: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {}
+        for importer, modules in self._imports.items():
+            outside = tuple(name for name in modules if not (modules[name] or name[0] == "."))
+            inside = {name: meant for name, meant in modules.items() if name not in outside}
+            if inside:
+                imports[importer] = inside
+            if outside:
+                tops = {name.partition(".")[0] for name in outside}
+                foreign[importer] = (frozenset(tops | {f"{top}.py" for top in tops}), outside)
+        return Dependencies(str(root), tuple(self._reads.values()), imports, foreign)

@@ -56,7 +56,7 @@ class Gathering:
             if finding.slug in settings.selection:
                 self._keep(finding)
         self._suppressions[shown] = report.suppressions
-        self._judged[shown] = settings.selection.slugs - failed if report.complete else ()
+        self._judged[shown] = _without(settings.selection.slugs, failed) if report.complete else ()
         if report.standalone:
             self._imported_alone.add(shown)
 
@@ -94,6 +94,10 @@ class Gathering:
         known = self._found.get(key)
         if known is None or _weight(finding) > _weight(known):
             self._found[key] = finding
+
+
+def _without(slugs: frozenset[str], failed: set[str]) -> frozenset[str]:
+    return slugs - failed if failed else slugs
 
 
 def _weight(finding: Finding) -> tuple[int, int]:

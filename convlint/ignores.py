@@ -85,7 +85,7 @@ def _line_ends(text: str) -> tuple[set[int], dict[int, int]]:
 def _with_comment(line: str, comment: int | None, slugs: list[str], reason: str) -> str:
     body = line.rstrip("\r\n")
     ending = line[len(body) :]
-    for match in OURS.finditer(body, comment) if comment is not None else ():
+    for match in re.compile(OURS).finditer(body, comment) if comment is not None else ():
         if match.group(1).lower() == "ignore" and match.group(2) is not None:
             there = [name for name in re.split(r"[\s,]+", match.group(2)) if name]
             names = ", ".join([*there, *(slug for slug in slugs if slug not in there)])

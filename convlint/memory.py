@@ -49,6 +49,7 @@ class Memory:
         self._stored: dict[str, StoredReport] = {}
         self._new: list[tuple[str, StoredReport]] = []
         self._seen: set[str] = set()
+        self._directories: dict[str, str] = {}
         self._cards: tuple[RuleCard, ...] | None = None
         if self._store.cards:
             with contextlib.suppress(msgspec.DecodeError):
@@ -103,8 +104,13 @@ class Memory:
             report = _report_decoder.decode(known.report)
         except msgspec.DecodeError:
             return None
-        directory = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
+        directory = self._absolute(path.rpartition(os.sep)[0])
         return report if self._surroundings.hold(report.dependencies, directory) else None
+
+    def _absolute(self, directory: str) -> str:
+        if directory not in self._directories:
+            self._directories[directory] = os.path.abspath(directory)  # noqa: PTH100
+        return self._directories[directory]
 
     def keep(self, shown: str, judged: JudgedFile, options: str) -> None:
         """Remember a new report."""

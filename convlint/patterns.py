@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pathspec import GitIgnoreSpec
 
-_SPECIAL = re.compile(r"[*?\[\]!\\/#]|^\s|\s$")
+_SPECIAL = r"[*?\[\]!\\/#]|^\s|\s$"
 
 
 class Patterns:
@@ -36,9 +36,9 @@ class Patterns:
         others: list[str] = []
         for pattern in patterns:
             bare = pattern.removesuffix("/")
-            if not _SPECIAL.search(bare):
+            if not re.search(_SPECIAL, bare):
                 (names if bare == pattern else directory_names).add(bare)
-            elif pattern.startswith("*.") and not _SPECIAL.search(pattern[2:]):
+            elif pattern.startswith("*.") and not re.search(_SPECIAL, pattern[2:]):
                 endings.append(pattern[1:])
             else:
                 others.append(pattern)

@@ -13,16 +13,16 @@ from convlint.errors import UserError
 if TYPE_CHECKING:
     import ast
 
-_ML_LIBRARY = re.compile(
+# Patterns are compiled where they are first needed: most runs read no file, or few.
+
+_ML_LIBRARY = (
     rb"torch|lightning|sklearn|tensorflow|keras|transformers|accelerate|deepspeed|fastai"
     rb"|optax|flax|\bjax\b|haiku|diffusers|\btrl\b|skorch|xgboost|lightgbm|catboost|timm\b"
 )
 """A file that names none of these holds nothing a rule speaks about, unless it calls what does."""
 
-_STARTS_TRAINING = re.compile(
-    rb"\b(?:\w*[Tt]rain\w*|fit|learn|run_epochs?)[ \t]*\(|import gym(?:nasium)?\b"
-)
-_IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]", re.MULTILINE)
+_STARTS_TRAINING = rb"\b(?:\w*[Tt]rain\w*|fit|learn|run_epochs?)[ \t]*\(|import gym(?:nasium)?\b"
+_IMPORT = rb"(?m:^[ \t]*(?:from|import)[ \t])"
 
 NOTEBOOK_SUFFIX = ".ipynb"
 
@@ -32,7 +32,7 @@ LARGEST_NOTEBOOK = 50_000_000
 LARGEST_FILE = 500_000
 """Bytes. Parsing takes about ten seconds a megabyte; what is larger was written by a program."""
 
-_BRACKET_OR_OPERATION = re.compile(
+_BRACKET_OR_OPERATION = (
     r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[()\[\]{},\n]|[-+.*/%@&|^~]"""
     r"""|\b(?:not|and|or|if|lambda|await)\b"""
 )
@@ -45,8 +45,8 @@ a level of the syntax tree, and the parser's time grows with their square."""
 
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-_CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
-_BLANK_OR_COMMENT = re.compile(rb"^[ \t\f]*(?:#|\r?$)")
+_CODING = rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)"
+_BLANK_OR_COMMENT = rb"^[ \t\f]*(?:#|\r?$)"
 
 
 def display_path(path: Path) -> str:
@@ -97,7 +97,7 @@ def read_with_status(path: Path) -> tuple[bytes, os.stat_result]:
 
 def mentions_ml_library(data: bytes) -> bool:
     """Whether a file names a library of the field: a search over its bytes, before it is parsed."""
-    return _ML_LIBRARY.search(data) is not None or data.startswith(_UTF_16_MARKS)
+    return re.search(_ML_LIBRARY, data) is not None or data.startswith(_UTF_16_MARKS)
 
 
 def may_matter(data: bytes) -> bool:
@@ -106,7 +106,7 @@ def may_matter(data: bytes) -> bool:
     The script that starts a run often names nothing but modules of its own project.
     """
     return mentions_ml_library(data) or (
-        _STARTS_TRAINING.search(data) is not None and _IMPORT.search(data) is not None
+        re.search(_STARTS_TRAINING, data) is not None and re.search(_IMPORT, data) is not None
     )
 
 
@@ -158,7 +158,7 @@ def refuse_unreadable(source: str, path: str) -> None:
     # of each open bracket: the operations before it, and the most of any element so far
     opened: list[tuple[int, int]] = []
     judged_chains = False
-    for match in _BRACKET_OR_OPERATION.finditer(source):
+    for match in re.finditer(_BRACKET_OR_OPERATION, source):
         token = match.group()
         if token[0] in "'\"":
             continue
@@ -236,7 +236,7 @@ def declared_encoding(data: bytes, path: str) -> tuple[str, int | None]:
     has_mark = data.startswith(codecs.BOM_UTF8)
     body = data[len(codecs.BOM_UTF8) :] if has_mark else data
     for number, line in enumerate(body.split(b"\n", 2)[:2], start=1):
-        match = _CODING.match(line)
+        match = re.match(_CODING, line)
         if match:
             name = match.group(1).decode("ascii", "replace")
             try:
@@ -253,6 +253,6 @@ def declared_encoding(data: bytes, path: str) -> tuple[str, int | None]:
                     line=number,
                 )
             return known.name, number
-        if not _BLANK_OR_COMMENT.match(line):
+        if not re.match(_BLANK_OR_COMMENT, line):
             break
     return "utf-8", None

@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from convlint.catalogue import RuleCard
+    from convlint.findings import Fix
 
-OURS = re.compile(
-    r"#\s*convlint:\s*(ignore-file|ignore-next-line|ignore|disable|enable)\b(?!-)"
-    r"\s*(?:\[([^\]]*)\])?",
-    re.IGNORECASE,
+# Compiled where they are first needed: on files that are remembered, never.
+OURS = (
+    r"(?i)#\s*convlint:\s*(ignore-file|ignore-next-line|ignore|disable|enable)\b(?!-)"
+    r"\s*(?:\[([^\]]*)\])?"
 )
-NOQA = re.compile(
-    r"#\s*noqa\b(?!-)(?:\s*:\s*([A-Z][A-Z0-9]*[0-9]+(?:[\s,]+[A-Z][A-Z0-9]*[0-9]+)*))?(\s*:)?",
-    re.IGNORECASE,
+NOQA = (
+    r"(?i)#\s*noqa\b(?!-)(?:\s*:\s*([A-Z][A-Z0-9]*[0-9]+(?:[\s,]+[A-Z][A-Z0-9]*[0-9]+)*))?(\s*:)?"
 )
 EVERYTHING = "*"
 
@@ -114,19 +114,17 @@ def unused_suppressions(
     name no rule, and codes of other linters. ``texts`` has the text of the file: the fix is an
     edit of it.
     """
-    from convlint.comment_edits import correct_name, remove_name
-
     known = tuple(catalogue)
+    lower = [(rule, rule.code.lower()) for rule in known]
     for suppression in suppressions:
         used = {name for finding in findings for name in suppression.names_silencing(finding)}
         for name in dict.fromkeys(suppression.names):
-            rules = [rule for rule in known if _stands_for(name, rule.slug, rule.code)]
-            fix = None
+            rules = [rule for rule, code in lower if name == rule.slug or code.startswith(name)]
+            nearest = None
             if suppression.foreign and not any(name == rule.code.lower() for rule in rules):
                 continue
             if suppression.ends_nothing:
                 message = "no `disable` is in force here, so this comment ends nothing"
-                fix = remove_name(texts[path], path, suppression, name)
                 advice = "Take the comment out."
             elif name == EVERYTHING:
                 continue
@@ -134,7 +132,6 @@ def unused_suppressions(
                 nearest = _nearest(name, known)
                 message = f"no rule is called {name!r}"
                 message += f"; did you mean {nearest!r}?" if nearest else ""
-                fix = correct_name(texts[path], path, suppression, name, nearest)
                 advice = "Correct the name."
             elif name in used or any(
                 rule.has_measured()
@@ -147,12 +144,23 @@ def unused_suppressions(
             else:
                 shown = name.upper() if suppression.foreign else name
                 message = f"{shown} has nothing to say here, so this comment silences nothing"
-                fix = remove_name(texts[path], path, suppression, name)
                 advice = f"Take {shown} out of the comment."
             start, end = suppression.comment_columns
             line = suppression.comment_line
             found = unused.finding(Location(path, line, start, line, end), message, help=advice)
+            fix = _correction(texts[path], path, suppression, name, nearest)
             yield msgspec.structs.replace(found, fix=fix)
+
+
+def _correction(
+    text: str, path: str, suppression: Suppression, name: str, nearest: str | None
+) -> Fix | None:
+    """The edit that writes ``nearest`` for ``name``, or takes ``name`` out when that is None."""
+    from convlint.comment_edits import correct_name, remove_name
+
+    if nearest is None:
+        return remove_name(text, path, suppression, name)
+    return correct_name(text, path, suppression, name, nearest)
 
 
 def _stands_for(name: str, slug: str, code: str) -> bool:
@@ -226,7 +234,7 @@ def _directly_above(comments: list[_Comment], statement: int) -> list[_Comment]:
 def _read_comment(
     comment: _Comment, first_line: int, last_line: int, *, alone: bool = False
 ) -> Iterator[Suppression]:
-    for match in OURS.finditer(comment.text):
+    for match in re.finditer(OURS, comment.text):
         if match.group(1).lower() not in ("ignore", "ignore-file"):
             continue
         whole_file = match.group(1).lower() == "ignore-file"
@@ -237,7 +245,7 @@ def _read_comment(
             None if whole_file else last_line,
             comment_columns=comment.columns(match),
         )
-    noqa = None if alone else NOQA.search(comment.text)
+    noqa = None if alone else re.search(NOQA, comment.text)
     if noqa is not None and not noqa.group(2):
         yield Suppression(
             _names(noqa.group(1)),
@@ -250,7 +258,7 @@ def _read_comment(
 
 
 def _read_next_line(comment: _Comment, first_line: int, last_line: int) -> Iterator[Suppression]:
-    for match in OURS.finditer(comment.text):
+    for match in re.finditer(OURS, comment.text):
         if match.group(1).lower() == "ignore-next-line":
             names = _names(match.group(2))
             columns = comment.columns(match)
@@ -266,7 +274,7 @@ class _Ranges:
 
     def read(self, comment: _Comment) -> None:
         """Begin or end what the comment says."""
-        for match in OURS.finditer(comment.text):
+        for match in re.finditer(OURS, comment.text):
             names, columns = _names(match.group(2)), comment.columns(match)
             what = match.group(1).lower()
             if what == "disable":

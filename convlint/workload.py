@@ -58,13 +58,17 @@ class Workload:
             exclusion_of=self._finder.for_directory,
             on_problem=found.append,
             on_nothing=self._outcome.empty.append,
-            on_listing=self._surroundings.files.know,
+            on_listing=self._know,
             verdicts=None if self._memory is None else self._memory.ignored,
         )
         for file in files:
             self._statuses[file.shown] = file.status
             found.append((file.path, file.shown))
         return found
+
+    def _know(self, directory: str, names: frozenset[str]) -> None:
+        self._finder.know(directory, names)
+        self._surroundings.files.know(directory, names)
 
     def reports(
         self, files: Sequence[Job], overrides: Overrides | None, processes: int

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from convlint.cli import main
+from convlint.cli.group import main
 from convlint.comparison import Change, compare
 from convlint.curves import convergence
 from convlint.findings import Confidence, Finding, Judgement, Location, Severity, Verdict

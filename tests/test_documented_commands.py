@@ -17,7 +17,7 @@ import click
 import pytest
 from documented import PAGES, ROOT, Block, blocks
 
-from convlint.cli import COMMANDS, main
+from convlint.cli.group import COMMANDS, main
 from convlint.config import SettingsFinder
 
 EXIT_CODES_OF_OURS = (0, 1)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from convlint.cli import main
+from convlint.cli.group import main
 
 ROOT = Path(__file__).parent.parent
 BUILT_FROM = (

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from convlint import gpu_probes
-from convlint.cli import main
+from convlint.cli.group import main
 from convlint.gpu_probes.measurements import MEASUREMENTS
 from convlint.predictions import Prediction, confirmations_of
 from convlint.rules import all_rules, find_rule

@@ -1,78 +1,49 @@
-"""The command line. Commands are found by name, one module each, and imported when asked for."""
+"""The command line.
+
+A plain ``convlint check`` is what editors, hooks and people run most often; it is answered without
+loading the library that reads command lines, which would take a quarter of its time.
+"""
 
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from convlint import __version__
-from convlint.cli.options import color_option
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-COMMANDS = (
-    "check", "probe", "audit", "compare", "curves", "rule", "rules", "categories", "config", "clean",
-    "server", "self-test", "completion", "help",
-)  # fmt: skip
-"""In the order ``--help`` shows them; ``convlint.cli.<name>`` holds each as ``command``."""
-
-# What a command makes lives as long as the command; looking it through for garbage at the usual
-# pace, and once more at the end, takes a fifth of a short run.
-gc.set_threshold(100_000)
+    from collections.abc import Callable, Sequence
 
 EXIT_CLEAN = 0
 EXIT_FINDINGS = 1
 EXIT_CANNOT = 2
 EXIT_INTERRUPTED = 130
 
+# What a command makes lives as long as the command; looking it through for garbage at the usual
+# pace, and once more at the end, takes a fifth of a short run.
+gc.set_threshold(100_000)
 
-class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is looked up."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+def main(args: Sequence[str] | None = None, *, prog_name: str | None = None) -> None:
+    """Run a command line, that of this process if none is given, and exit."""
+    from convlint.cli import plain
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"convlint.cli.{cmd_name.replace('-', '_')}")
-        command: click.Command = module.command
-        return command
+    arguments = sys.argv[1:] if args is None else list(args)
+    options = plain.options_of(arguments, os.environ)
+    if options is None:
+        from convlint.cli.group import main as group
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from convlint.errors import did_you_mean
+        group.main(arguments, prog_name=prog_name)
+    else:
+        run_to_exit(lambda: plain.check(options))
 
-        name = args[0]
-        if not name.startswith("-") and name not in COMMANDS:
-            raise click.UsageError(f"no such command: {name}{did_you_mean(name, [*COMMANDS])}", ctx)
-        return super().resolve_command(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an interruption is one line."""
-        from convlint.cli.streams import complain
-
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            # The terminal has echoed ^C at the start of the line.
-            complain("interrupted", own_line=sys.stderr.isatty())
-            return EXIT_INTERRUPTED
-
-    def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
-        """Run, and turn every way to fail into one line and an exit code."""
-        extra.pop("standalone_mode", None)
-        _open_closed_streams()
-        code = _run(lambda: super(LazyGroup, self).main(args, standalone_mode=False, **extra))
-        gc.freeze()
-        sys.exit(code)
+def run_to_exit(command: Callable[[], Any]) -> None:
+    """Run, turn every way to fail into one line and an exit code, and exit."""
+    _open_closed_streams()
+    code = _code_of(command)
+    gc.freeze()
+    sys.exit(code)
 
 
 def _open_closed_streams() -> None:
@@ -83,23 +54,18 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
-def _run(command: Any) -> int:
+def _code_of(command: Callable[[], Any]) -> int:
     from convlint.cli.streams import complain
     from convlint.errors import UserError
 
     try:
         code = command()
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+    except UserError as error:
+        complain(str(error))
         return EXIT_CANNOT
-    except click.UsageError as error:
-        complain(_usage_message(error))
-        return EXIT_CANNOT
-    except (UserError, click.ClickException) as error:
-        complain(str(error) if isinstance(error, UserError) else error.format_message())
-        return EXIT_CANNOT
-    except click.Abort:
-        complain("interrupted")
+    except KeyboardInterrupt:
+        # The terminal has echoed ^C at the start of the line.
+        complain("interrupted", own_line=sys.stderr.isatty())
         return EXIT_INTERRUPTED
     except Exception as error:
         import traceback
@@ -108,47 +74,3 @@ def _run(command: Any) -> int:
         complain(f"{type(error).__name__}: {error} (a fault of convlint, please report it)")
         return EXIT_CANNOT
     return code if isinstance(code, int) else EXIT_CLEAN
-
-
-def _usage_message(error: click.UsageError) -> str:
-    message = error.format_message().rstrip(".")
-    message = message[:1].lower() + message[1:]
-    if error.ctx is None:
-        return message
-    hint = f"`{error.ctx.command_path} --help` shows the usage"
-    if isinstance(error, click.NoSuchOption) and error.ctx.info_name in ("probe", "audit"):
-        hint += "; the script's own arguments go after --"
-    return f"{message} ({hint})"
-
-
-@click.group(
-    cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="""\b
-    Exit codes:
-      0    clean
-      1    findings at or above --fail-on
-      2    the tool could not do its job: usage, configuration, unreadable file, syntax
-           error, script that crashed before a step
-      130  interrupted
-    """,
-)
-@color_option
-@click.version_option(__version__, "-V", "--version", message="convlint %(version)s")
-def main() -> None:
-    """Say whether a training run will converge, and what to change if not, before the full run.
-
-    \b
-    check   reads the source and never runs it (editor, pre-commit, CI)
-    probe   runs the script for a short horizon and measures
-    audit   does both and says go, go with care or no-go
-    curves  judges a run by what it has logged
-
-    \b
-    Examples:
-      convlint check src/
-      convlint probe train.py -- --batch-size 64
-      convlint audit train.py
-      convlint curves runs/metrics.csv
-      convlint rule zero-grad-missing
-    """

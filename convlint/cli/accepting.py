@@ -1,60 +1,19 @@
-"""The options of ``check`` that accept findings as they are: comments and a baseline."""
+"""How ``check`` accepts findings as they are: comments and a baseline."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import click
-
-from convlint.cli.options import applied
-from convlint.cli.sections import option
+from convlint.cli.mistakes import usage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from convlint.baseline import Baseline
     from convlint.config import Overrides
     from convlint.errors import UserError
     from convlint.findings import Finding
     from convlint.outcome import Outcome
-
-SUPPRESSIONS = "Suppressions"
-
-Command = TypeVar("Command", bound="Callable[..., Any]")
-
-
-def accept_options(command: Command) -> Command:
-    """--add-ignore, --baseline, --update-baseline."""
-    return applied(
-        (
-            option(
-                "--add-ignore",
-                section=SUPPRESSIONS,
-                metavar="[=REASON]",
-                may_stand_alone=True,
-                help="Write a comment that silences it, with this reason, at every finding"
-                " reported.",
-            ),
-            option(
-                "--baseline",
-                section=SUPPRESSIONS,
-                metavar="FILE",
-                envvar="CONVLINT_BASELINE",
-                type=click.Path(dir_okay=False),
-                help="Report only findings this file does not hold, and its entries that are gone.",
-            ),
-            option(
-                "--update-baseline",
-                section=SUPPRESSIONS,
-                is_flag=True,
-                help="Write what is found into the file of --baseline, new entries and no gone"
-                " ones.",
-            ),
-        ),
-        command,
-    )
 
 
 class Accepting:
@@ -73,7 +32,7 @@ class Accepting:
 
     @classmethod
     def taken_from(cls, options: dict[str, Any], paths: tuple[str, ...]) -> Accepting:
-        """Read the options of ``accept_options`` and take them out of ``options``.
+        """Read the options of ``check_options.accept_options`` and take them out of ``options``.
 
         Raises:
             UserError: the baseline cannot be read.
@@ -82,11 +41,11 @@ class Accepting:
         file: str | None = options.pop("baseline")
         update: bool = options.pop("update_baseline")
         if update and file is None:
-            raise click.UsageError("--update-baseline goes with --baseline FILE")
+            raise usage_error("--update-baseline goes with --baseline FILE")
         if reason is not None and "-" in paths:
-            raise click.UsageError("--add-ignore changes files, so - cannot be checked")
+            raise usage_error("--add-ignore changes files, so - cannot be checked")
         if reason is not None and update:
-            raise click.UsageError("--add-ignore and --update-baseline exclude one another")
+            raise usage_error("--add-ignore and --update-baseline exclude one another")
         baseline = None
         if file is not None:
             from convlint.baseline import Baseline

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convlint.cli.options import take_overrides
+from convlint.cli.overrides import take_overrides
 from convlint.cli.running import (
     cost_of_run,
     exit_code,

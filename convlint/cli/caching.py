@@ -1,4 +1,4 @@
-"""Options of ``check`` that decide how the work is done, not what comes of it."""
+"""How the work of ``check`` is done, whatever comes of it: the cache and the processes."""
 
 from __future__ import annotations
 
@@ -6,56 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from convlint.cli.options import Command, applied
-from convlint.cli.sections import option
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-SPEED = "Speed"
-
-CACHE_DIRECTORY = "CONVLINT_CACHE_DIR"
-
-
-def cache_directory_option(command: Command) -> Command:
-    """--cache-dir, shared with ``clean``."""
-    decorated: Command = option(
-        "--cache-dir",
-        section=SPEED,
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar=CACHE_DIRECTORY,
-        metavar="DIR",
-        help="Where results are kept between runs."
-        "  [default: .convlint_cache beside the project's configuration]",
-    )(command)
-    return decorated
-
-
-def speed_options(command: Command) -> Command:
-    """--cache-dir, --no-cache, --jobs."""
-    return applied(
-        (
-            cache_directory_option,
-            option(
-                "--no-cache",
-                section=SPEED,
-                is_flag=True,
-                help="Neither use nor keep results of other runs.",
-            ),
-            option(
-                "-j",
-                "--jobs",
-                section=SPEED,
-                type=click.IntRange(min=1),
-                metavar="N",
-                help="Processes that share the work when many files have changed."
-                "  [default: one for each processor]",
-            ),
-        ),
-        command,
-    )
 
 
 def taken_speed(options: dict[str, Any], *, verbose: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convlint.cli.caching import cache_directory_option
+from convlint.cli.check_options import cache_directory_option
 from convlint.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:

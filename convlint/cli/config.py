@@ -12,8 +12,8 @@ from convlint.cli.options import (
     color_option,
     file_options,
     selection_options,
-    take_overrides,
 )
+from convlint.cli.overrides import take_overrides
 from convlint.cli.sections import SectionedCommand, option
 
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convlint.cli.options import RULES, selection_options, take_overrides
-from convlint.cli.reporting import Reporting, report_options
+from convlint.cli.check_options import report_options
+from convlint.cli.options import RULES, selection_options
+from convlint.cli.overrides import take_overrides
 from convlint.cli.sections import SectionedCommand, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from convlint.cli.reporting import Reporting
     from convlint.curves.facts import Curves
     from convlint.findings import Finding
     from convlint.outcome import Outcome
@@ -105,6 +107,7 @@ def command(logs: tuple[str, ...], **options: Any) -> int:
     """
     from convlint.cli import EXIT_CANNOT, EXIT_CLEAN, EXIT_FINDINGS
     from convlint.cli.fixing import Fixing
+    from convlint.cli.reporting import Reporting
     from convlint.cli.streams import complain, failing_in_report, write_bytes
     from convlint.config import SettingsFinder
     from convlint.outcome import Outcome

@@ -1,16 +1,14 @@
-"""The options of ``check`` that change files: what they are, the dialogue, and what is written."""
+"""How ``check`` changes files: what is asked for, the dialogue, and what is written."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import click
+import msgspec
 
-from convlint.cli.options import EXIT_CODE, applied
-from convlint.cli.sections import option
+from convlint.cli.mistakes import usage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,59 +19,8 @@ if TYPE_CHECKING:
     from convlint.fixes import FixRun
     from convlint.outcome import Outcome
 
-FIXES = "Fixes"
 
-Command = TypeVar("Command", bound="Callable[..., Any]")
-
-
-def fix_options(command: Command) -> Command:
-    """--fix, --unsafe-fixes, --fix-only, --diff, --interactive, --exit-non-zero-on-fix."""
-    return applied(
-        (
-            option(
-                "--fix/--no-fix",
-                section=FIXES,
-                default=False,
-                help="Fix what can be fixed, write the files, report the rest.",
-            ),
-            option(
-                "--unsafe-fixes/--no-unsafe-fixes",
-                section=FIXES,
-                default=False,
-                help="Also make fixes that change more than the fault: they need a look.",
-            ),
-            option(
-                "--fix-only",
-                section=FIXES,
-                is_flag=True,
-                help="Fix, and do not report what is left.",
-            ),
-            option(
-                "--diff",
-                section=FIXES,
-                is_flag=True,
-                help="Print what --fix-only would change instead of changing it; exit with 1 if"
-                " anything.",
-            ),
-            option(
-                "--interactive",
-                section=FIXES,
-                is_flag=True,
-                help="Show each finding that has a fix with its diff, and ask; unsafe fixes too.",
-            ),
-            option(
-                "--exit-non-zero-on-fix",
-                section=EXIT_CODE,
-                is_flag=True,
-                help="Exit with 1 when anything was fixed, even if nothing is left.",
-            ),
-        ),
-        command,
-    )
-
-
-@dataclass
-class Fixing:
+class Fixing(msgspec.Struct):
     """What the options ask for, and afterwards what came of it."""
 
     fix: bool
@@ -82,15 +29,15 @@ class Fixing:
     diff: bool
     interactive: bool
     exit_non_zero: bool
-    fixed: list[Finding] = field(default_factory=list)
-    failures: list[UserError] = field(default_factory=list)
+    fixed: list[Finding] = []
+    failures: list[UserError] = []
     """Files that could not be written."""
-    notes: list[UserError] = field(default_factory=list)
+    notes: list[UserError] = []
     changed: bool = False
 
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> Fixing:
-        """Read the options of ``fix_options`` and take them out of ``options``."""
+        """Read the options of ``check_options.fix_options`` and take them out of ``options``."""
         taken = cls(
             fix=options.pop("fix"),
             unsafe=options.pop("unsafe_fixes"),
@@ -100,7 +47,7 @@ class Fixing:
             exit_non_zero=options.pop("exit_non_zero_on_fix"),
         )
         if taken.diff and taken.interactive:
-            raise click.UsageError("--diff and --interactive exclude one another")
+            raise usage_error("--diff and --interactive exclude one another")
         taken.unsafe = taken.unsafe or taken.interactive
         return taken
 
@@ -175,6 +122,8 @@ class _Dialogue:
     def __call__(self, finding: Finding, views: Mapping[str, tuple[str, str]]) -> bool:
         if self._answer_for_all is not None:
             return self._answer_for_all
+        import click
+
         from convlint.report import diff, text
 
         sources = {path: before for path, (before, _) in views.items()}

@@ -10,7 +10,8 @@ import click
 @click.pass_context
 def command(ctx: click.Context, name: str | None) -> int:
     """Show the help of COMMAND, as `convlint COMMAND --help` does, or of convlint itself."""
-    from convlint.cli import COMMANDS, EXIT_CLEAN
+    from convlint.cli import EXIT_CLEAN
+    from convlint.cli.group import COMMANDS
     from convlint.cli.streams import write_bytes
     from convlint.errors import UserError, did_you_mean
 

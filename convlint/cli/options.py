@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from convlint.cli.overrides import NEVER
 from convlint.cli.sections import option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from convlint.config import Overrides
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -28,7 +27,6 @@ OUTPUT_FORMATS = (
     "rdjson", "pylint", "azure",
 )  # fmt: skip
 """What ``check`` writes; ``convlint.report`` has a file for each."""
-NEVER = "never"
 
 RULES_METAVAR = "RULE,..."
 
@@ -242,73 +240,3 @@ def file_options(command: Command) -> Command:
         ),
         command,
     )
-
-
-def take_overrides(options: dict[str, Any]) -> Overrides:
-    """What the options of ``selection_options`` and ``file_options`` say; they are taken out of
-    ``options``."""
-    from convlint.config import Overrides
-    from convlint.configuration import Configuration
-    from convlint.findings import Confidence, Severity
-    from convlint.selection import RuleChoice
-
-    select = split_names(options.pop("select"))
-    fail_on: str | None = options.pop("fail_on")
-    min_confidence: str | None = options.pop("min_confidence")
-    file, inline = _configurations(options.pop("config"))
-    exclude = split_names(options.pop("exclude", ()))
-    silenced = _per_file(options.pop("per_file_ignores", ()), "--per-file-ignores")
-    more = Configuration(
-        exclude=exclude or None,
-        extend_exclude=split_names(options.pop("extend_exclude", ())),
-        force_exclude=options.pop("force_exclude", None),
-        respect_gitignore=options.pop("respect_gitignore", None),
-        per_file_ignores=silenced or None,
-        extend_per_file_ignores=_per_file(
-            options.pop("extend_per_file_ignores", ()), "--extend-per-file-ignores"
-        ),
-    )
-    return Overrides(
-        rules=RuleChoice(
-            select=select or None,
-            extend_select=split_names(options.pop("extend_select")),
-            ignore=split_names((*options.pop("ignore"), *options.pop("extend_ignore"))),
-        ),
-        fail_on=None if fail_on in (None, NEVER) else Severity(fail_on),
-        never_fails=fail_on == NEVER,
-        min_confidence=None if min_confidence is None else Confidence(min_confidence),
-        show_info=options.pop("show_info"),
-        more=more,
-        inline=inline,
-        file=file,
-        isolated=options.pop("isolated"),
-    )
-
-
-def split_names(values: tuple[str, ...]) -> tuple[str, ...]:
-    """``("a,b", "c")`` to ``("a", "b", "c")``."""
-    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
-
-
-def _configurations(values: tuple[str, ...]) -> tuple[Any, tuple[Any, ...]]:
-    """The file among the values of --config, and the keys said in line."""
-    from pathlib import Path
-
-    from convlint.configuration import read_inline
-
-    files = [value for value in values if "=" not in value or Path(value).is_file()]
-    if len(files) > 1:
-        raise click.UsageError(f"--config takes one file; given: {', '.join(files)}")
-    inline = tuple(read_inline(value) for value in values if value not in files)
-    return (Path(files[0]) if files else None), inline
-
-
-def _per_file(values: tuple[str, ...], name: str) -> dict[str, tuple[str, ...]]:
-    """``("tests/*:LOP,a.py:LOS",)`` as a table."""
-    table: dict[str, tuple[str, ...]] = {}
-    for entry in split_names(values):
-        pattern, colon, rule = entry.rpartition(":")
-        if not colon or not pattern or not rule:
-            raise click.UsageError(f"{name} takes PATTERN:RULE, not {entry!r}")
-        table[pattern] = (*table.get(pattern, ()), rule)
-    return table

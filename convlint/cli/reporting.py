@@ -1,72 +1,28 @@
-"""How ``check`` tells what it found: the options, and writing the report."""
+"""How ``check`` tells what it found."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import click
+import msgspec
 
-from convlint.cli.options import OUTPUT, applied, report_format_option
-from convlint.cli.sections import option
+from convlint.cli.mistakes import usage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from convlint.cli.fixing import Fixing
     from convlint.errors import UserError
     from convlint.outcome import Outcome
     from convlint.report.text import Line
 
-Command = TypeVar("Command", bound="Callable[..., Any]")
-
 FOR_PEOPLE = ("full", "concise", "grouped")
 
 
-def report_options(command: Command) -> Command:
-    """--output-format, --output-file, --statistics, --quiet, --verbose."""
-    return applied(
-        (
-            report_format_option,
-            option(
-                "-o",
-                "--output-file",
-                section=OUTPUT,
-                metavar="FILE",
-                envvar="CONVLINT_OUTPUT_FILE",
-                type=click.Path(dir_okay=False),
-                help="Write the report into this file instead of standard output.",
-            ),
-            option(
-                "--statistics",
-                section=OUTPUT,
-                is_flag=True,
-                help="Show how often each rule spoke instead; with --output-format json, as JSON.",
-            ),
-            option(
-                "-q",
-                "--quiet",
-                section=OUTPUT,
-                is_flag=True,
-                help="Print findings and nothing else.",
-            ),
-            option(
-                "-v",
-                "--verbose",
-                section=OUTPUT,
-                is_flag=True,
-                help="Say on standard error which files and configurations were read, and why the cache is not used.",
-            ),
-        ),
-        command,
-    )
-
-
-@dataclass(frozen=True)
-class Reporting:
-    """What the options of ``report_options`` ask for."""
+class Reporting(msgspec.Struct, frozen=True):
+    """What the options of ``check_options.report_options`` ask for."""
 
     output_format: str
     output_file: Path | None
@@ -86,11 +42,11 @@ class Reporting:
             verbose=options.pop("verbose"),
         )
         if taken.quiet and taken.verbose:
-            raise click.UsageError("--quiet and --verbose exclude one another")
+            raise usage_error("--quiet and --verbose exclude one another")
         if taken.statistics and taken.output_format not in (*FOR_PEOPLE, "json"):
-            raise click.UsageError("--statistics goes with --output-format full or json")
+            raise usage_error("--statistics goes with --output-format full or json")
         if taken.output_file is not None and not taken.output_file.parent.is_dir():
-            raise click.UsageError(f"--output-file: no such directory: {taken.output_file.parent}")
+            raise usage_error(f"--output-file: no such directory: {taken.output_file.parent}")
         return taken
 
     @property

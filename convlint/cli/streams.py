@@ -7,8 +7,6 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -56,9 +54,9 @@ def failing_in_report(output_format: str) -> Iterator[None]:
 
     try:
         yield
-    except (click.ClickException, click.exceptions.Exit):
-        raise
     except (Exception, KeyboardInterrupt) as error:
+        if type(error).__module__.startswith("click."):  # a usage error, or the end of a command
+            raise
         from convlint.report.formats import MODULES, Report, render
 
         if output_format in MODULES:

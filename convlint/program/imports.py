@@ -86,6 +86,11 @@ class ImportResolver:
         found = self._found[key]
         return self._search(folder, name, importer, root) if found == importer else found
 
+    def names_around(self, importer: str, root: str | None) -> frozenset[str] | None:
+        """Everything in the directories that the file's imports are looked up in; None when one
+        of them is not known."""
+        return self._names_from(self._parent(importer), root)
+
     def _search(self, folder: str, name: str, importer: str, root: str | None) -> str | None:
         top = name.partition(".")[0]
         while True:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from convlint.cli import main
+from convlint.cli.group import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
