@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from convlint.gpu_probes.backends import multi_tensor_statistics, numpy_reference
 from convlint.gpu_probes.curvature.measure import measure_curvature
+from convlint.gpu_probes.horizon.noise_scale import Steps, gradient_noise
 from convlint.gpu_probes.quantities.activations import ActivationRecorder
 from convlint.gpu_probes.quantities.gradient_flow import GradientFlowRecorder
 from convlint.gpu_probes.quantities.initial_loss import LossRecorder
@@ -25,6 +26,7 @@ from convlint.gpu_probes.quantities.non_finite_origin import backward_origin, fo
 from convlint.gpu_probes.quantities.updates import UpdateRecorder
 from convlint.gpu_probes.quantities.wiring import sample_dependence
 from convlint.gpu_probes.tape import Change, TapeRecorder
+from convlint.gpu_probes.tape.trajectory import Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -267,6 +269,25 @@ def _leak(device: torch.device) -> float:
     return math.nan if seen is None or seen.leak is None else seen.leak.value or 0.0
 
 
+def _noise_scale(device: torch.device) -> float:
+    """½(xᵀδ - ε)² with x ~ N(0, I₂₀), ε ~ N(0, ¼), |δ| = 1: McCandlish et al. 2018 in closed form."""
+    weight = nn.Parameter(torch.zeros(20, device=device))
+    weight.data[0] = 1.0
+    tapes = []
+    for batch in range(64):
+        x = _normal(16, 20, device=device, seed=2 * batch)
+        noise = 0.5 * _normal(16, device=device, seed=2 * batch + 1)
+        recorder = TapeRecorder()
+        with recorder:
+            loss = 0.5 * (x @ weight - noise).square().mean()
+        tapes.append(recorder.finish(loss))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    steps = Steps(0, "SGD", adaptive=False, rate=0.1, batch_size=16)
+    deadline = time.monotonic() + SECONDS_FOR_CURVATURE
+    seen = gradient_noise(Start(optimizer), tapes, steps, deadline=deadline)
+    return math.nan if seen is None else seen.scale.value or math.nan
+
+
 _SATURATED_TANH = 2 * NormalDist().cdf(-2.178 / 5.0)
 
 GROUND_TRUTHS = (
@@ -306,6 +327,10 @@ GROUND_TRUTHS = (
     GroundTruth(
         "stable rate of momentum 0.9 times the eigenvalue", 3.8, 3.8e-2,
         "Lanczos stops at a residual of 1 %", _curvature(0.9),
+    ),
+    GroundTruth(
+        "gradient noise scale of linear regression, 21 + 20/4", 26.0, 4.0,
+        "64 batches of 16: 98 % of the draws", _noise_scale,
     ),
     GroundTruth(
         "replay of a recorded step, loss and gradients", 0.0, 0.0, "to the bit", _replayed

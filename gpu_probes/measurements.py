@@ -116,6 +116,15 @@ MEASUREMENTS = {
             )
             for name in CURVATURE
         ),
+        # The gradients of 8 held batches and 24 recorded steps, and 8 products of four evaluations.
+        Declared(
+            "gradient noise",
+            STANDARD,
+            frozenset({Need.TAPES}),
+            cost=64.0,
+            least=8.0,
+            share=0.1,
+        ),
         # A step and three evaluations at each of 60 rates, and a sweep over them.
         Declared(
             "learning-rate range",

@@ -13,32 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from convlint.gpu_probes.gradient_noise import GradientNoise as GradientNoise
+from convlint.gpu_probes.values import Measurement as Measurement
+from convlint.gpu_probes.values import Place as Place
+
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Place:
-    """A line of the user's code: absolute ``path``, ``line`` from 1, enclosing ``function``."""
-
-    path: str
-    line: int
-    function: str = ""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A measured number with its uncertainty.
-
-    ``ci`` is a 95 % confidence (or certified) interval, ``n`` the number of samples behind the
-    value, ``converged`` false when an iteration stopped at its budget.
-    """
-
-    value: float | None
-    unit: str = ""
-    n: int = 0
-    ci: tuple[float, float] | None = None
-    converged: bool = True
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -619,6 +598,7 @@ class Observations:
     convergence: Convergence | None = None
     overfit: OverfitOneBatch | None = None
     learning_rate_range: LearningRateRange | None = None
+    gradient_noise: GradientNoise | None = None
     baseline: Measurement | None = None
     """Loss of the constant predictor on the scale of ``series.loss``, when it is known."""
     recognised: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """Small scripts in ``fixtures/measured``: what the steps themselves show, by the quick tier.
 
-``# measured: slug`` names the fault, ``# measured-also: slug, slug -- reason`` what may follow
+``# tier: standard`` asks for what the quick one does not measure. ``# measured: slug`` names the fault, ``# measured-also: slug, slug -- reason`` what may follow
 from it. Healthy scripts have no label, and nothing is found in them.
 """
 
@@ -44,7 +44,8 @@ def _one_server() -> Iterator[None]:
 
 def weighty(script: Path) -> dict[str, str]:
     """The findings a user sees without asking, by slug."""
-    seen = run_probe(str(script), tier=QUICK, budget=SECONDS, device="cpu")
+    (tier,) = labelled(script, "tier") or {QUICK}
+    seen = run_probe(str(script), tier=tier, budget=SECONDS, device="cpu")
     assert seen.stopped != "crashed", seen.error
     return {
         finding.slug: finding.message

@@ -15,7 +15,7 @@ from convlint.report.costs import memory_cost, probe_cost, run_cost
 from convlint.report.excerpts import anchor_of, excerpts_of
 from convlint.report.formats import encoded
 from convlint.report.json import to_json
-from convlint.report.measured import stopped_because
+from convlint.report.measured import noise_scale, stopped_because
 from convlint.report.plots import plots
 from convlint.report.text import evidence_text, format_number, one_line, said_by
 from convlint.sources import without_working_directory
@@ -53,7 +53,7 @@ def render_run(run: RunReport) -> bytes:
         excerpts=excerpts_of(run.findings, run.texts),
         anchor_of=anchor_of,
         evidence=_evidence,
-        costs=_costs(run),
+        facts=_facts(run),
         numbers=base64.b64encode(_numbers(run)).decode(),
     )
     return encoded(page)
@@ -69,14 +69,15 @@ def _numbers(run: RunReport) -> bytes:
     )
 
 
-def _costs(run: RunReport) -> list[tuple[str, str]]:
-    """What the run will cost and what the probe did, each under its name."""
-    if run.cost is None:
-        return []
+def _facts(run: RunReport) -> list[tuple[str, str]]:
+    """What has no plot, each under its name: the gradient noise, what the run and the probe cost."""
+    noise = None if run.seen is None else run.seen.gradient_noise
+    cost = run.cost
     named = (
-        ("The whole run", run_cost(run.cost)),
-        ("Memory", memory_cost(run.cost)),
-        ("The probe took", probe_cost(run.cost)),
+        ("Gradient noise", noise_scale(noise) if noise and noise.scale.value is not None else ""),
+        ("The whole run", run_cost(cost) if cost else ""),
+        ("Memory", memory_cost(cost) if cost else ""),
+        ("The probe took", probe_cost(cost) if cost else ""),
     )
     return [(name, text) for name, text in named if text]
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Convergence,
         Curvature,
         GradientFlow,
+        GradientNoise,
         LearningRateRange,
         LossFunction,
         Measurement,
@@ -79,6 +80,8 @@ def measured_summary(seen: Observations, cost: Cost | None = None) -> Iterator[L
     for curvature in seen.curvature:
         if curvature.largest.value is not None:
             yield from _curvature(curvature, seen.convergence)
+    if seen.gradient_noise is not None and seen.gradient_noise.scale.value is not None:
+        yield _entry("gradient noise", noise_scale(seen.gradient_noise))
     if seen.learning_rate_range is not None:
         yield _entry("rate range", rate_range(seen.learning_rate_range))
     if seen.overfit is not None:
@@ -147,6 +150,25 @@ def rate_range(tested: LearningRateRange) -> str:
         else f"; a rising rate diverges at {format_number(tested.diverges)}"
     )
     return f"{best}{leaves}; {in_use}"
+
+
+def noise_scale(noise: GradientNoise) -> str:
+    """How many samples a batch needs for its gradient to hold as much signal as noise."""
+    scale = noise.scale
+    text = f"signal equals noise at {format_number(scale.value or 0.0)} {scale.unit}"
+    if noise.at_least:
+        text += " or more"
+    if scale.ci is not None and not noise.at_least:
+        low, high = scale.ci
+        text += f" ({format_number(low)} to {format_number(high)})"
+    if noise.step_size is not None:
+        text += f"; a step averages {noise.step_size}"
+    if noise.best_rate is not None and noise.best_rate.value and noise.rate_in_use:
+        text += (
+            f"; the best plain step has lr {format_number(noise.best_rate.value)}"
+            f" (in use: {format_number(noise.rate_in_use)})"
+        )
+    return text
 
 
 def one_batch(tried: OverfitOneBatch) -> str:

@@ -85,6 +85,7 @@ def assemble_observations(
         "gradient_history": ask_one("gradient history", observer.gradients.results),
         "overfit": experiments.overfit,
         "learning_rate_range": experiments.learning_rate_range,
+        "gradient_noise": experiments.gradient_noise,
         "baseline": ask_one("baseline", lambda: _baseline(observer, losses)),
         "ranks": ask_one(
             "comparison of ranks",

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from convlint.gpu_probes.horizon.learning_rate_range import learning_rate_range
+from convlint.gpu_probes.horizon.noise_scale import Steps, gradient_noise
 from convlint.gpu_probes.horizon.overfit import overfit_one_batch
+from convlint.gpu_probes.quantities.step_length import is_adaptive, plain_rate
 from convlint.gpu_probes.tape import TapeUnavailable
 from convlint.gpu_probes.tape.trajectory import RecordedStep, Start
 
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
     from convlint.gpu_probes.attach.observer import Observer
     from convlint.gpu_probes.attach.optimizer_watch import OptimizerRecord
     from convlint.gpu_probes.observations import (
+        GradientNoise,
         LearningRateRange,
         LossFunction,
         OverfitOneBatch,
     )
 
-OVERFIT, RANGE = "overfit one batch", "learning-rate range"
+OVERFIT, RANGE, NOISE = "overfit one batch", "learning-rate range", "gradient noise"
+_ALL = (NOISE, RANGE, OVERFIT)
 # Batches a range test evaluates on without training on them.
 _HELD_OUT = 3
 _FEWEST_BATCHES = 2
@@ -35,12 +39,13 @@ _ENDED = {
 
 
 class Experiments:
-    """Overfit-one-batch and the learning-rate range, on the tapes of one probe."""
+    """Gradient noise, overfit-one-batch and the learning-rate range, on the tapes of one probe."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self.overfit: OverfitOneBatch | None = None
         self.learning_rate_range: LearningRateRange | None = None
+        self.gradient_noise: GradientNoise | None = None
 
     def run(self, losses: tuple[LossFunction, ...], comparable: LossFunction | None) -> None:
         """Make the experiments there is time and ground for; say why the others are missing.
@@ -49,22 +54,24 @@ class Experiments:
         """
         observer = self._observer
         start, steps = observer.tapes.start, observer.tapes.steps
-        if not any(map(observer.plan.wanted, (OVERFIT, RANGE))):
+        if not any(map(observer.plan.wanted, _ALL)):
             return
-        reason = observer.tapes.refusal or "no step was recorded"
-        if not losses:
-            reason = "no known loss function was back-propagated"
-        if start is None or not steps or not losses:
-            for name in (OVERFIT, RANGE):
-                observer.measuring.skip(name, reason)
+        if start is None or not steps:
+            for name in filter(observer.plan.wanted, _ALL):
+                observer.measuring.skip(name, observer.tapes.refusal or "no step was recorded")
             return
         record = next(r for r in observer.optimizers.stepping)
+        self._guarded(NOISE, lambda: self._noise(start, steps, record))
+        if not losses:
+            for name in filter(observer.plan.wanted, (OVERFIT, RANGE)):
+                observer.measuring.skip(name, "no known loss function was back-propagated")
+            return
         self._guarded(RANGE, lambda: self._range(start, steps, record))
         self._guarded(OVERFIT, lambda: self._overfit(start, steps[0], record, comparable))
 
     def leave_out(self, stopped: str) -> None:
         """Say that nothing is tried, because the run ended as ``Observations.stopped`` has it."""
-        for name in filter(self._observer.plan.wanted, (OVERFIT, RANGE)):
+        for name in filter(self._observer.plan.wanted, _ALL):
             self._observer.measuring.skip(name, _ENDED.get(stopped, "the run was cut short"))
 
     def _guarded(self, name: str, experiment: Callable[[], None]) -> None:
@@ -76,6 +83,8 @@ class Experiments:
                 experiment()
             except TapeUnavailable as refused:
                 measuring.skip(name, refused.reason)
+            except MemoryError as error:
+                measuring.skip(name, f"not enough memory for {error}")
 
     def _overfit(
         self,
@@ -108,6 +117,28 @@ class Experiments:
             parameters=sum(p.numel() for p in start.originals if p.requires_grad),
             targets=math.prod(loss.target_shape),
         )
+
+    def _noise(self, start: Start, steps: list[RecordedStep], record: OptimizerRecord) -> None:
+        observer = self._observer
+        batches = observer.forward.inputs.batches()
+        ranks = observer.ranks.count
+        found = gradient_noise(
+            start,
+            [*observer.tapes.held, *(tape for step in steps for tape in step.tapes)],
+            Steps(
+                optimizer=record.number,
+                cls=type(record.optimizer).__name__,
+                adaptive=is_adaptive(record.optimizer),
+                rate=plain_rate(record.optimizer),
+                batch_size=None if batches is None else batches.size,
+                batches=(record.accumulation or 1.0) * ranks,
+                place=observer.optimizers.place(record),
+            ),
+            deadline=observer.pace.deadline(NOISE),
+        )
+        if found is None:
+            observer.measuring.skip(NOISE, "the budget was used up")
+        self.gradient_noise = found
 
     def _range(self, start: Start, steps: list[RecordedStep], record: OptimizerRecord) -> None:
         held = [

@@ -65,6 +65,11 @@ class RankWatch:
         """Whether there are other ranks."""
         return self._rank is not None
 
+    @property
+    def count(self) -> int:
+        """How many processes train together."""
+        return _world_size() if self.active else 1
+
     def batch(self, tensors: Iterable[torch.Tensor]) -> None:
         """A batch enters the model."""
         if self.active and len(self.own.batches) < _BATCHES_KEPT:

@@ -83,7 +83,7 @@ class BatchOne(Rule):
     Graphs, detection and reinforcement learning; accumulated gradients.
 
     ## Measured
-    `convlint probe` measures the gradient noise scale.
+    `gradient-noise-dominated` confirms it where the gradient of one example is mostly noise.
 
     ## References
     - McCandlish et al., An empirical model of large-batch training, 2018
@@ -92,7 +92,7 @@ class BatchOne(Rule):
     code, slug, severity = "DAT016", "batch-one", Severity.INFO
     default = False
     confidence = Confidence.MEDIUM
-    unmeasured_because = "the batch size is the program's own choice"
+    confirmed_by = ("gradient-noise-dominated",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per loader."""

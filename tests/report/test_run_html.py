@@ -105,6 +105,11 @@ def test_the_cost_is_on_the_page(page_file):
     assert "1.00 GiB of the process at the peak" in text
 
 
+def test_the_gradient_noise_is_on_the_page(page_file):
+    text = page_file.read_text(encoding="utf-8")
+    assert "signal equals noise at 400 samples (300 to 550); a step averages 16" in text
+
+
 def test_a_place_leads_to_its_line_in_the_source(browser, page_file):
     browser.open(page_file, width=375, height=812, theme="light")
     marked = browser.evaluate(

@@ -55,6 +55,7 @@ def test_the_verdict_and_every_finding_can_be_read(markdown):
 
 
 def test_what_was_and_was_not_measured_is_there(markdown):
+    assert "gradient noise signal equals noise at 400 samples (300 to 550)" in markdown
     text = text_of(markdown)
     assert "60 steps; all planned steps were run" in text
     assert "not measured" in text
