@@ -20,6 +20,7 @@ from convlint.errors import UserError
 from convlint.gpu_probes.attach.settings import (
     ANSWER_FILE,
     PROGRESS_FILE,
+    READS_DIRECTORY,
     SCRATCH_DIRECTORY,
     SETTINGS_FILE,
     SHADOW_DIRECTORY,
@@ -28,11 +29,14 @@ from convlint.gpu_probes.attach.settings import (
 from convlint.gpu_probes.measurements import CURVATURE, TIERS
 from convlint.gpu_probes.observations import Observations
 from convlint.processes import MARK, end_processes, free_memory, memory_of
+from convlint.run_inputs import inputs_of
 from convlint.sources import NOTEBOOK_SUFFIX, decode, read_file
 from convlint.targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from convlint.run_inputs import RunInputs
 
 
 # The child stops itself at its budget; one that cannot is stopped after this much longer.
@@ -76,6 +80,7 @@ def run_probe(
     progress: Callable[[str, int, int], None] | None = None,
     script_output: str = "discard",
     memory_limit: float | None = None,
+    on_inputs: Callable[[RunInputs], None] | None = None,
 ) -> Observations:
     """Run ``script`` unmodified for a short horizon and return what was measured.
 
@@ -92,7 +97,8 @@ def run_probe(
     standard error, never to our standard output. Unless ``allow_writes``, its files go to a
     temporary directory that is removed. Unless ``allow_network``, it reaches no other machine once
     training has begun. ``memory_limit`` is in GiB, for the script and all its
-    workers together; by default nine tenths of what is free.
+    workers together; by default nine tenths of what is free. ``on_inputs`` is told what the run
+    rests on.
 
     A script that crashes, exits or never trains still gives observations (``stopped`` says so).
     Raises ``ProbeError`` when there is nothing to observe: no such file, a syntax error, no such
@@ -109,7 +115,7 @@ def run_probe(
     _require(target, device, script_output, steps, budget)
     directory = tempfile.mkdtemp(prefix="convlint-")
     try:
-        for name in (SCRATCH_DIRECTORY, SHADOW_DIRECTORY):
+        for name in (SCRATCH_DIRECTORY, SHADOW_DIRECTORY, READS_DIRECTORY):
             (Path(directory) / name).mkdir()
         limit = _limit(memory_limit)
         settings = ProbeSettings(
@@ -133,6 +139,9 @@ def run_probe(
         )
         interpreter = python or target.python or sys.executable
         answer = _converse(settings, _command(target, interpreter), progress, script_output, limit)
+        if on_inputs is not None and "observations" in answer:
+            sources = answer["observations"]["loaded_files"]
+            on_inputs(inputs_of(Path(directory) / READS_DIRECTORY, sources))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     if "failure" in answer:

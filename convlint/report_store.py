@@ -223,7 +223,7 @@ class ReportStore:
     def _open(self) -> None:
         place = self.directory / str(_LAYOUT)
         for attempt in (1, 2):
-            _make(self.directory, place)
+            make_directory(self.directory, place)
             self._database = sqlite3.connect(
                 place / "reports.sqlite3", timeout=_PATIENCE, isolation_level=None
             )
@@ -288,8 +288,8 @@ class ReportStore:
         return int(context)
 
 
-def _make(directory: Path, place: Path) -> None:
-    """Make the directory, hidden from Git and from backups."""
+def make_directory(directory: Path, place: Path) -> None:
+    """Make ``place`` in the cache ``directory``, which is hidden from Git and from backups."""
     if place.is_dir():
         return
     place.mkdir(parents=True, exist_ok=True)

@@ -49,6 +49,10 @@ def command(
     confirmed, refuted or left unmeasured by what was measured, and the last line gives the
     verdict: go, go with care or no-go.
 
+    A script is not run again while its sources, arguments, libraries, the files it reads through
+    Python, the machine and these options are what they were: the kept run answers, and the report
+    says when it was made. What it gets over the network is not compared; --no-cache measures again.
+
     \b
     Examples:
       convlint audit train.py
@@ -75,6 +79,7 @@ def command(
     from convlint.findings import Confidence
     from convlint.report.json import to_json
     from convlint.report.run import require_writable
+    from convlint.report_store import cache_directory
     from convlint.sources import without_working_directory
     from convlint.targets import target_of
 
@@ -92,11 +97,12 @@ def command(
         settings = finder.for_file(Path(target.script))
         # What the source alone leaves in doubt may be confirmed: the run decides what is shown.
         everything = msgspec.structs.replace(wanted, min_confidence=Confidence.LOW, show_info=True)
-        outcome = check_paths((target.script,), everything)
+        cache = None if options["no_cache"] else cache_directory(options["cache_dir"])
+        outcome = check_paths((target.script,), everything, cache=cache)
         static, outcome.findings, outcome.failing = outcome.findings, [], 0
         if outcome.problems:
             raise outcome.problems[0]
-        seen = observe_or_explain(target, outcome, quiet=quiet, **options)
+        seen, measured_at = observe_or_explain(target, outcome, quiet=quiet, **options)
         sound = settings.rules
         if seen is not None:
             run_measured_rules(sound, seen, outcome)
@@ -118,11 +124,12 @@ def command(
                 observations=seen,
                 verdict=stated,
                 cost=cost,
+                measured_at=measured_at,
             )
         )
     else:
-        write_report(_lines(outcome, seen, verdict, cost, output_format, quiet))
-    write_reports(report, target, outcome, seen, verdict, cost)
+        write_report(_lines(outcome, seen, verdict, cost, measured_at, output_format, quiet))
+    write_reports(report, target, outcome, seen, verdict, cost, measured_at)
     code = exit_code(seen, outcome)
     return EXIT_FINDINGS if code == EXIT_CLEAN and verdict.decision is Decision.NO_GO else code
 
@@ -132,6 +139,7 @@ def _lines(
     seen: Observations | None,
     verdict: RunVerdict,
     cost: Cost | None,
+    measured_at: float | None,
     output_format: str,
     quiet: bool,
 ) -> Iterator[Line]:
@@ -143,7 +151,7 @@ def _lines(
     else:
         yield from text.full(outcome.findings, outcome.sources)
         if not quiet and seen is not None:
-            yield from measured_summary(seen, cost)
+            yield from measured_summary(seen, cost, measured_at)
     if not quiet:
         yield from text.summary(outcome.findings, files=None, hidden=outcome.hidden)
     yield verdict_line(verdict)

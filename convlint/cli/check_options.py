@@ -147,8 +147,8 @@ def cache_directory_option(command: Command) -> Command:
     return decorated
 
 
-def speed_options(command: Command) -> Command:
-    """--cache-dir, --no-cache, --jobs."""
+def keeping_options(command: Command) -> Command:
+    """--cache-dir, --no-cache."""
     return applied(
         (
             cache_directory_option,
@@ -158,6 +158,16 @@ def speed_options(command: Command) -> Command:
                 is_flag=True,
                 help="Neither use nor keep results of other runs.",
             ),
+        ),
+        command,
+    )
+
+
+def speed_options(command: Command) -> Command:
+    """--cache-dir, --no-cache, --jobs."""
+    return applied(
+        (
+            keeping_options,
             option(
                 "-j",
                 "--jobs",

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def command(cache_dir: Path | None) -> int:
     """Remove the cache of the project around the current directory.
 
-    The next `convlint check` reads every file again. Nothing else is lost: results are kept only
-    to save time, and those of files that have changed are never used.
+    The next `convlint check` reads every file again, the next `probe` or `audit` runs the script
+    again. Nothing else is lost: results are kept only to save time, and those of files that have
+    changed are never used.
 
     \b
     Examples:

@@ -88,7 +88,7 @@ def command(
         target = target_of(words, module=module, python=python)
         finder = SettingsFinder(take_overrides(options))
         settings = finder.for_file(Path(target.script))
-        seen = observe_or_explain(target, outcome, quiet=quiet, **options)
+        seen, measured_at = observe_or_explain(target, outcome, quiet=quiet, **options)
         if seen is not None:
             measured = run_measured_rules(settings.rules, seen, outcome)
             keep_wanted(measured, finder, outcome)
@@ -99,15 +99,28 @@ def command(
         from convlint.report.json import to_json
 
         problems = (*outcome.problems, *outcome.faults)
-        write_bytes(to_json(outcome.findings, problems=problems, observations=seen, cost=cost))
+        write_bytes(
+            to_json(
+                outcome.findings,
+                problems=problems,
+                observations=seen,
+                cost=cost,
+                measured_at=measured_at,
+            )
+        )
     elif seen is not None and (outcome.findings or why_not_measured(seen) is None):
-        write_report(_lines(outcome, seen, cost, output_format, quiet))
-    write_reports(report, target, outcome, seen, None, cost)
+        write_report(_lines(outcome, seen, cost, measured_at, output_format, quiet))
+    write_reports(report, target, outcome, seen, None, cost, measured_at)
     return exit_code(seen, outcome)
 
 
 def _lines(
-    outcome: Outcome, seen: Observations, cost: Cost | None, output_format: str, quiet: bool
+    outcome: Outcome,
+    seen: Observations,
+    cost: Cost | None,
+    measured_at: float | None,
+    output_format: str,
+    quiet: bool,
 ) -> Iterator[Line]:
     from convlint.report import text
     from convlint.report.measured import measured_summary
@@ -117,6 +130,6 @@ def _lines(
     else:
         yield from text.full(outcome.findings, outcome.sources)
         if not quiet:
-            yield from measured_summary(seen, cost)
+            yield from measured_summary(seen, cost, measured_at)
     if not quiet:
         yield from text.summary(outcome.findings, files=None, hidden=outcome.hidden)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from convlint.cli.check_options import keeping_options
 from convlint.cli.options import OUTPUT, applied, output_format_option, selection_options
 from convlint.cli.sections import option
 from convlint.cli.streams import complain
@@ -28,6 +30,14 @@ if TYPE_CHECKING:
 RUN = "The run"
 TRAINING = "training"
 """The measurement a probe names as skipped when the script trains where it cannot see."""
+
+
+class Probed(NamedTuple):
+    """What a run gave, and when it was made if it was kept from then (seconds since 1970)."""
+
+    seen: Observations | None
+    measured_at: float | None = None
+
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -171,6 +181,7 @@ def run_options(command: Command) -> Command:
                 is_flag=True,
                 help="Print findings and nothing else.",
             ),
+            keeping_options,
         ),
         command,
     )
@@ -199,56 +210,90 @@ def observe(
     seed: int,
     show_output: bool,
     quiet: bool,
-) -> Observations:
+    cache_dir: Path | None,
+    no_cache: bool,
+) -> Probed:
     """Run the script for a short horizon, with a progress bar where standard error is a terminal.
+
+    A run that was kept answers instead where nothing it rests on has changed, unless the script is
+    wanted for what it prints or writes.
 
     Raises:
         UserError: the script could not be started or gave no answer.
     """
     from convlint.launch import ProbeError, run_probe
+    from convlint.report.measured import kept_since
+    from convlint.report_store import cache_directory
+    from convlint.run_inputs import RunInputs, changed_since
+    from convlint.run_store import KeptRun, RunStore, is_complete, question_of
 
     target.require()
+    run: dict[str, Any] = {
+        "tier": tier,
+        "steps": steps,
+        "hold": 0 if no_hold else hold,
+        "budget": budget,
+        "device": device,
+        "memory_limit": memory_limit,
+        "allow_writes": allow_writes,
+        "allow_network": allow_network,
+        "seed": seed,
+    }
+    store = None
+    if not (no_cache or allow_writes or show_output):
+        store = RunStore(cache_directory(cache_dir), question_of(target, run))
+        kept = store.recall()
+        if kept is not None:
+            if not quiet:
+                complain(f"{target.shown} is not run again: it was {kept_since(kept.measured_at)}")
+            return Probed(kept.observations, kept.measured_at)
     if not quiet:
         writes = "" if allow_writes else "; the files it writes are held back"
         size = TIERS[tier]
         bounds = f"{steps or size.steps} steps or {budget or size.budget:g} s"
         complain(f"running {target.shown} for up to {bounds}{writes}")
+    began = time.time()
+    inputs: list[RunInputs] = []
     with _progress() as progress:
         try:
-            return run_probe(
+            seen = run_probe(
                 target,
-                tier=tier,
-                steps=steps,
-                hold=0 if no_hold else hold,
-                budget=budget,
-                device=device,
-                memory_limit=memory_limit,
-                allow_writes=allow_writes,
-                allow_network=allow_network,
-                seed=seed,
+                **run,
                 progress=progress,
                 script_output="stderr" if show_output else "discard",
+                on_inputs=inputs.append,
             )
         except ProbeError as error:
             raise UserError(str(error)) from None
+    if (
+        store is not None
+        and inputs
+        and not inputs[0].unwatched
+        and is_complete(seen)
+        and why_not_measured(seen) is None
+        and not changed_since(inputs[0].sources, began)
+    ):
+        store.keep(KeptRun(measured_at=began, inputs=inputs[0], observations=seen))
+    return Probed(seen)
 
 
-def observe_or_explain(target: Target, outcome: Outcome, **run: Any) -> Observations | None:
+def observe_or_explain(target: Target, outcome: Outcome, **run: Any) -> Probed:
     """Run the script; say in one line on standard error what went wrong with it.
 
-    The line becomes a problem of ``outcome`` as well. Returns what was seen, None when the script
-    could not be started or gave no answer.
+    The line becomes a problem of ``outcome`` as well. Nothing was seen when the script could not be
+    started or gave no answer.
     """
-    seen = None
+    probed = Probed(None)
     try:
-        seen = observe(target, **run)
-        problem = why_not_measured(seen) or crash_after_steps(seen)
+        probed = observe(target, **run)
+        assert probed.seen is not None
+        problem = why_not_measured(probed.seen) or crash_after_steps(probed.seen)
     except UserError as error:
         problem = error
     if problem is not None:
         outcome.problems.append(problem)
         complain(str(problem))
-    return seen
+    return probed
 
 
 def exit_code(seen: Observations | None, outcome: Outcome) -> int:
@@ -283,6 +328,7 @@ def write_reports(
     seen: Observations | None,
     verdict: RunVerdict | None,
     cost: Cost | None,
+    measured_at: float | None,
 ) -> None:
     """Write what --report asks for.
 
@@ -302,6 +348,7 @@ def write_reports(
         verdict=verdict,
         hidden=outcome.hidden,
         cost=cost,
+        measured_at=measured_at,
     )
     for file in files:
         write_run(file, run)

@@ -15,7 +15,7 @@ from convlint.report.costs import memory_cost, probe_cost, run_cost
 from convlint.report.excerpts import anchor_of, excerpts_of
 from convlint.report.formats import encoded
 from convlint.report.json import to_json
-from convlint.report.measured import noise_scale, stopped_because
+from convlint.report.measured import kept_since, noise_scale, stopped_because
 from convlint.report.plots import plots
 from convlint.report.text import evidence_text, format_number, one_line, said_by
 from convlint.sources import without_working_directory
@@ -54,6 +54,7 @@ def render_run(run: RunReport) -> bytes:
         anchor_of=anchor_of,
         evidence=_evidence,
         facts=_facts(run),
+        kept="" if run.measured_at is None else kept_since(run.measured_at),
         numbers=base64.b64encode(_numbers(run)).decode(),
     )
     return encoded(page)
@@ -65,7 +66,12 @@ def _numbers(run: RunReport) -> bytes:
     if verdict is not None:
         stated = (verdict.decision.value, without_working_directory(verdict.reason))
     return to_json(
-        run.findings, problems=run.problems, observations=run.seen, verdict=stated, cost=run.cost
+        run.findings,
+        problems=run.problems,
+        observations=run.seen,
+        verdict=stated,
+        cost=run.cost,
+        measured_at=run.measured_at,
     )
 
 

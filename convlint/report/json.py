@@ -6,6 +6,7 @@ The structs below are the one definition of the format: they are what is encoded
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -112,8 +113,8 @@ class OutputProblem(msgspec.Struct, frozen=True):
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """The output of convlint check, probe, audit and curves with --output-format json.
     observations is null for check and curves, verdict is null for all but audit, curves (one entry
-    for each log that could be read) is null for all but curves. findings are complete only when
-    problems is empty."""
+    for each log that could be read) is null for all but curves. measured_at is the time (UTC) of the run when it was kept from
+    then, null when it was made for this output. findings are complete only when problems is empty."""
 
     version: str
     findings: tuple[OutputFinding, ...]
@@ -122,6 +123,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     verdict: OutputVerdict | None
     cost: Cost | None
     curves: tuple[Curves, ...] | None
+    measured_at: str | None = None
 
 
 def to_json(
@@ -132,10 +134,12 @@ def to_json(
     verdict: tuple[str, str] | None = None,
     cost: Cost | None = None,
     curves: Iterable[Curves] | None = None,
+    measured_at: float | None = None,
 ) -> bytes:
     """The whole output, indented, with a newline at its end.
 
-    ``verdict`` is the decision and its reason, ``cost`` what the run will cost, ``curves`` what was read of each log.
+    ``verdict`` is the decision and its reason, ``cost`` what the run will cost, ``curves`` what was read of each log,
+    ``measured_at`` when a run was made that was kept from then, in seconds since 1970.
     """
     output = Output(
         version=__version__,
@@ -147,8 +151,13 @@ def to_json(
         else msgspec.convert({"decision": verdict[0], "reason": verdict[1]}, OutputVerdict),
         cost=cost,
         curves=None if curves is None else tuple(curves),
+        measured_at=None if measured_at is None else _in_utc(measured_at),
     )
     return msgspec.json.format(msgspec.json.encode(output), indent=2) + b"\n"
+
+
+def _in_utc(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
 
 
 def render(report: Report) -> bytes:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from convlint.findings import Severity
 from convlint.report.costs import run_cost
 from convlint.report.formats import encoded
-from convlint.report.measured import measured_summary
+from convlint.report.measured import kept_since, measured_summary
 from convlint.report.text import count, one_line
 from convlint.sources import without_working_directory
 
@@ -100,6 +100,9 @@ def _measured(run: RunReport) -> Iterator[str]:
         "".join(text for text, _ in line).rstrip() for line in measured_summary(run.seen, run.cost)
     ]
     spark = sparkline(run.seen.series.loss)
+    if run.measured_at is not None:
+        yield f"It was {prose(kept_since(run.measured_at))}."
+        yield ""
     yield "<details><summary>What was measured, and what was not</summary>"
     yield ""
     # Four blanks before each line: code that no content can end, as a fence could be.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 
-from convlint.report.costs import memory_cost, probe_cost, run_cost
+from convlint.report.costs import duration, memory_cost, probe_cost, run_cost
 from convlint.report.text import FAINT, STRONG, Line, count, format_number, one_line
 from convlint.sources import without_working_directory
 
@@ -48,8 +49,13 @@ _CONVERGENCE_STYLE = {
 }
 
 
-def measured_summary(seen: Observations, cost: Cost | None = None) -> Iterator[Line]:
-    """A heading and one line for each quantity that was measured or skipped, and for the cost."""
+def measured_summary(
+    seen: Observations, cost: Cost | None = None, measured_at: float | None = None
+) -> Iterator[Line]:
+    """A heading and one line for each quantity that was measured or skipped, and for the cost.
+
+    ``measured_at`` is when a run was made that was kept from then, in seconds since 1970.
+    """
     device = seen.device
     held = f"{seen.held} batches held at the initial parameters, " if seen.held else ""
     yield (
@@ -57,6 +63,8 @@ def measured_summary(seen: Observations, cost: Cost | None = None) -> Iterator[L
         (f" on {device.name or device.kind} in {seen.seconds:.1f} s: ", ""),
         (f"{held}{seen.steps} steps; {stopped_because(seen)}.", ""),
     )
+    if measured_at is not None:
+        yield _entry("kept", kept_since(measured_at))
     if seen.ranks is not None:
         yield _entry("ranks", _ranks(seen.ranks))
     for loss in seen.losses:
@@ -101,6 +109,12 @@ def measured_summary(seen: Observations, cost: Cost | None = None) -> Iterator[L
         text = f"writes to {count(len(files), 'file')}: {one_line(shown)}"
         yield _entry("held back", text, FAINT)
     yield ()
+
+
+def kept_since(measured_at: float) -> str:
+    """``measured 2.1 h ago, unchanged since; --no-cache measures again``."""
+    ago = duration(max(1.0, time.time() - measured_at))
+    return f"measured {ago} ago, unchanged since; --no-cache measures again"
 
 
 def stopped_because(seen: Observations) -> str:

@@ -28,7 +28,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
 
     ``shown`` is the script as the user named it; ``seen`` is None when it could not be probed,
     ``verdict`` None for ``probe``. ``hidden`` counts the info findings kept back, ``texts`` has
-    source by path; ``cost`` is that of the whole run.
+    source by path; ``cost`` is that of the whole run;
+    ``measured_at`` when the run was made that was kept from then, in seconds since 1970.
     """
 
     shown: str
@@ -39,6 +40,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     verdict: RunVerdict | None
     hidden: int = 0
     cost: Cost | None = None
+    measured_at: float | None = None
 
 
 def require_writable(path: Path) -> None:

@@ -23,6 +23,7 @@ from convlint.gpu_probes.attach.environment import (
     seed_framework,
     seed_random_state,
 )
+from convlint.gpu_probes.attach.files_read import FilesRead
 from convlint.gpu_probes.attach.guard import guard_network, guard_writes
 from convlint.gpu_probes.attach.held_libraries import hold_library_writes, hold_torch_writes
 from convlint.gpu_probes.attach.held_writes import hold_writes
@@ -252,6 +253,7 @@ def run(settings_path: str) -> NoReturn:
         hold_writes(tree)
         guard_writes(tree)
         callbacks.update(hold_library_writes(tree))
+    FilesRead(settings.directory).watch()
     if not settings.allow_network:
         guard_network(probe.trains, probe.network_refused)
     for name in [name for name in callbacks if name in sys.modules]:

@@ -64,6 +64,7 @@ PROGRESS_FILE = "progress.jsonl"
 ANSWER_FILE = "answer.json"
 SCRATCH_DIRECTORY = "t"
 SHADOW_DIRECTORY = "w"
+READS_DIRECTORY = "r"
 
 
 class Channel:

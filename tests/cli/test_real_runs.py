@@ -67,7 +67,7 @@ def test_json_of_a_chatty_script_is_json_and_its_files_are_held_back(tmp_path):
     assert output["observations"]["steps"] == 20
     assert output["verdict"]["decision"] in ("go", "go with care", "no-go")
     assert "to stdout" in stderr
-    assert {entry.name for entry in tmp_path.iterdir()} == {"train.py"}
+    assert {entry.name for entry in tmp_path.iterdir()} <= {"train.py", ".convlint_cache"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")

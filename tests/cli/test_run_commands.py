@@ -14,6 +14,7 @@ from convlint.findings import Finding, Judgement, Verdict
 from convlint.gpu_probes.observations import Device, Observations, Place, Plan, Series
 from convlint.launch import ProbeError
 from convlint.report.json import output_schema
+from convlint.run_inputs import RunInputs
 from convlint.targets import Target
 
 pytestmark = pytest.mark.usefixtures("stub_rules")
@@ -37,12 +38,15 @@ def run(monkeypatch):
 
     class Run:
         seen: Observations | Exception = HEALTHY
+        inputs: RunInputs | None = None
         called: tuple[tuple[object, ...], dict[str, object]] | None = None
 
         def __call__(self, *arguments, **options):
             self.called = (arguments, options)
             if isinstance(self.seen, BaseException):
                 raise self.seen
+            if self.inputs is not None:
+                options["on_inputs"](self.inputs)
             return self.seen
 
     made_up = Run()
@@ -132,6 +136,7 @@ def test_options_and_the_scripts_own_arguments_reach_the_run(convlint, write, ru
     assert run.called is not None
     arguments, options = run.called
     assert arguments == (Target("a.py", ("--lr", "0.1", "-q"), python="/usr/bin/python3"),)
+    assert callable(options.pop("on_inputs"))
     assert options == {
         "tier": "standard",
         "steps": None,
