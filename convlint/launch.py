@@ -346,5 +346,6 @@ def with_convergence(observations: Observations) -> Observations:
             lower_bound=0.0 if known and known <= _NEVER_NEGATIVE else None,
             baseline=baseline,
             planned_steps=planned[0] if planned else None,
+            gradient_norms=observations.series.gradient_norm,
         ),
     )

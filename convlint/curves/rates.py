@@ -60,6 +60,12 @@ PARSIMONY = 6.0
 """Akaike difference from which the factor of a richer curve replaces that of one exponential, which
 has the smaller error where both fit."""
 
+NO_EXPONENTIAL = 60.0
+"""Akaike difference from which one exponential is out of the question. A power law that fits best
+is then believed without outweighing the mixtures, which imitate it with one parameter more: two
+factors and two amplitudes would have to be tuned to each other for that, whereas true mixtures
+seen this clearly leave the power law behind."""
+
 STRAINED = 4.0
 """Akaike difference from which a power law at its largest exponent speaks for an exponential."""
 
@@ -174,8 +180,9 @@ def _compare(values: Series, noise: float, floor: float | None) -> Rate | None:
     arrived = float(np.median(values[-max(3, n // 4) :]))
     visible = int((values - arrived > VISIBLE * noise).sum())
     unseen = best.kind == "linear" and visible < FEWEST_VISIBLE
+    believed = best is fits[-1] and scores[0] > scores.min() + NO_EXPONENTIAL
     imitable = best.parameters == MOST_PARAMETERS and scores[-1] - scores.min() < MIXTURE_MARGIN
-    open_question = same_kind < AKAIKE_DECIDES[best.kind] or imitable
+    open_question = imitable or (same_kind < AKAIKE_DECIDES[best.kind] and not believed)
     if open_question or best.squares > allowed or best.at_edge or unseen:
         strained = fits[-1].at_edge and scores[-1] > scores.min() + STRAINED
         return Rate("undetermined", limit=best.limit, n=n, at_edge=strained)

@@ -1,4 +1,4 @@
-"""Superlinear and quadratic convergence, read off the decrements of a series.
+"""Superlinear and quadratic convergence, read off the decrements of a loss or off gradient norms.
 
 A handful of steps ends such a run at rounding error, which leaves nothing to fit a curve to.
 """
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from convlint.curves.trend import noise_level
 
 if TYPE_CHECKING:
     from convlint.curves.trend import Series
@@ -32,6 +34,11 @@ LEAST_LAST = 1.0
 
 DOUBLING = (1.85, 2.15)
 """Ratio of logarithmic decrements in quadratic convergence; a laxer band takes BFGS for Newton."""
+
+
+NORM_ABOVE_NOISE = 3.0
+"""Gradient norms count down to this many noise deviations, and to as many times the level at which
+they end: one that settles above zero belongs to a noise ball."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,39 @@ def acceleration(values: Series, noise: float) -> Acceleration | None:
     surely = float(last[-1]) - CERTAIN * error
     grows = float(last.mean()) > GROWTH * max(float(np.median(before)), 0.0)
     if not (bool((last > 0.5).all()) and grows and surely > max(LEAST_LAST, float(last[0]))):
+        return None
+    doubling = (logs[1:] / logs[:-1])[-3:]
+    quadratic = bool(((doubling >= DOUBLING[0]) & (doubling <= DOUBLING[1])).all())
+    return Acceleration(quadratic, float(np.median(doubling)), logs.size)
+
+
+def acceleration_of_norms(norms: Series) -> Acceleration | None:
+    """How the logarithmic decrements of gradient norms grow; None when they do not.
+
+    Their limit is zero, so c_k = ln(g_k / g_{k+1}) needs no difference of neighbours, and an error
+    of e in the loss shows as √e here: one more step of Newton's method stands above the noise.
+    Asked of every step between the first and the one where the norms vanish in noise: the last
+    three c_k grow, and the last exceeds the one before by ``GROWTH`` with certainty.
+    """
+    arrived = norms[-max(3, norms.size // 4) :]
+    noise = min(noise_level(norms), float(np.abs(np.diff(arrived)).max()))
+    floor = max(
+        NORM_ABOVE_NOISE * noise,
+        NORM_ABOVE_NOISE * float(np.median(arrived)),
+        ROUNDING * float(norms.max()),
+    )
+    below = np.nonzero(norms <= floor)[0]
+    # Norms that never reach their floor, or leave it again by more than noise does, have not arrived.
+    if not below.size or bool((norms[below[0] :] > 2.0 * floor).any()):
+        return None
+    usable = norms[: below[0]]
+    logs = -np.diff(np.log(usable)) if usable.size > 1 else np.empty(0)
+    if logs.size < FEWEST_DECREMENTS:
+        return None
+    error = noise * float(np.hypot(1.0 / usable[-1], 1.0 / usable[-2]))
+    surely = float(logs[-1]) - CERTAIN * error
+    growing = bool((np.diff(logs[-3:]) > 0.0).all())
+    if not (growing and surely > max(LEAST_LAST, GROWTH**2 * float(logs[-3]))):
         return None
     doubling = (logs[1:] / logs[:-1])[-3:]
     quadratic = bool(((doubling >= DOUBLING[0]) & (doubling <= DOUBLING[1])).all())

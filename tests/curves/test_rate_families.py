@@ -22,20 +22,32 @@ def test_there_are_fourteen():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_clean_series_are_decided(family):
-    right, losses = FAMILIES[family]
-    assert bench.outcomes(right, losses, 0.0, 1) == (1, 0)
-    assert bench.outcomes(right, losses, 1e-4, 2) == (2, 0)
+    assert bench.outcomes(FAMILIES[family], 0.0, [0]) == (1, 0)
+    assert bench.outcomes(FAMILIES[family], 1e-4, range(2)) == (2, 0)
 
 
-@pytest.mark.parametrize("noise", [0.01, 0.1])
+@pytest.mark.parametrize("noise", [0.01, 0.03, 0.1])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_noise_never_makes_the_class_wrong(family, noise):
-    right, losses = FAMILIES[family]
-    assert bench.outcomes(right, losses, noise, 2)[1] == 0
+    seeds = range(1000, 1002)
+    assert bench.outcomes(FAMILIES[family], noise, seeds)[1] == 0
+    assert bench.outcomes(FAMILIES[family], noise, seeds, with_norms=True)[1] == 0
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "Newton"])
+def test_one_percent_of_noise_leaves_most_families_decided(family):
+    # 98 % and more of the draws of all thirteen; the least decided family 90 %.
+    assert bench.outcomes(FAMILIES[family], 0.01, range(2000, 2004))[0] >= 3
+
+
+def test_gradient_norms_decide_newton_where_its_loss_cannot():
+    newton = FAMILIES["Newton"]
+    assert bench.outcomes(newton, 0.01, range(1000, 1010))[0] == 0
+    assert bench.outcomes(newton, 0.01, range(1000, 1010), with_norms=True)[0] >= 8
 
 
 def test_bfgs_is_superlinear_and_never_called_linear():
-    losses = bench.bfgs()
-    assert bench.outcomes(("superlinear", "quadratic"), losses, 0.0, 1) == (1, 0)
+    family = bench.Family(("superlinear", "quadratic"), bench.bfgs())
+    assert bench.outcomes(family, 0.0, [0]) == (1, 0)
     for noise in (1e-3, 1e-2, 3e-2, 1e-1):
-        assert bench.outcomes(("superlinear", "quadratic"), losses, noise, 2)[1] == 0
+        assert bench.outcomes(family, noise, range(2), with_norms=True)[1] == 0
