@@ -46,7 +46,7 @@ def command(
     """Judge a training script by its source and by a short run, and say whether to start it.
 
     This EXECUTES the script, like `convlint probe`. Every finding made from the source is then
-    confirmed, refuted or left unmeasured by what was measured, and the last line gives the
+    confirmed, refuted or left unmeasured by what was measured, and the first line gives the
     verdict: go, go with care or no-go.
 
     A script is not run again while its sources, arguments, libraries, the files it reads through
@@ -146,12 +146,13 @@ def _lines(
     from convlint.report import text
     from convlint.report.measured import measured_summary, verdict_line
 
+    yield verdict_line(verdict)
     if output_format == "concise":
         yield from text.concise(outcome.findings)
     else:
+        yield ()
         yield from text.full(outcome.findings, outcome.sources)
         if not quiet and seen is not None:
             yield from measured_summary(seen, cost, measured_at)
     if not quiet:
         yield from text.summary(outcome.findings, files=None, hidden=outcome.hidden)
-    yield verdict_line(verdict)

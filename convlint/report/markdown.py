@@ -31,9 +31,6 @@ MOST_FINDINGS = 30
 LONGEST_TEXT = 500
 """Letters of one message."""
 
-BARS = "▁▂▃▄▅▆▇█"
-SPARK_WIDTH = 40
-
 _MARKS = {Severity.ERROR: "❌", Severity.WARNING: "⚠️", Severity.INFO: "ℹ️"}
 _DECISION_MARKS = {"go": "✅", "go with care": "⚠️", "no-go": "❌"}
 
@@ -99,7 +96,6 @@ def _measured(run: RunReport) -> Iterator[str]:
     lines = [
         "".join(text for text, _ in line).rstrip() for line in measured_summary(run.seen, run.cost)
     ]
-    spark = sparkline(run.seen.series.loss)
     if run.measured_at is not None:
         yield f"It was {prose(kept_since(run.measured_at))}."
         yield ""
@@ -107,30 +103,8 @@ def _measured(run: RunReport) -> Iterator[str]:
     yield ""
     # Four blanks before each line: code that no content can end, as a fence could be.
     yield from (f"    {line}" for line in lines if line)
-    if spark:
-        yield f"      {'loss by step':<15}{spark}"
     yield ""
     yield "</details>"
-
-
-def sparkline(values: Sequence[float | None]) -> str:
-    """The course of a series in at most ``SPARK_WIDTH`` letters; a blank where it has no value."""
-    if len(values) < 2:
-        return ""
-    stride = max(1, -(-len(values) // SPARK_WIDTH))
-    parts = [
-        [v for v in values[start : start + stride] if v is not None]
-        for start in range(0, len(values), stride)
-    ]
-    means = [sum(part) / len(part) if part else None for part in parts]
-    known = [mean for mean in means if mean is not None]
-    if not known:
-        return ""
-    low, span = min(known), max(known) - min(known)
-    return "".join(
-        " " if mean is None else BARS[round((mean - low) / span * (len(BARS) - 1)) if span else 0]
-        for mean in means
-    )
 
 
 def code(text: str) -> str:

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from convlint.report.costs import duration, memory_cost, probe_cost, run_cost
+from convlint.report.sparklines import NARROW, by_depth, sparkline, spectrum
 from convlint.report.text import FAINT, STRONG, Line, count, format_number, one_line
 from convlint.sources import without_working_directory
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
 
 LABEL_WIDTH = 15
+BARS_STYLE = "cyan"
 SHOWN_FILES = 3
 
 _STOPPED = {
@@ -39,6 +41,8 @@ _STOPPED = {
     "crashed": "the script crashed",
     "exited": "the script called exit",
 }
+
+_PHASE = {"start": "at the start", "end": "at the end"}
 
 _CONVERGENCE_STYLE = {
     "diverging": "bold red",
@@ -57,7 +61,8 @@ def measured_summary(
     ``measured_at`` is when a run was made that was kept from then, in seconds since 1970.
     """
     device = seen.device
-    held = f"{seen.held} batches held at the initial parameters, " if seen.held else ""
+    batches = "1 batch" if seen.held == 1 else f"{seen.held} batches"
+    held = f"{batches} held at the initial parameters, " if seen.held else ""
     yield (
         ("Measured", STRONG),
         (f" on {device.name or device.kind} in {seen.seconds:.1f} s: ", ""),
@@ -72,10 +77,19 @@ def measured_summary(
             yield _entry("initial loss", _initial_loss(loss))
     if seen.convergence is not None:
         kind = seen.convergence.kind
-        yield _entry("loss", kind, _CONVERGENCE_STYLE.get(kind, STRONG), course(seen.convergence))
+        yield _entry(
+            "loss",
+            kind,
+            _CONVERGENCE_STYLE.get(kind, STRONG),
+            course(seen.convergence),
+            bars=sparkline(seen.series.loss, NARROW),
+        )
     for flow in seen.gradient_flow:
+        bars = by_depth(flow)
         if flow.slope.value is not None:
-            yield _entry("gradient flow", gradient_flow_text(flow))
+            yield _entry("gradient flow", gradient_flow_text(flow), bars=bars)
+        elif bars:
+            yield _entry("gradient flow", "layer by layer, the input's side first", bars=bars)
     ratios = sorted(update.ratio.value for update in seen.updates if update.ratio.value is not None)
     if ratios:
         middle = ratios[len(ratios) // 2]
@@ -88,6 +102,8 @@ def measured_summary(
     for curvature in seen.curvature:
         if curvature.largest.value is not None:
             yield from _curvature(curvature, seen.convergence)
+    if seen.curvature and (bars := spectrum(seen.curvature[-1].density)):
+        yield _entry("spectrum", _spectrum_text(seen.curvature[-1]), bars=bars)
     if seen.gradient_noise is not None and seen.gradient_noise.scale.value is not None:
         yield _entry("gradient noise", noise_scale(seen.gradient_noise))
     if seen.learning_rate_range is not None:
@@ -99,8 +115,8 @@ def measured_summary(
         if memory_cost(cost):
             yield _entry("memory", memory_cost(cost))
         yield _entry("this probe", probe_cost(cost))
-    for skipped in seen.skipped:
-        yield _entry("not measured", f"{skipped.measurement}: {one_line(skipped.reason)}", FAINT)
+    for reason, names in _skipped_by_reason(seen).items():
+        yield _entry("not measured", f"{', '.join(names)}: {reason}", FAINT)
     if seen.recognised:
         yield _entry("recognised", ", ".join(seen.recognised), FAINT)
     if seen.writes_held_back:
@@ -146,8 +162,17 @@ def verdict_line(verdict: RunVerdict) -> Line:
     )
 
 
-def _entry(label: str, text: str, style: str = "", rest: str = "") -> Line:
-    return ((f"  {label:<{LABEL_WIDTH}}", ""), (text, style), (rest, ""))
+def _entry(label: str, text: str, style: str = "", rest: str = "", *, bars: str = "") -> Line:
+    shown = ((f"{bars} ", BARS_STYLE),) if bars else ()
+    return ((f"  {label:<{LABEL_WIDTH}}", ""), *shown, (text, style), (rest, ""))
+
+
+def _skipped_by_reason(seen: Observations) -> dict[str, list[str]]:
+    """What was not measured, by the reason, so that a reason is told once."""
+    found: dict[str, list[str]] = {}
+    for skipped in seen.skipped:
+        found.setdefault(one_line(skipped.reason), []).append(skipped.measurement)
+    return found
 
 
 def rate_range(tested: LearningRateRange) -> str:
@@ -248,7 +273,7 @@ def gradient_flow_text(flow: GradientFlow) -> str:
 
 def _curvature(curvature: Curvature, course: Convergence | None) -> Iterator[Line]:
     converging = course is not None and course.kind == "converging"
-    at = {"start": "at the start", "end": "at the end"}.get(curvature.phase, curvature.phase)
+    at = _PHASE.get(curvature.phase, curvature.phase)
     eigenvalue = f"largest Hessian eigenvalue {_with_interval(curvature.largest)}"
     limits = [limit for limit in curvature.limits if limit.limit.value is not None]
     if not limits:
@@ -268,6 +293,14 @@ def _curvature(curvature: Curvature, course: Convergence | None) -> Iterator[Lin
             if headroom < 1 and converging:
                 text += " (at the edge of stability, and converging)"
         yield _entry("learning rate", text, rest=f" ({eigenvalue})")
+
+
+def _spectrum_text(curvature: Curvature) -> str:
+    values = [value for value, _ in curvature.density]
+    return (
+        f"Hessian eigenvalues from {format_number(min(values))} to {format_number(max(values))}"
+        f" {_PHASE.get(curvature.phase, curvature.phase)} (logarithm of their share)"
+    )
 
 
 def _with_interval(measurement: Measurement) -> str:

@@ -42,6 +42,21 @@ SAME_OPENING = 4
 LONGEST_PLAIN = 100_000
 """Larger numbers are shown with an exponent."""
 
+IN_ASCII = {
+    **dict(zip("▁▂▃▄▅▆▇█", "_.-=+*%#", strict=True)),
+    "×": "x",
+    "±": "+-",
+    "…": "...",
+    "→": "->",
+    "−": "-",
+    "≥": ">=",
+    "≤": "<=",
+    "λ": "lambda",
+    "²": "^2",
+    "·": "*",
+}
+"""What stands for the letters of a report that a terminal without UTF-8 cannot show."""
+
 EXCERPT_WIDTH = 120
 """Longer source lines are cut around the place a finding points to."""
 
@@ -57,7 +72,13 @@ def shows_colour(stream: TextIO) -> bool:
 
 
 def write_lines(lines: Iterable[Line], stream: TextIO) -> None:
-    """Print ``lines``; in colour where the stream shows it, and on a terminal wrapped to fit."""
+    """Print ``lines``; in colour where the stream shows it, and on a terminal wrapped to fit.
+
+    Where the stream's encoding has no bars and mathematical signs, ASCII stands for them.
+    """
+    if not _encodes(stream, "".join(IN_ASCII)):
+        table = str.maketrans(IN_ASCII)
+        lines = (tuple((text.translate(table), style) for text, style in line) for line in lines)
     if not shows_colour(stream):
         stream.writelines("".join(text for text, _ in line) + "\n" for line in lines)
         return
@@ -69,6 +90,14 @@ def write_lines(lines: Iterable[Line], stream: TextIO) -> None:
     for line in lines:
         for row in (line,) if width is None else wrapped(line, width):
             console.print(Text.assemble(*row))
+
+
+def _encodes(stream: TextIO, text: str) -> bool:
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def wrapped(line: Line, width: int) -> Iterator[Line]:
