@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Edit, Fix, Location
+from convlint.lazy_regex import lazy_regex
 from convlint.suppressions import EVERYTHING, NOQA, OURS
 
 if TYPE_CHECKING:
     from convlint.suppressions import Suppression
 
-_LINE = r"\r\n|\r|\n"
+_LINE = lazy_regex(r"\r\n|\r|\n")
 
 
 def remove_name(source: str, path: str, suppression: Suppression, name: str) -> Fix | None:
@@ -63,12 +64,12 @@ class _Comment:
     def found(cls, source: str, path: str, suppression: Suppression) -> _Comment | None:
         """The comment of ``suppression``; None when the text has none there."""
         number = suppression.comment_line
-        lines = re.split(_LINE, source)
+        lines = _LINE.split(source)
         if number > len(lines):
             return None
         line = lines[number - 1]
         pattern, listed = (NOQA, 1) if suppression.foreign else (OURS, 2)
-        match = re.compile(pattern).match(line, suppression.comment_columns[0] - 1)
+        match = pattern.match(line, suppression.comment_columns[0] - 1)
         if match is None:
             return None
         return cls(path, number, line, "\n" if number < len(lines) else "", match, listed)

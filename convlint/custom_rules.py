@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import re
 import sys
 import types
 from functools import partial
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from convlint.errors import UserError
 from convlint.findings import Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.rules import Rule
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ GROUP = "convlint.rules"
 OURS = "convlint"
 """The origin of the rules convlint itself ships."""
 
-_CODE = r"[A-Z]{3}[0-9]{3}"
-_SLUG = r"[a-z][a-z0-9]*(?:-[a-z0-9]+)+"
-_NO_RULE_FILE = r"test_.*|.*_test|conftest|setup"
+_CODE = lazy_regex(r"[A-Z]{3}[0-9]{3}")
+_SLUG = lazy_regex(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)+")
+_NO_RULE_FILE = lazy_regex(r"test_.*|.*_test|conftest|setup")
 
 _by_file: dict[str, tuple[Rule, ...]] = {}
 """The rules of each file a configuration stands for, by its real path."""
@@ -106,7 +106,7 @@ def rule_files(place: Path) -> Iterator[Path]:
         return
     for file in sorted(place.rglob("*.py")):
         hidden = any(part.startswith(".") for part in file.relative_to(place).parts)
-        if not hidden and re.fullmatch(_NO_RULE_FILE, file.stem) is None:
+        if not hidden and _NO_RULE_FILE.fullmatch(file.stem) is None:
             yield file
 
 
@@ -242,7 +242,7 @@ def _with_submodules(module: types.ModuleType, said: str) -> Iterator[types.Modu
     import pkgutil
 
     for found in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{module.__name__}."):
-        if re.fullmatch(_NO_RULE_FILE, found.name.rpartition(".")[2]) is None:
+        if _NO_RULE_FILE.fullmatch(found.name.rpartition(".")[2]) is None:
             yield _loading(partial(importlib.import_module, found.name), said)
 
 
@@ -304,9 +304,9 @@ def _instances(classes: Iterable[type[Rule]], said: str) -> list[Rule]:
 def _fault(cls: type[Rule]) -> str:
     """What is wrong with the declaration of a rule; empty when nothing is."""
     code, slug = getattr(cls, "code", None), getattr(cls, "slug", None)
-    if not isinstance(code, str) or re.fullmatch(_CODE, code) is None:
+    if not isinstance(code, str) or _CODE.fullmatch(code) is None:
         return f"code must be three capital letters and three digits, not {code!r}"
-    if not isinstance(slug, str) or re.fullmatch(_SLUG, slug) is None:
+    if not isinstance(slug, str) or _SLUG.fullmatch(slug) is None:
         return f"slug must be lower-case words joined by hyphens, not {slug!r}"
     if not isinstance(getattr(cls, "severity", None), Severity):
         return "severity must be one of convlint.findings.Severity"

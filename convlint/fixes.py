@@ -5,7 +5,6 @@ Everything happens in memory; ``FixRun.changes`` then holds what is to be writte
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import msgspec
 
 from convlint.errors import UserError
 from convlint.findings import Applicability
+from convlint.lazy_regex import lazy_regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_ROUNDS = 10
 """A fix may uncover another fault; fixes that still do so after this many rounds chase one another."""
 
-_LINE_END = r"\r\n|\r|\n"
+_LINE_END = lazy_regex(r"\r\n|\r|\n")
 
 Signature = tuple[str, str, int, str]
 """What a fix is known by: its rule, the path and offset of its finding, and what it inserts."""
@@ -141,7 +141,7 @@ class _Lines:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._ends = list(re.finditer(_LINE_END, text))
+        self._ends = list(_LINE_END.finditer(text))
         self._starts = [0, *(match.end() for match in self._ends)]
 
     def offset(self, line: int, column: int) -> int:

@@ -10,6 +10,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from convlint.errors import UserError
+from convlint.lazy_regex import lazy_regex
 from convlint.statements import statement_at, statements
 from convlint.suppressions import OURS
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from convlint.findings import Finding
 
-_LINE = re.compile(r"(?<=\n)|(?<=\r)(?!\n)")
+_LINE = lazy_regex(r"(?<=\n)|(?<=\r)(?!\n)")
 _STRING_STARTS = {
     getattr(tokenize, name)
     for name in ("FSTRING_START", "TSTRING_START")
@@ -85,7 +86,7 @@ def _line_ends(text: str) -> tuple[set[int], dict[int, int]]:
 def _with_comment(line: str, comment: int | None, slugs: list[str], reason: str) -> str:
     body = line.rstrip("\r\n")
     ending = line[len(body) :]
-    for match in re.compile(OURS).finditer(body, comment) if comment is not None else ():
+    for match in OURS.finditer(body, comment) if comment is not None else ():
         if match.group(1).lower() == "ignore" and match.group(2) is not None:
             there = [name for name in re.split(r"[\s,]+", match.group(2)) if name]
             names = ", ".join([*there, *(slug for slug in slugs if slug not in there)])

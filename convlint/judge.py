@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from convlint.judging import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from convlint.config import SettingsFinder
     from convlint.program.facts import TrainingProgram
@@ -51,6 +51,14 @@ class Judge:
             return JudgedFile(FileReport(problem=Complaint(problem.message)))
         report = self.judge_bytes(data, path, shown)
         return JudgedFile(report, lasting_signature(status), digest(data))
+
+    def load_rules(self, jobs: Iterable[tuple[str, str]]) -> None:
+        """Load what judging these files, by path and shown path, will need."""
+        from convlint import recording  # noqa: F401
+
+        for path, _ in jobs:
+            with suppress(UserError):
+                _ = self._finder.for_file(Path(path)).every_rule
 
     def judge_bytes(self, data: bytes, path: str, shown: str) -> FileReport:
         """Judge what a file holds, or would hold. Never raises."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 from convlint.errors import UserError
+from convlint.lazy_regex import lazy_regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pathspec import GitIgnoreSpec
 
-_SPECIAL = r"[*?\[\]!\\/#]|^\s|\s$"
+_SPECIAL = lazy_regex(r"[*?\[\]!\\/#]|^\s|\s$")
 
 
 class Patterns:
@@ -36,9 +36,9 @@ class Patterns:
         others: list[str] = []
         for pattern in patterns:
             bare = pattern.removesuffix("/")
-            if not re.search(_SPECIAL, bare):
+            if not _SPECIAL.search(bare):
                 (names if bare == pattern else directory_names).add(bare)
-            elif pattern.startswith("*.") and not re.search(_SPECIAL, pattern[2:]):
+            elif pattern.startswith("*.") and not _SPECIAL.search(pattern[2:]):
                 endings.append(pattern[1:])
             else:
                 others.append(pattern)

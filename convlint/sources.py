@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convlint.errors import UserError
+from convlint.lazy_regex import lazy_regex
 
 if TYPE_CHECKING:
     import ast
 
-# Patterns are compiled where they are first needed: most runs read no file, or few.
-
-_ML_LIBRARY = (
+_ML_LIBRARY = lazy_regex(
     rb"torch|lightning|sklearn|tensorflow|keras|transformers|accelerate|deepspeed|fastai"
     rb"|optax|flax|\bjax\b|haiku|diffusers|\btrl\b|skorch|xgboost|lightgbm|catboost|timm\b"
 )
 """A file that names none of these holds nothing a rule speaks about, unless it calls what does."""
 
-_STARTS_TRAINING = rb"\b(?:\w*[Tt]rain\w*|fit|learn|run_epochs?)[ \t]*\(|import gym(?:nasium)?\b"
-_IMPORT = rb"(?m:^[ \t]*(?:from|import)[ \t])"
+_STARTS_TRAINING = lazy_regex(
+    rb"\b(?:\w*[Tt]rain\w*|fit|learn|run_epochs?)[ \t]*\(|import gym(?:nasium)?\b"
+)
+_IMPORT = lazy_regex(rb"(?m:^[ \t]*(?:from|import)[ \t])")
 
 NOTEBOOK_SUFFIX = ".ipynb"
 
@@ -32,7 +33,7 @@ LARGEST_NOTEBOOK = 50_000_000
 LARGEST_FILE = 500_000
 """Bytes. Parsing takes about ten seconds a megabyte; what is larger was written by a program."""
 
-_BRACKET_OR_OPERATION = (
+_BRACKET_OR_OPERATION = lazy_regex(
     r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[()\[\]{},\n]|[-+.*/%@&|^~]"""
     r"""|\b(?:not|and|or|if|lambda|await)\b"""
 )
@@ -45,8 +46,8 @@ a level of the syntax tree, and the parser's time grows with their square."""
 
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-_CODING = rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)"
-_BLANK_OR_COMMENT = rb"^[ \t\f]*(?:#|\r?$)"
+_CODING = lazy_regex(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+_BLANK_OR_COMMENT = lazy_regex(rb"^[ \t\f]*(?:#|\r?$)")
 
 
 def display_path(path: Path) -> str:
@@ -97,7 +98,7 @@ def read_with_status(path: Path) -> tuple[bytes, os.stat_result]:
 
 def mentions_ml_library(data: bytes) -> bool:
     """Whether a file names a library of the field: a search over its bytes, before it is parsed."""
-    return re.search(_ML_LIBRARY, data) is not None or data.startswith(_UTF_16_MARKS)
+    return _ML_LIBRARY.search(data) is not None or data.startswith(_UTF_16_MARKS)
 
 
 def may_matter(data: bytes) -> bool:
@@ -106,7 +107,7 @@ def may_matter(data: bytes) -> bool:
     The script that starts a run often names nothing but modules of its own project.
     """
     return mentions_ml_library(data) or (
-        re.search(_STARTS_TRAINING, data) is not None and re.search(_IMPORT, data) is not None
+        _STARTS_TRAINING.search(data) is not None and _IMPORT.search(data) is not None
     )
 
 
@@ -158,7 +159,7 @@ def refuse_unreadable(source: str, path: str) -> None:
     # of each open bracket: the operations before it, and the most of any element so far
     opened: list[tuple[int, int]] = []
     judged_chains = False
-    for match in re.finditer(_BRACKET_OR_OPERATION, source):
+    for match in _BRACKET_OR_OPERATION.finditer(source):
         token = match.group()
         if token[0] in "'\"":
             continue
@@ -236,7 +237,7 @@ def declared_encoding(data: bytes, path: str) -> tuple[str, int | None]:
     has_mark = data.startswith(codecs.BOM_UTF8)
     body = data[len(codecs.BOM_UTF8) :] if has_mark else data
     for number, line in enumerate(body.split(b"\n", 2)[:2], start=1):
-        match = re.match(_CODING, line)
+        match = _CODING.match(line)
         if match:
             name = match.group(1).decode("ascii", "replace")
             try:
@@ -253,6 +254,6 @@ def declared_encoding(data: bytes, path: str) -> tuple[str, int | None]:
                     line=number,
                 )
             return known.name, number
-        if not re.match(_BLANK_OR_COMMENT, line):
+        if not _BLANK_OR_COMMENT.match(line):
             break
     return "utf-8", None

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from convlint.findings import Finding, Location
+from convlint.lazy_regex import lazy_regex
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -30,12 +31,11 @@ if TYPE_CHECKING:
     from convlint.catalogue import RuleCard
     from convlint.findings import Fix
 
-# Compiled where they are first needed: on files that are remembered, never.
-OURS = (
+OURS = lazy_regex(
     r"(?i)#\s*convlint:\s*(ignore-file|ignore-next-line|ignore|disable|enable)\b(?!-)"
     r"\s*(?:\[([^\]]*)\])?"
 )
-NOQA = (
+NOQA = lazy_regex(
     r"(?i)#\s*noqa\b(?!-)(?:\s*:\s*([A-Z][A-Z0-9]*[0-9]+(?:[\s,]+[A-Z][A-Z0-9]*[0-9]+)*))?(\s*:)?"
 )
 EVERYTHING = "*"
@@ -234,7 +234,7 @@ def _directly_above(comments: list[_Comment], statement: int) -> list[_Comment]:
 def _read_comment(
     comment: _Comment, first_line: int, last_line: int, *, alone: bool = False
 ) -> Iterator[Suppression]:
-    for match in re.finditer(OURS, comment.text):
+    for match in OURS.finditer(comment.text):
         if match.group(1).lower() not in ("ignore", "ignore-file"):
             continue
         whole_file = match.group(1).lower() == "ignore-file"
@@ -245,7 +245,7 @@ def _read_comment(
             None if whole_file else last_line,
             comment_columns=comment.columns(match),
         )
-    noqa = None if alone else re.search(NOQA, comment.text)
+    noqa = None if alone else NOQA.search(comment.text)
     if noqa is not None and not noqa.group(2):
         yield Suppression(
             _names(noqa.group(1)),
@@ -258,7 +258,7 @@ def _read_comment(
 
 
 def _read_next_line(comment: _Comment, first_line: int, last_line: int) -> Iterator[Suppression]:
-    for match in re.finditer(OURS, comment.text):
+    for match in OURS.finditer(comment.text):
         if match.group(1).lower() == "ignore-next-line":
             names = _names(match.group(2))
             columns = comment.columns(match)
@@ -274,7 +274,7 @@ class _Ranges:
 
     def read(self, comment: _Comment) -> None:
         """Begin or end what the comment says."""
-        for match in re.finditer(OURS, comment.text):
+        for match in OURS.finditer(comment.text):
             names, columns = _names(match.group(2)), comment.columns(match)
             what = match.group(1).lower()
             if what == "disable":

@@ -26,7 +26,7 @@ Job = tuple[str, str]
 """The path of a file and the path it is shown as."""
 
 FEWEST_FOR_PROCESSES = 24
-"""Below this many files one process is done before another has started."""
+"""Below this many files one process is done before another has started, except as its copy."""
 
 
 class Workload:
@@ -138,9 +138,16 @@ class Workload:
             from convlint.workers import judge_in_processes
 
             yield from judge_in_processes(left, overrides, processes, self._replaced)
-        else:
-            for path, shown in left:
-                yield (path, shown), self._judge.judge(path, shown)
+            return
+        sizes = {job: self._statuses[job[1]].st_size for job in left if job[1] in self._statuses}
+        if processes > 1 and len(sizes) == len(left) > 1:
+            from convlint.copies import judge_in_copies, worth_copies
+
+            if worth_copies(list(sizes.values())):
+                yield from judge_in_copies(sizes, self._judge, processes)
+                return
+        for path, shown in left:
+            yield (path, shown), self._judge.judge(path, shown)
 
     def _pinned(self, judged: JudgedFile, path: str, shown: str) -> FileReport:
         """The report, with the text its fixes speak of kept for them."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
 
 from convlint.findings import Location
+from convlint.lazy_regex import lazy_regex
 from convlint.program.domain import (
     UNKNOWN,
     Abstract,
@@ -44,7 +44,7 @@ _FLAG_MAKERS = (
     "multi_integer", "multi_string", "spaceseplist",
 )  # fmt: skip
 
-_OF_LAUNCHERS = re.compile("RANK|WORLD|SIZE|NODE|MASTER|SLURM|CUDA|DEVICE|NUM_")
+_OF_LAUNCHERS = lazy_regex("RANK|WORLD|SIZE|NODE|MASTER|SLURM|CUDA|DEVICE|NUM_")
 """In the names of variables that a launcher sets, so that their defaults are for one process."""
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from convlint.lazy_regex import lazy_regex
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -140,8 +142,8 @@ def _from_json(node: ast.expr) -> Entry:
     )
 
 
-_TOML_TABLE = re.compile(r"^\s*\[\[?\s*([^\]#]+?)\s*\]")
-_TOML_KEY = re.compile(r"^\s*([\w.\-\"' ]+?)\s*=\s*")
+_TOML_TABLE = lazy_regex(r"^\s*\[\[?\s*([^\]#]+?)\s*\]")
+_TOML_KEY = lazy_regex(r"^\s*([\w.\-\"' ]+?)\s*=\s*")
 
 
 def _read_toml(text: str) -> Entry:

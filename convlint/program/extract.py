@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
+from convlint.lazy_regex import lazy_regex
 from convlint.program.definitions import module_names
 from convlint.program.domain import (
     UNKNOWN,
@@ -259,7 +259,7 @@ def _calls_hooks(base: str) -> bool:
     return base.endswith(("LightningModule", "LightningDataModule"))
 
 
-_CALL = re.compile(r"(?<!def )(?<!class )\b([A-Za-z_]\w*)\s*\(")
+_CALL = lazy_regex(r"(?<!def )(?<!class )\b([A-Za-z_]\w*)\s*\(")
 
 
 def _called_names(source: str) -> frozenset[str]:

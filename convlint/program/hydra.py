@@ -7,11 +7,11 @@ command line is not known, so the defaults stand.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from convlint.lazy_regex import lazy_regex
 from convlint.program.configuration_files import Configuration, Entry, Leaf
 
 Read = Callable[[str], Configuration | None]
@@ -20,9 +20,9 @@ Read = Callable[[str], Configuration | None]
 _DEEPEST = 8
 """Files nested in lists of defaults; recursion in them would not end."""
 
-_PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
-_INTERPOLATION = re.compile(r"^\$\{([\w.]+)\}$")
-_DEFAULT = re.compile(r"^(?:override\s+)?(?:optional\s+)?/?([\w/.\-]+?)(?:@([\w.]*))?$")
+_PACKAGE = lazy_regex(r"#\s*@package\s+(\S+)")
+_INTERPOLATION = lazy_regex(r"^\$\{([\w.]+)\}$")
+_DEFAULT = lazy_regex(r"^(?:override\s+)?(?:optional\s+)?/?([\w/.\-]+?)(?:@([\w.]*))?$")
 
 
 class Placed(Leaf, frozen=True):

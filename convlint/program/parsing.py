@@ -7,6 +7,8 @@ import re
 import sys
 import warnings
 
+from convlint.lazy_regex import lazy_regex
+
 
 class SourceSyntaxError(Exception):
     """A file that cannot be parsed: ``path``, ``line`` and ``column`` (from 1), ``message``."""
@@ -37,9 +39,9 @@ def parse(source: str, path: str) -> ast.Module:
 
 
 _NEWER_SYNTAX = (
-    ((3, 14), re.compile(r"\s*except\*?\s+[\w.]+\s*,|.*(?<!\w)[tT][rR]?[\"']")),
-    ((3, 13), re.compile(r"\s*(?:class|type|(?:async\s+)?def)\s+\w+\s*\[[^\]]*=")),
-    ((3, 12), re.compile(r"\s*(?:type\s+\w+\s*[=\[]|(?:class|(?:async\s+)?def)\s+\w+\s*\[)")),
+    ((3, 14), lazy_regex(r"\s*except\*?\s+[\w.]+\s*,|.*(?<!\w)[tT][rR]?[\"']")),
+    ((3, 13), lazy_regex(r"\s*(?:class|type|(?:async\s+)?def)\s+\w+\s*\[[^\]]*=")),
+    ((3, 12), lazy_regex(r"\s*(?:type\s+\w+\s*[=\[]|(?:class|(?:async\s+)?def)\s+\w+\s*\[)")),
 )
 """Lines that mean something from a version of Python on, newest first."""
 _FREER_F_STRINGS = (3, 12)

@@ -7,13 +7,13 @@ The two differ only on lines that are not ASCII.
 from __future__ import annotations
 
 import ast
-import re
 from functools import cached_property
 
 from convlint.findings import Location
+from convlint.lazy_regex import lazy_regex
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
-_DEFINED_NAME = re.compile(r"(?:async[\s\\]+)?(?:def|class)[\s\\]+(\w+)")
+_LINE_END = lazy_regex(r"\r\n|\r|\n")
+_DEFINED_NAME = lazy_regex(r"(?:async[\s\\]+)?(?:def|class)[\s\\]+(\w+)")
 
 
 class Positions:

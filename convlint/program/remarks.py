@@ -10,6 +10,7 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
+from convlint.lazy_regex import lazy_regex
 from convlint.program.facts import BatchShare, Unread
 from convlint.program.syntax import descendants, dotted
 from convlint.program.words import counted_words
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.program.index import SourceModule
 
-_NOT_A_NAME = re.compile(r"\W")
-_HANDS_ALL_ON = re.compile(
+_NOT_A_NAME = lazy_regex(r"\W")
+_HANDS_ALL_ON = lazy_regex(
     r"\bvars\(|\b__dict__\b|\blocals\(|\bglobals\(|\basdict\(|\bparse_known_args\b"
 )
 _COUNTS = ("sum(", "==", ".eq(")

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Location
+from convlint.lazy_regex import lazy_regex
 from convlint.program.configuration_files import Leaf
 from convlint.program.domain import Site
 from convlint.program.facts import Requirement
@@ -27,13 +28,13 @@ Clauses = tuple[tuple[str, str], ...]
 _TEXTS = ("requirements.txt", "setup.cfg")
 _ENVIRONMENTS = ("environment.yml", "environment.yaml")
 
-_NAMED = re.compile(r"(?:[\w.-]+::)?(?:py)?torch(?:\[[^\]]*\])?(?![\w.-])\s*(.*)$")
-_IN_LINE = re.compile(r"(?:^|[\"'\s=])(torch(?![\w./-])[^\"';]*)(;?)")
-_CLAUSE = re.compile(r"(===|==|~=|<=|>=|!=|<|>)\s*v?(\d+(?:\.\d+)*(?:\.\*)?)(?:[+\w.-]*)$")
-_CONDA = re.compile(r"=?\s*(\d+(?:\.\d+)*)(?:\.\*)?(?:=[\w.*]+)?$")
+_NAMED = lazy_regex(r"(?:[\w.-]+::)?(?:py)?torch(?:\[[^\]]*\])?(?![\w.-])\s*(.*)$")
+_IN_LINE = lazy_regex(r"(?:^|[\"'\s=])(torch(?![\w./-])[^\"';]*)(;?)")
+_CLAUSE = lazy_regex(r"(===|==|~=|<=|>=|!=|<|>)\s*v?(\d+(?:\.\d+)*(?:\.\*)?)(?:[+\w.-]*)$")
+_CONDA = lazy_regex(r"=?\s*(\d+(?:\.\d+)*)(?:\.\*)?(?:=[\w.*]+)?$")
 """``pytorch=1.7``, ``pytorch=1.7.1=py3.8_cuda11`` and ``pytorch 1.7.1``: any version so begun."""
-_POETRY = re.compile(r"([~^]?)(\d+(?:\.\d+)*)$")
-_INLINE = re.compile(r"^# /// script$(.*?)^# ///$", re.MULTILINE | re.DOTALL)
+_POETRY = lazy_regex(r"([~^]?)(\d+(?:\.\d+)*)$")
+_INLINE = lazy_regex(r"^# /// script$(.*?)^# ///$", re.MULTILINE | re.DOTALL)
 
 
 def requirements(walk: Walk, module: SourceModule) -> Iterator[Requirement]:

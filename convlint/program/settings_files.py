@@ -7,12 +7,12 @@ done with them before they are parsed.
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from convlint.findings import Location
+from convlint.lazy_regex import lazy_regex
 from convlint.program.domain import (
     UNKNOWN,
     Abstract,
@@ -34,7 +34,7 @@ from convlint.program.walk import Walk
 
 _ROOTS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 
-_DECIMAL = re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+_DECIMAL = lazy_regex(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 """A float to OmegaConf (and to people), text to PyYAML: ``1e-3``."""
 
 

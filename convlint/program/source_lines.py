@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Location
+from convlint.lazy_regex import lazy_regex
 
 if TYPE_CHECKING:
     import ast
 
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_LINE = lazy_regex(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 Span = tuple[int, int, int, int]
 """First line, first column, last line, column behind the end; all from 1."""

@@ -7,11 +7,11 @@ asked of the words of the text, comments and strings included, not of its syntax
 from __future__ import annotations
 
 import ast
-import re
 from collections import Counter
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from convlint.lazy_regex import lazy_regex
 from convlint.program.syntax import FUNCTIONS
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from convlint.program.index import SourceModule
 
-_ATTRIBUTE_READ = re.compile(r"\.\s*([A-Za-z_]\w*)(?!\w)(?!\s*(?:=(?!=)|:\s*[\w\[\]., ]+=(?!=)))")
-_BY_NAME = re.compile(r"\bgetattr\(\s*self\s*,\s*(?:[\"'](\w+)[\"'])?")
-_OF_SELF = re.compile(r"\bself\s*\.\s*([A-Za-z_]\w*)")
-_WORD = re.compile(r"[A-Za-z_]\w*")
+_ATTRIBUTE_READ = lazy_regex(r"\.\s*([A-Za-z_]\w*)(?!\w)(?!\s*(?:=(?!=)|:\s*[\w\[\]., ]+=(?!=)))")
+_BY_NAME = lazy_regex(r"\bgetattr\(\s*self\s*,\s*(?:[\"'](\w+)[\"'])?")
+_OF_SELF = lazy_regex(r"\bself\s*\.\s*([A-Za-z_]\w*)")
+_WORD = lazy_regex(r"[A-Za-z_]\w*")
 
 
 _attributes: WeakKeyDictionary[SourceModule, frozenset[str]] = WeakKeyDictionary()

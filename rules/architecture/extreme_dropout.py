@@ -10,6 +10,7 @@ from convlint.findings import (
     Finding,
     Severity,
 )
+from convlint.lazy_regex import lazy_regex
 from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import (
@@ -33,7 +34,7 @@ EXTREME = 0.7
 """Published architectures use 0.1 to 0.5, graph attention 0.6."""
 GRAPHS = ("torch_geometric", "dgl")
 """Node features are bags of words, of which published graph networks drop 0.6 to 0.9."""
-NOT_OF_UNITS = re.compile(
+NOT_OF_UNITS = lazy_regex(
     r"word|emb|token|input|feat|weight_?drop|drop_?connect|dropped_?weight", re.IGNORECASE
 )
 """What is dropped are words, inputs that are mostly zero, or single weights, of which every unit

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         TrainingProgram,
     )
 
-LAST_OF_SECOND = re.compile(r"^:,-1(,:|,\.\.\.)*$")
+LAST_OF_SECOND = lazy_regex(r"^:,-1(,:|,\.\.\.)*$")
 MOVING = frozenset(
     {"permute", "transpose", "swapaxes", "movedim", "t", "T", "rearrange", "stack", "cat",
      "pack_padded_sequence", "pad_sequence", "<unknown>", "view", "reshape", "unsqueeze", "einsum"}

@@ -11,6 +11,7 @@ from convlint.findings import (
     Related,
     Severity,
 )
+from convlint.lazy_regex import lazy_regex
 from convlint.rules import Rule
 from convlint.rules.patterns.applied import successive
 from convlint.rules.patterns.flows import (
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 LOW_RANK = 0.5
 """A middle width below this share of both sides is a factorisation, which saves parameters."""
-DELIBERATE = re.compile(
+DELIBERATE = lazy_regex(
     r"proj|lora|adapt|rank|embed|emb\b|factor|bottleneck|latent|code|reduc|compress|mu\b|mean|logvar|gate|query|key|value",
     re.IGNORECASE,
 )

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         TrainingProgram,
     )
 
-_COMPARES = re.compile(r"contrast|nt_?xent|info_?nce|simclr|triplet|clip_loss", re.IGNORECASE)
+_COMPARES = lazy_regex(r"contrast|nt_?xent|info_?nce|simclr|triplet|clip_loss", re.IGNORECASE)
 
 
 class EvalDropLast(Rule):

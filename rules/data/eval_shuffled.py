@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Evidence, Finding, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     )
 
 
-TO_LOOK_AT = re.compile(r"sampl|vis(?!ion)|plot|show|demo|preview|display", re.IGNORECASE)
+TO_LOOK_AT = lazy_regex(r"sampl|vis(?!ion)|plot|show|demo|preview|display", re.IGNORECASE)
 """Names of loaders that draw a few random samples to look at."""
 
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.program.facts import Event, EventKind, Loop, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from convlint.program.facts import Node, Object, TrainingProgram, Value
     from convlint.rules import Changes
 
-ORDERED = re.compile(
+ORDERED = lazy_regex(
     r"seq|series|tempor|forecast|stream|iterable|bptt|corpus|buffer|replay|rollout|trajector"
     r"|episode|window|recurr|language|text|token|webdataset",
     re.IGNORECASE,

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns import initialisation_edits
@@ -24,7 +25,7 @@ DEEP = 8
 variance per ReLU layer: after 8 the signal is down to 8e-4 of its size, after 20 to 2e-8, while the
 biases keep theirs, so the output no longer depends on the input."""
 VARIANCE_PER_LAYER = 1 / 6
-_SETS_WEIGHTS = re.compile(r"^_?(?:re)?(?:init|load|copy|reset_param)", re.IGNORECASE)
+_SETS_WEIGHTS = lazy_regex(r"^_?(?:re)?(?:init|load|copy|reset_param)", re.IGNORECASE)
 
 
 class DeepPlainDefaultInit(Rule):

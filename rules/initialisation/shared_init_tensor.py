@@ -12,6 +12,7 @@ from convlint.findings import (
     Related,
     Severity,
 )
+from convlint.lazy_regex import lazy_regex
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import (
     FlowGraph,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         TrainingProgram,
     )
 
-TIED = re.compile(r"tie|share|lm_head|emb", re.IGNORECASE)
+TIED = lazy_regex(r"tie|share|lm_head|emb", re.IGNORECASE)
 
 
 class SharedInitTensor(Rule):

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
@@ -30,7 +31,7 @@ PRODUCTS = frozenset({"matmul", "mm", "bmm", "linear", "einsum"})
 SCALING = frozenset({"mul", "truediv", "div", "normalize", "mul_", "div_"})
 FEWEST_INPUTS = 16
 """Below this the product grows by less than four."""
-NOT_WEIGHTS = re.compile(
+NOT_WEIGHTS = lazy_regex(
     r"pos|cls|query|quer|latent|token|emb|codebook|proto|anchor|centroid|center|basis|freq|noise",
     re.IGNORECASE,
 )

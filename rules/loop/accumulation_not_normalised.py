@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns import loop_edits, statement_edits
@@ -144,7 +144,7 @@ def _averages(loss: LossCall, program: TrainingProgram) -> bool:
     return reduction is None or reduction.constant == "mean"
 
 
-_COUNT = re.compile(r"%\s*([\w.]+)\s*(?:==|!=)")
+_COUNT = lazy_regex(r"%\s*([\w.]+)\s*(?:==|!=)")
 
 
 def _divided(

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Finding, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.program.facts import Branch, Event, EventKind, Loop
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import SHAPE_OPS, FlowGraph, one_per_place
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.program.facts import Node, TrainingProgram
 
-NOT_FINITE = re.compile(r"\bis_?nan\b|\bisinf\b|\bisfinite\b|\bis_?finite\b", re.IGNORECASE)
+NOT_FINITE = lazy_regex(r"\bis_?nan\b|\bisinf\b|\bisfinite\b|\bis_?finite\b", re.IGNORECASE)
 
 
 class NanMasked(Rule):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Confidence, Evidence, Finding, Related, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.predictions import Prediction
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
@@ -31,7 +31,7 @@ _ELEMENTWISE = frozenset({"sub", "add", "mul", "div", "log", "log1p", "sqrt", "t
 _REDUCTIONS = frozenset({"mean", "std", "max", "min", "var", "sum", "amax", "amin", "<constant>"})
 _TABLES = frozenset({"numpy.loadtxt", "numpy.genfromtxt"})
 """Readers of two-dimensional arrays."""
-_COLUMN = re.compile(r":,-?\d+")
+_COLUMN = lazy_regex(r":,-?\d+")
 _ROW_SELECTIONS = frozenset({"getitem", "train_test_split"})
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Related, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns import statement_edits
@@ -136,7 +136,7 @@ def _frozen_by(program: TrainingProgram, modules: set[int]) -> GradientSwitch | 
     return max((frozen[number] for number in modules), key=lambda s: s.location)
 
 
-_OWNER = re.compile(r"([\w.]+)\.(?:named_)?(?:parameters|requires_grad_)\(")
+_OWNER = lazy_regex(r"([\w.]+)\.(?:named_)?(?:parameters|requires_grad_)\(")
 
 
 def _before_head(program: TrainingProgram, place: Location) -> Changes:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.rules import Rule
 from convlint.rules.patterns.paths import training_loops
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from convlint.program.facts import TrainingProgram
 
-HYPERPARAMETER = re.compile(
+HYPERPARAMETER = lazy_regex(
     r"^(base_|max_|initial_)?(lr|learning_rate)$|^(weight_decay|wd|momentum)$"
     r"|^(max_)?(grad(ient)?_(clip(ping)?|norm)(_val(ue)?|_norm)?|clip(_grad)?(_norm|_val(ue)?)?)$"
     r"|^(grad(ient)?_)?accum(ulat(e|ion))?(_(steps|iter(s|ations)?|grad(_batches)?))?$",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from convlint.lazy_regex import lazy_regex
 from convlint.program.facts import ObjectKind
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["always_dropping", "in_forward", "only_when_training", "samples_on_purpose"]
 
 _STEPS = frozenset({"forward", "training_step"})
-_TRAINING = re.compile(r"\btrain(ing|_mode)?\b|\bis_train(ing)?\b|\beval(uate|uating)?\b")
-_SAMPLING = re.compile(r"mc_|_mc\b|monte|bayes|prenet|sampl|stochastic", re.IGNORECASE)
+_TRAINING = lazy_regex(r"\btrain(ing|_mode)?\b|\bis_train(ing)?\b|\beval(uate|uating)?\b")
+_SAMPLING = lazy_regex(r"mc_|_mc\b|monte|bayes|prenet|sampl|stochastic", re.IGNORECASE)
 
 
 def in_forward(made: Object | Call) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from convlint.lazy_regex import lazy_regex
 from convlint.program.libraries.operations import operation
 from convlint.rules.patterns.flows import SHAPE_OPS, UNKNOWN_SOURCES, FlowGraph, objects_by_id
 from convlint.rules.patterns.once import once_per_program
@@ -63,13 +64,13 @@ PARAMETERLESS_OPS = (
     (ACTIVATION_OPS - {"prelu"}) | PASSING_OPS | {"threshold", "unfold", "fold", "pixel_shuffle"}
 )
 
-_WEIGHT = re.compile(r"^(lazy_)?(linear|bilinear|conv(_transpose)?[123]d|conv_transpose[123]d)$")
-_NORMALISATION = re.compile(
+_WEIGHT = lazy_regex(r"^(lazy_)?(linear|bilinear|conv(_transpose)?[123]d|conv_transpose[123]d)$")
+_NORMALISATION = lazy_regex(
     r"^(lazy_)?(batch_norm|sync_batch_norm|layer_norm|group_norm|instance_norm|rms_norm"
     r"|local_response_norm|weight_norm|spectral_norm|normalize)([123]d)?$"
 )
-_RECURRENT = re.compile(r"^(lstm|gru|rnn)(_cell|_tanh|_relu)*$")
-_ATTENTION = re.compile(r"^(multihead_attention|scaled_dot_product_attention|transformer\w*)$")
+_RECURRENT = lazy_regex(r"^(lstm|gru|rnn)(_cell|_tanh|_relu)*$")
+_ATTENTION = lazy_regex(r"^(multihead_attention|scaled_dot_product_attention|transformer\w*)$")
 _MERGING = frozenset(
     {
         "add", "iadd", "sub", "isub", "mul", "imul", "matmul", "bmm", "mm", "einsum", "cat",

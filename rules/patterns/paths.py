@@ -7,12 +7,12 @@ test throughout one iteration: with ``if use_amp:`` written twice there are two 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
+from convlint.lazy_regex import lazy_regex
 from convlint.program.facts import Branch, Event, EventKind, Loop
 from convlint.rules.patterns.once import once_per_program
 
@@ -26,7 +26,7 @@ PATH_CAP = 64
 
 STEPS = frozenset({EventKind.STEP, EventKind.SCALER_STEP})
 
-_LAST_ITERATION = re.compile(r"==[^=]*-\s*1\b")
+_LAST_ITERATION = lazy_regex(r"==[^=]*-\s*1\b")
 
 
 class Condition(msgspec.Struct, frozen=True):

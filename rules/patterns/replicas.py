@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
+
+from convlint.lazy_regex import lazy_regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ DATA_PARALLEL = frozenset(
 SHARDED = frozenset({"torch.distributed.fsdp.FullyShardedDataParallel"})
 """The first FSDP, which flattens parameters; fully_shard keeps them."""
 
-_ONE_RANK = re.compile(
+_ONE_RANK = lazy_regex(
     r"^\W*(\w+\.)*((global_|local_)?rank(\(\))?|get_rank\(\))\s*==\s*0\W*$"
     r"|^(\w+\.)*is_(main|master|local_main)(_process)?(\(\))?$"
 )

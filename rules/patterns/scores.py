@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 from convlint.findings import Location
+from convlint.lazy_regex import lazy_regex
 
 _LOWER = frozenset({"loss", "losses", "err", "error", "mse", "mae", "rmse", "ppl", "perplexity"})
 _HIGHER = frozenset({"acc", "accuracy", "acc1", "f1", "auc", "auroc", "iou", "miou", "dice", "bleu",
                      "precision", "recall", "r2", "psnr", "ssim", "map"})  # fmt: skip
 _SCORES = _LOWER | _HIGHER | {"score", "metric"}
 _NEGATED = frozenset({"neg", "negative", "minus"})
-_SPLIT = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
+_SPLIT = lazy_regex(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 
 
 def _words(name: str) -> set[str]:

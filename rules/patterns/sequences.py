@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from convlint.lazy_regex import lazy_regex
 from convlint.rules.patterns.datasets import batch_source
 from convlint.rules.patterns.flows import JOIN, PLACEMENT_OPS, FlowGraph, objects_by_id
 from convlint.rules.patterns.layers import ACTIVATION_OPS, DROPOUT_OPS
@@ -26,7 +27,7 @@ _KEEPS_TIME = (
 _SIZED = frozenset({"<constant>", "view", "reshape"})
 _AXES = 2
 """Batch and time."""
-_NAMES = re.compile(
+_NAMES = lazy_regex(
     r"^(max_)?(seq(uence)?_?(len(gth)?|size)|time_?steps|(num|n)_(time)?steps|bptt|window(_size)?|look_?back)$",
     re.IGNORECASE,
 )

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Applicability, Finding, Related, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
@@ -29,7 +30,7 @@ _SCORES = frozenset(
 _LOSSES = frozenset(
     {"loss", "losses", "err", "error", "wer", "cer", "ppl", "perplexity", "mae", "mse", "rmse"}
 )
-_TURNED = re.compile(r"^\s*(-|\(?\s*1(\.0*)?\s*-|100(\.0*)?\s*-)")
+_TURNED = lazy_regex(r"^\s*(-|\(?\s*1(\.0*)?\s*-|100(\.0*)?\s*-)")
 
 
 class PlateauMode(Rule):

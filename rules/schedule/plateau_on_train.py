@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Finding, Severity
+from convlint.lazy_regex import lazy_regex
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.courses import scheduler_class
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
 
-_TRAINING = re.compile(r"(^|[^a-z])(train|training|tr)([^a-z]|$)", re.IGNORECASE)
+_TRAINING = lazy_regex(r"(^|[^a-z])(train|training|tr)([^a-z]|$)", re.IGNORECASE)
 
 
 class PlateauOnTrain(Rule):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-import re
+
+from convlint.lazy_regex import lazy_regex
 
 _SPECIAL = {
     "ReLU": "relu", "ReLU6": "relu6", "LeakyReLU": "leaky_relu", "RReLU": "rrelu",
@@ -21,7 +22,7 @@ _SPECIAL = {
     "Hardswish": "hardswish", "Hardsigmoid": "hardsigmoid", "LogSigmoid": "logsigmoid",
 }  # fmt: skip
 
-_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_WORD = lazy_regex(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @functools.lru_cache(maxsize=4096)
