@@ -208,7 +208,7 @@ class Settings:
                 value = getattr(layer.configuration, field.name)
                 if value is None or value == field.default:
                     continue
-                held[key] = Setting(_merged(held[key], value), layer.source or COMMAND_LINE)
+                held[key] = _joined(held[key], value, layer.source or COMMAND_LINE, field.name)
         return held
 
     def _fails_on(self) -> Severity | None:
@@ -403,8 +403,13 @@ def _matcher(pattern: str, root: Path, said_in: str) -> Callable[[Path], bool]:
     return lambda path: patterns.match(path, directory=False)
 
 
-def _merged(below: Setting, value: Any) -> Any:
-    """Tables and lists of ``extend-`` add to those below; other values replace them."""
-    if isinstance(value, dict) and isinstance(below.value, dict):
-        return {**below.value, **value}
-    return value
+def _joined(below: Setting, value: Any, origin: str, name: str) -> Setting:
+    """Tables, and lists that hold beside those of other files, with what is said below; any other
+    value replaces it."""
+    if below.origin == "default" or name == "per_file_ignores":
+        return Setting(value, origin)
+    if isinstance(value, dict):
+        return Setting({**below.value, **value}, f"{below.origin} and {origin}")
+    if name.startswith("extend_") or name in ("ignore", "rules"):
+        return Setting((*below.value, *value), f"{below.origin} and {origin}")
+    return Setting(value, origin)

@@ -191,6 +191,23 @@ def test_where_each_value_was_said_is_told(tmp_path):
     assert held["min-confidence"] == Setting(Confidence.MEDIUM, "default")
 
 
+def test_lists_that_hold_beside_one_another_are_told_together(tmp_path):
+    (tmp_path / "base.toml").write_text(
+        'extend-exclude = ["old"]\nignore = ["LPX"]\nselect = ["LSX"]\n'
+        'per-file-ignores = {"a.py" = ["LSX"]}\n'
+    )
+    (tmp_path / "convlint.toml").write_text(
+        'extend = "base.toml"\nextend-exclude = ["new"]\nselect = ["LPX"]\n'
+        'per-file-ignores = {"b.py" = ["LPX"]}\n'
+    )
+    held = SettingsFinder().for_directory(tmp_path).held()
+    base, nearest = str(tmp_path / "base.toml"), str(tmp_path / "convlint.toml")
+    assert held["extend-exclude"] == Setting(("old", "new"), f"{base} and {nearest}")
+    assert held["ignore"] == Setting(("LPX",), base)
+    assert held["select"] == Setting(("LPX",), nearest)
+    assert held["per-file-ignores"] == Setting({"b.py": ("LPX",)}, nearest)
+
+
 def test_project_file_that_is_broken_elsewhere_is_none_of_our_business(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[tool.other\n")
     assert SettingsFinder().for_directory(tmp_path).fail_on is Severity.WARNING
