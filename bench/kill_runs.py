@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-FILES = 12
+FILES = 20
 
 SCRIPT = """\
 import torch
