@@ -8,6 +8,7 @@ parameters are fed: the hold, or without one everything before the first real st
 from __future__ import annotations
 
 import functools
+import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,10 @@ class Observer:
         stepped = max((record.steps for record in self.optimizers.records), default=0)
         return stepped or self.updates_by_hand
 
+    def _clock(self) -> float:
+        """Seconds, those of our own measurements not counted."""
+        return time.perf_counter() - self.measuring.seconds
+
     def describe(self, tensor: torch.Tensor) -> tuple[str, Place | None]:
         """Name and place of a parameter."""
         return self._described.get(id(tensor), ("parameter", None))
@@ -163,6 +168,7 @@ class Observer:
             self.phase = "run"
         self.backwards += 1
         self.pace.back_propagated()
+        self.ranks.back_propagating(self._clock())
         if self.backwards == 1:
             self._training_since = self.probe.seconds()
         loss = tensors[0]
@@ -296,6 +302,7 @@ class Observer:
                 self.gradients.stepped()
         with self.measuring.section("comparison of ranks"):
             self.ranks.after_update(record.parameters())
+        self.ranks.stepped(self._clock())
         with self.measuring.section("update ratio"):
             self.updates.after_step(optimizer)
         self.probe.channel.progress("run", self.steps, self.settings.steps)

@@ -42,6 +42,8 @@ class Fingerprints:
     batches: list[str] = field(default_factory=list)
     sharded: int = 0
     step_seconds: float | None = None
+    own_seconds: float | None = None
+    timed_steps: int = 0
     error: str = ""
     place: dict[str, Any] | None = None
     ended: float = 0.0
@@ -59,6 +61,8 @@ class RankWatch:
         self._describe = describe
         self.own = Fingerprints()
         self._left: list[Fingerprints] | None = None
+        self._own_seconds: list[float] = []
+        self._since: float | None = None
 
     @property
     def active(self) -> bool:
@@ -74,6 +78,20 @@ class RankWatch:
         """A batch enters the model."""
         if self.active and len(self.own.batches) < _BATCHES_KEPT:
             self.own.batches.append("".join(fingerprint(t) or "" for t in tensors))
+
+    def back_propagating(self, clock: float) -> None:
+        """A backward pass begins; ``clock`` is the time in seconds less that of measurements.
+
+        Up to here a rank of data parallelism works alone, from here on it waits for the others.
+        """
+        if self._since is not None:
+            self._own_seconds.append(max(0.0, clock - self._since))
+            self._since = None
+
+    def stepped(self, clock: float) -> None:
+        """A real step was made."""
+        if self.active:
+            self._since = clock
 
     def before_update(self, parameters: Iterable[torch.Tensor]) -> None:
         """The gradients of the first real step are complete."""
@@ -113,12 +131,17 @@ class RankWatch:
         return Ranks(
             count=count,
             answered=len(seen),
-            compared=len(self.own.parameters) if len(stepped) > 1 else 0,
+            compared=len(set.intersection(*(set(p.parameters) for p in stepped)))
+            if len(stepped) > 1
+            else 0,
             sharded=self.own.sharded,
             parameters_differ=_differing([prints.parameters for prints in stepped]),
             gradients_differ=_differing([prints.gradients for prints in stepped]),
             same_batches=_all_equal(batches) if len(batches) > 1 else None,
             step_seconds=tuple(prints.step_seconds for prints in seen),
+            batches_compared=min(map(len, batches)) if len(batches) > 1 else 0,
+            own_seconds=tuple(prints.own_seconds for prints in seen),
+            timed_steps=min(prints.timed_steps for prints in seen),
         )
 
     def earlier_error(self, ended: float) -> tuple[str, Place | None] | None:
@@ -145,6 +168,9 @@ class RankWatch:
 
     def _time(self, seconds: Sequence[float]) -> None:
         self.own.step_seconds = statistics.median(seconds) if seconds else None
+        own = self._own_seconds
+        # The least: what other work on the machine adds comes and goes, a straggler's own stays.
+        self.own.own_seconds, self.own.timed_steps = min(own, default=None), len(own)
 
     def await_answer(self, seconds: float) -> bool:
         """Wait until a rank has answered; whether one has."""
@@ -175,9 +201,12 @@ def fingerprint(tensor: torch.Tensor) -> str | None:
 
 
 def _differing(tables: list[dict[str, str]]) -> tuple[str, ...]:
-    """The names whose fingerprints are not the same in all tables, or not in all of them."""
-    names = dict.fromkeys(name for table in tables for name in table)
-    differ = [name for name in names if len({table.get(name) for table in tables}) > 1]
+    """The names that all tables have, with fingerprints that are not the same in all.
+
+    Ranks with other parameters hold other parts of one model (pipeline parallelism).
+    """
+    names = [name for name in (tables[0] if tables else ()) if all(name in t for t in tables)]
+    differ = [name for name in names if len({table[name] for table in tables}) > 1]
     return tuple(name.partition(": ")[2] for name in differ[:_NAMED])
 
 

@@ -97,6 +97,8 @@ class Probe:
         self.settings = settings
         self.script = str(Path(settings.script).resolve())
         self.rank = rank_of_this_process(settings.ranks)
+        # Ranks that nobody seeds draw differently; one seed for all would hide what that does.
+        self.seed = None if settings.seed is None else settings.seed + (self.rank or 0)
         self.channel = Channel(settings.directory, leads=not self.rank)
         self.started = time.monotonic()
         self.observer: Observer | None = None
@@ -171,8 +173,8 @@ class Probe:
 
         if self.tree is not None:
             hold_torch_writes(self.tree, torch)
-        if self.settings.seed is not None:
-            seed_framework(self.settings.seed, torch)
+        if self.seed is not None:
+            seed_framework(self.seed, torch)
         if self.settings.device.startswith("cuda") and not torch.cuda.is_available():
             self.channel.failure(f"--device {self.settings.device}: torch sees no CUDA device")
             self.exit()
@@ -242,8 +244,8 @@ def run(settings_path: str) -> NoReturn:
         probe.exit()
     prepare_environment(settings.device, scratch)
     limit_memory(settings.memory_limit)
-    if settings.seed is not None:
-        seed_random_state(settings.seed)
+    if probe.seed is not None:
+        seed_random_state(probe.seed)
     callbacks: dict[str, Callable[[ModuleType], None]] = {"torch": probe.attach}
     if not settings.allow_writes:
         shadow = str(Path(settings.directory) / SHADOW_DIRECTORY)

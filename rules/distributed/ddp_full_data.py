@@ -97,7 +97,7 @@ class DdpFullData(Rule):
     the loader.
 
     ## Measured
-    Not measured: one process cannot see the batches of the others.
+    Under `torchrun`, `ranks-see-same-data` confirms it where the batches are the same on all ranks.
 
     ## References
     - PyTorch, `DistributedDataParallel`
@@ -106,7 +106,7 @@ class DdpFullData(Rule):
 
     code, slug, severity = "DST002", "ddp-full-data", Severity.WARNING
     confidence = Confidence.MEDIUM
-    unmeasured_because = "one process cannot see what the others do"
+    confirmed_by = ("ranks-see-same-data",)
 
     def static(self, program: TrainingProgram) -> Iterator[Finding]:
         """One finding per loader."""

@@ -99,6 +99,31 @@ def test_the_same_batches_on_all_ranks_are_seen(tmp_path, monkeypatch):
     ranks = first.compare([0.3])
     assert (ranks.answered, ranks.same_batches) == (2, True)
     assert ranks.step_seconds == (0.3, pytest.approx(0.2))
+    assert ranks.batches_compared == 1
+
+
+def test_a_rank_is_timed_from_its_step_to_the_next_backward_pass(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    watch = RankWatch(0, str(tmp_path), lambda _: "weight")
+    watch.back_propagating(1.0)
+    for clock in (2.0, 4.0, 5.0):
+        watch.stepped(clock)
+        # The first backward pass counts, those accumulated after it wait for the others.
+        watch.back_propagating(clock + 0.25 * clock)
+        watch.back_propagating(clock + 100.0)
+    ranks = watch.compare([1.0])
+    assert (ranks.own_seconds, ranks.timed_steps) == ((0.5,), 3)
+
+
+def test_parameters_that_only_one_rank_has_are_not_compared(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    first = RankWatch(0, str(tmp_path), lambda _: "layers.0.weight")
+    second = RankWatch(1, str(tmp_path), lambda _: "layers.4.weight")
+    first.after_update([torch.zeros(2)])
+    second.after_update([torch.ones(2)])
+    second.leave([], "", None)
+    ranks = first.compare([])
+    assert (ranks.compared, ranks.parameters_differ) == (0, ())
 
 
 def test_fingerprints_tell_bits_apart():
