@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ FILE = Path(__file__).parents[2] / "bench" / "curve_verdicts.py"
 spec = importlib.util.spec_from_file_location("bench_curve_verdicts", FILE)
 assert spec is not None and spec.loader is not None
 bench = importlib.util.module_from_spec(spec)
+# It stands beside the logs it judges.
+sys.path.insert(0, str(FILE.parent))
 spec.loader.exec_module(bench)
 
 
