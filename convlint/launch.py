@@ -26,7 +26,7 @@ from convlint.gpu_probes.attach.settings import (
     SHADOW_DIRECTORY,
     ProbeSettings,
 )
-from convlint.gpu_probes.measurements import CURVATURE, TIERS
+from convlint.gpu_probes.measurements import CURVATURE, REMEDIES, TIERS, budget_of
 from convlint.gpu_probes.observations import Observations
 from convlint.processes import MARK, end_processes, free_memory, memory_of
 from convlint.run_inputs import inputs_of
@@ -77,6 +77,7 @@ def run_probe(
     allow_network: bool = False,
     seed: int | None = 0,
     curvature: bool = True,
+    remedies: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
     script_output: str = "discard",
     memory_limit: float | None = None,
@@ -90,7 +91,7 @@ def run_probe(
     The first ``hold`` batches are seen at unchanged parameters, then up to ``steps`` optimizer
     steps are made within ``budget`` seconds. ``tier`` (``quick``, ``standard``, ``deep``) says what
     is measured, and gives the three numbers not given here; ``curvature`` False leaves the
-    curvature out at any tier. ``device`` is ``auto``, ``cpu``, ``cuda`` or
+    curvature out at any tier, ``remedies`` tries changes of the run at any. ``device`` is ``auto``, ``cpu``, ``cuda`` or
     ``cuda:n``; ``python`` an interpreter with torch (convlint need not be installed there).
     ``progress`` is called with a phase (``hold``, ``run``, ``curvature``), steps done and steps
     planned. What the script prints is dropped or, with ``script_output="stderr"``, sent to our
@@ -110,7 +111,7 @@ def run_probe(
     size = TIERS[tier]
     steps = size.steps if steps is None else steps
     hold = size.hold if hold is None else hold
-    budget = size.budget if budget is None else budget
+    budget = budget_of(tier, remedies) if budget is None else budget
     target = script if isinstance(script, Target) else Target(script, tuple(arguments))
     _require(target, device, script_output, steps, budget)
     directory = tempfile.mkdtemp(prefix="convlint-")
@@ -131,6 +132,7 @@ def run_probe(
             seed=seed,
             tier=tier,
             without=() if curvature else CURVATURE,
+            also=(REMEDIES,) if remedies else (),
             module=target.module,
             code=_code_of_notebook(target.script, directory),
             parent=os.getpid(),

@@ -15,12 +15,14 @@ __all__ = [
     "DEEP",
     "MEASUREMENTS",
     "QUICK",
+    "REMEDIES",
     "STANDARD",
     "TIERS",
     "Declared",
     "Need",
     "Plan",
     "TierSize",
+    "budget_of",
 ]
 
 
@@ -56,6 +58,20 @@ TIERS = {
     DEEP: TierSize(200, 16, 300.0, 48, 40, 120, 400),
 }
 """How thoroughly to measure, cheapest first; a tier makes every measurement of those before it."""
+
+REMEDIES = "remedies"
+
+REMEDY_STEPS = 100
+"""Steps recorded to try changes on: shorter horizons favour learning rates that are too small (Wu
+et al., "Understanding Short-Horizon Bias in Stochastic Meta-Optimization", ICLR 2018)."""
+
+REMEDY_SECONDS = 120.0
+"""Added to the budget of a tier that does not try changes by itself, when it is asked to."""
+
+
+def budget_of(tier: str, remedies: bool) -> float:
+    """The seconds a run of ``tier`` takes at most, when nobody says, with remedies or without."""
+    return TIERS[tier].budget + (REMEDY_SECONDS if remedies and tier != DEEP else 0.0)
 
 
 @dataclass(frozen=True)
@@ -143,6 +159,16 @@ MEASUREMENTS = {
             least=50.0,
             share=0.15,
         ),
+        # Some twenty changes over a hundred steps, a few over two hundred in six orders. Replayed
+        # steps are timed before the comparison begins, which says what can be afforded.
+        Declared(
+            REMEDIES,
+            DEEP,
+            frozenset({Need.TAPES}),
+            cost=12_000.0,
+            least=100.0,
+            share=0.6,
+        ),
     )
 }
 
@@ -154,17 +180,30 @@ class Plan:
     answered with the reason, in the words the user reads.
     """
 
-    def __init__(self, tier: str, budget: float, without: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        tier: str,
+        budget: float,
+        without: frozenset[str] = frozenset(),
+        also: frozenset[str] = frozenset(),
+    ) -> None:
         self.tier = tier
         self.size = TIERS[tier]
         self.budget = budget
         self._without = without
+        self._also = also
+
+    @property
+    def recorded_steps(self) -> int:
+        """The real steps of which tapes are kept."""
+        least = REMEDY_STEPS if self.wanted(REMEDIES) else 0
+        return max(self.size.recorded_steps, least)
 
     def wanted(self, name: str) -> bool:
         """Whether the tier makes this measurement."""
         declared = MEASUREMENTS[name]
         order = list(TIERS)
-        included = order.index(declared.tier) <= order.index(self.tier)
+        included = name in self._also or order.index(declared.tier) <= order.index(self.tier)
         return included and name not in self._without
 
     def needs(self, need: Need) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from convlint.gpu_probes.gradient_noise import GradientNoise as GradientNoise
+from convlint.gpu_probes.observed_remedies import Remedies as Remedies
 from convlint.gpu_probes.values import Measurement as Measurement
 from convlint.gpu_probes.values import Place as Place
 
@@ -605,6 +606,7 @@ class Observations:
     overfit: OverfitOneBatch | None = None
     learning_rate_range: LearningRateRange | None = None
     gradient_noise: GradientNoise | None = None
+    remedies: Remedies | None = None
     baseline: Measurement | None = None
     """Loss of the constant predictor on the scale of ``series.loss``, when it is known."""
     recognised: tuple[str, ...] = ()

@@ -47,7 +47,8 @@ def command(
 
     This EXECUTES the script, like `convlint probe`. Every finding made from the source is then
     confirmed, refuted or left unmeasured by what was measured, and the first line gives the
-    verdict: go, go with care or no-go.
+    verdict: go, go with care or no-go. With --remedies (part of --tier deep) the most valuable
+    changes follow it: those that trained the recorded steps better than the script does.
 
     A script is not run again while its sources, arguments, libraries, the files it reads through
     Python, the machine and these options are what they were: the kept run answers, and the report
@@ -57,6 +58,7 @@ def command(
     Examples:
       convlint audit train.py
       convlint audit train.py --budget 120 -- --config base.yaml
+      convlint audit train.py --remedies
       convlint audit train.py --output-format json > audit.json
       convlint audit train.py --report report.html --report summary.md
       convlint audit -- torchrun --nproc-per-node 2 train.py
@@ -77,6 +79,7 @@ def command(
     from convlint.engine import check_paths, keep_wanted, run_measured_rules
     from convlint.errors import UserError
     from convlint.findings import Confidence
+    from convlint.remedies import fitting
     from convlint.report.json import to_json
     from convlint.report.run import require_writable
     from convlint.report_store import cache_directory
@@ -111,6 +114,7 @@ def command(
         joined, verdict = join(judged, seen, sound)
         left = [finding for finding in static if finding.slug in outcome.failed_rules]
         keep_wanted([*joined, *left], finder, outcome, shown_by_source=static)
+        seen = None if seen is None else fitting(seen, [*joined, *left])
         cost = cost_of_run(seen, target, price_per_hour)
     for fault in outcome.faults:
         complain(str(fault))
@@ -145,8 +149,11 @@ def _lines(
 ) -> Iterator[Line]:
     from convlint.report import text
     from convlint.report.measured import measured_summary, verdict_line
+    from convlint.report.remedies import remedy_lines, valuable_lines
 
     yield verdict_line(verdict)
+    if seen is not None and seen.remedies is not None:
+        yield from valuable_lines(seen.remedies)
     if output_format == "concise":
         yield from text.concise(outcome.findings)
     else:
@@ -154,5 +161,7 @@ def _lines(
         yield from text.full(outcome.findings, outcome.sources)
         if not quiet and seen is not None:
             yield from measured_summary(seen, cost, measured_at)
+            if seen.remedies is not None:
+                yield from remedy_lines(seen.remedies)
     if not quiet:
         yield from text.summary(outcome.findings, files=None, hidden=outcome.hidden)

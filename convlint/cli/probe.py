@@ -55,12 +55,15 @@ def command(
     Measured: scale of the inputs, dead and saturated units, gradient flow through depth, initial
     loss against the best constant prediction, size of the updates, curvature and the largest
     stable learning rate, how the loss runs; and, on recorded steps once the script has stopped,
-    which learning rates make progress and whether the model can learn one batch by heart.
+    which learning rates make progress and whether the model can learn one batch by heart. With
+    --remedies also which change would have helped: a ranked table of changes, each with its
+    predicted effect, its measured effect with an interval, and the code to write.
 
     \b
     Examples:
       convlint probe train.py
       convlint probe train.py --tier quick
+      convlint probe train.py --remedies
       convlint probe train.py --report report.html
       convlint probe train.py --steps 200 --budget 120 -- --batch-size 64
       convlint probe train.py --device cpu --output-format json > probe.json
@@ -78,6 +81,7 @@ def command(
     from convlint.cli.streams import complain, failing_in_report, write_bytes, write_report
     from convlint.config import SettingsFinder
     from convlint.engine import Outcome, keep_wanted, run_measured_rules
+    from convlint.remedies import fitting
     from convlint.report.run import require_writable
     from convlint.targets import target_of
 
@@ -92,6 +96,7 @@ def command(
         if seen is not None:
             measured = run_measured_rules(settings.rules, seen, outcome)
             keep_wanted(measured, finder, outcome)
+            seen = fitting(seen, measured)
         cost = cost_of_run(seen, target, price_per_hour)
     for fault in outcome.faults:
         complain(str(fault))
@@ -124,6 +129,7 @@ def _lines(
 ) -> Iterator[Line]:
     from convlint.report import text
     from convlint.report.measured import measured_summary
+    from convlint.report.remedies import remedy_lines
 
     if output_format == "concise":
         yield from text.concise(outcome.findings)
@@ -131,5 +137,7 @@ def _lines(
         yield from text.full(outcome.findings, outcome.sources)
         if not quiet:
             yield from measured_summary(seen, cost, measured_at)
+            if seen.remedies is not None:
+                yield from remedy_lines(seen.remedies)
     if not quiet:
         yield from text.summary(outcome.findings, files=None, hidden=outcome.hidden)

@@ -15,7 +15,7 @@ from convlint.cli.options import OUTPUT, applied, output_format_option, selectio
 from convlint.cli.sections import option
 from convlint.cli.streams import complain
 from convlint.errors import UserError
-from convlint.gpu_probes.measurements import STANDARD, TIERS
+from convlint.gpu_probes.measurements import REMEDY_SECONDS, STANDARD, TIERS, budget_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -83,7 +83,8 @@ def run_options(command: Command) -> Command:
                 show_default=True,
                 help="How thoroughly to measure. quick: what the steps themselves show; standard:"
                 " also curvature, learning rates and one batch by heart, on recorded steps; deep:"
-                " the same with more steps, batches and iterations. What is left out is listed.",
+                " the same with more steps, batches and iterations, and --remedies. What is left"
+                " out is listed.",
             ),
             option(
                 "--steps",
@@ -112,6 +113,15 @@ def run_options(command: Command) -> Command:
                 metavar="SECONDS",
                 help="Stop after this long, wherever the script is, and begin nothing that takes"
                 f" longer than what is left.  {_per_tier('budget')}",
+            ),
+            option(
+                "--remedies",
+                section=RUN,
+                is_flag=True,
+                help="Also try changes of the run (learning rate, warm-up, clipping, optimizer,"
+                " initial weights, and corrections of what was found) on recorded steps, and rank"
+                " them by a paired test. Part of --tier deep; adds"
+                f" {REMEDY_SECONDS:g} s to the default budget of the others.",
             ),
             device_option,
             option(
@@ -203,6 +213,7 @@ def observe(
     hold: int | None,
     no_hold: bool,
     budget: float | None,
+    remedies: bool,
     device: str,
     memory_limit: float | None,
     allow_writes: bool,
@@ -233,6 +244,7 @@ def observe(
         "steps": steps,
         "hold": 0 if no_hold else hold,
         "budget": budget,
+        "remedies": remedies,
         "device": device,
         "memory_limit": memory_limit,
         "allow_writes": allow_writes,
@@ -250,7 +262,7 @@ def observe(
     if not quiet:
         writes = "" if allow_writes else "; the files it writes are held back"
         size = TIERS[tier]
-        bounds = f"{steps or size.steps} steps or {budget or size.budget:g} s"
+        bounds = f"{steps or size.steps} steps or {budget or budget_of(tier, remedies):g} s"
         complain(f"running {target.shown} for up to {bounds}{writes}")
     began = time.time()
     inputs: list[RunInputs] = []

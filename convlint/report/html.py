@@ -17,6 +17,7 @@ from convlint.report.formats import encoded
 from convlint.report.json import to_json
 from convlint.report.measured import kept_since, noise_scale, stopped_because
 from convlint.report.plots import plots
+from convlint.report.remedies import HEADINGS, rows, tried_on
 from convlint.report.text import evidence_text, format_number, one_line, said_by
 from convlint.sources import without_working_directory
 
@@ -49,6 +50,9 @@ def render_run(run: RunReport) -> bytes:
         stopped="" if seen is None else stopped_because(seen),
         verdict=run.verdict,
         reason="" if run.verdict is None else without_working_directory(run.verdict.reason),
+        remedies=None if seen is None or seen.remedies is None else list(rows(seen.remedies)),
+        remedy_headings=HEADINGS,
+        tried_on="" if seen is None or seen.remedies is None else tried_on(seen.remedies),
         plots=[] if seen is None else list(plots(seen)),
         excerpts=excerpts_of(run.findings, run.texts),
         anchor_of=anchor_of,

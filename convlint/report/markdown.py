@@ -16,6 +16,7 @@ from convlint.findings import Severity
 from convlint.report.costs import run_cost
 from convlint.report.formats import encoded
 from convlint.report.measured import kept_since, measured_summary
+from convlint.report.remedies import HEADINGS, rows, tried_on
 from convlint.report.text import count, one_line
 from convlint.sources import without_working_directory
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from convlint.findings import Finding, Location
+    from convlint.gpu_probes.observed_remedies import Remedies
     from convlint.report.run import RunReport
 
 MOST_FINDINGS = 30
@@ -61,6 +63,8 @@ def _lines(run: RunReport) -> Iterator[str]:
     if run.hidden:
         yield f"{count(run.hidden, 'info finding')} not shown; `--show-info` shows them."
         yield ""
+    if run.seen is not None and run.seen.remedies is not None:
+        yield from _remedies(run.seen.remedies)
     if run.seen is not None:
         yield from _measured(run)
 
@@ -88,6 +92,17 @@ def _findings(findings: Sequence[Finding]) -> Iterator[str]:
     if len(findings) > MOST_FINDINGS:
         yield ""
         yield f"{len(findings) - MOST_FINDINGS} more are in the full report."
+    yield ""
+
+
+def _remedies(remedies: Remedies) -> Iterator[str]:
+    yield f"**Remedies**: {prose(tried_on(remedies))}."
+    yield ""
+    yield "| | " + " | ".join(HEADINGS) + " |"
+    yield "|---" * (len(HEADINGS) + 1) + "|"
+    for outcome, change, predicted, measured, written in rows(remedies):
+        shown = code(written) if written else ""
+        yield f"| {outcome} | {prose(change)} | {prose(predicted)} | {prose(measured)} | {shown} |"
     yield ""
 
 

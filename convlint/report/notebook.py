@@ -17,10 +17,14 @@ def observations_html(seen: Observations) -> str:
     from convlint.audit import measure
     from convlint.findings import Severity
     from convlint.report.measured import measured_summary
+    from convlint.report.remedies import remedy_lines
 
     found = [finding for finding in measure(seen) if finding.severity is not Severity.INFO]
     rows = "".join(map(_row, found)) or "<li>Nothing found.</li>"
-    summary = "\n".join("".join(text for text, _ in line) for line in measured_summary(seen))
+    lines = list(measured_summary(seen))
+    if seen.remedies is not None:
+        lines += remedy_lines(seen.remedies)
+    summary = "\n".join("".join(text for text, _ in line) for line in lines)
     return f"<div><ul>{rows}</ul><pre>{escape(summary)}</pre></div>"
 
 

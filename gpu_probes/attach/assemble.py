@@ -59,7 +59,9 @@ def assemble_observations(
     )
     experiments = Experiments(observer)
     if stopped in _COMPLETE:
-        experiments.run(losses, _minimised(observer, losses))
+        baseline = ask_one("baseline", lambda: _baseline(observer, losses))
+        constant = None if baseline is None else baseline.value
+        experiments.run(losses, _minimised(observer, losses), constant)
     else:
         experiments.leave_out(stopped)
     observer.pace.note_left_out()
@@ -86,6 +88,7 @@ def assemble_observations(
         "overfit": experiments.overfit,
         "learning_rate_range": experiments.learning_rate_range,
         "gradient_noise": experiments.gradient_noise,
+        "remedies": experiments.remedies,
         "baseline": ask_one("baseline", lambda: _baseline(observer, losses)),
         "ranks": ask_one(
             "comparison of ranks",

@@ -6,9 +6,11 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from convlint.gpu_probes.attach.remedy_trials import try_remedies
 from convlint.gpu_probes.horizon.learning_rate_range import learning_rate_range
 from convlint.gpu_probes.horizon.noise_scale import Steps, gradient_noise
 from convlint.gpu_probes.horizon.overfit import overfit_one_batch
+from convlint.gpu_probes.measurements import REMEDIES
 from convlint.gpu_probes.quantities.step_length import is_adaptive, plain_rate
 from convlint.gpu_probes.tape import TapeUnavailable
 from convlint.gpu_probes.tape.trajectory import RecordedStep, Start
@@ -23,10 +25,11 @@ if TYPE_CHECKING:
         LearningRateRange,
         LossFunction,
         OverfitOneBatch,
+        Remedies,
     )
 
 OVERFIT, RANGE, NOISE = "overfit one batch", "learning-rate range", "gradient noise"
-_ALL = (NOISE, RANGE, OVERFIT)
+_ALL = (NOISE, RANGE, OVERFIT, REMEDIES)
 # Batches a range test evaluates on without training on them.
 _HELD_OUT = 3
 _FEWEST_BATCHES = 2
@@ -39,18 +42,25 @@ _ENDED = {
 
 
 class Experiments:
-    """Gradient noise, overfit-one-batch and the learning-rate range, on the tapes of one probe."""
+    """Gradient noise, overfit-one-batch, learning-rate range and remedies, on one probe's tapes."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self.overfit: OverfitOneBatch | None = None
         self.learning_rate_range: LearningRateRange | None = None
         self.gradient_noise: GradientNoise | None = None
+        self.remedies: Remedies | None = None
 
-    def run(self, losses: tuple[LossFunction, ...], comparable: LossFunction | None) -> None:
+    def run(
+        self,
+        losses: tuple[LossFunction, ...],
+        comparable: LossFunction | None,
+        constant: float | None = None,
+    ) -> None:
         """Make the experiments there is time and ground for; say why the others are missing.
 
-        ``comparable`` is the one loss function whose value is the back-propagated loss.
+        ``comparable`` is the one loss function whose value is the back-propagated loss, ``constant``
+        that of the best constant prediction.
         """
         observer = self._observer
         start, steps = observer.tapes.start, observer.tapes.steps
@@ -63,11 +73,12 @@ class Experiments:
         record = next(r for r in observer.optimizers.stepping)
         self._guarded(NOISE, lambda: self._noise(start, steps, record))
         if not losses:
-            for name in filter(observer.plan.wanted, (OVERFIT, RANGE)):
+            for name in filter(observer.plan.wanted, (OVERFIT, RANGE, REMEDIES)):
                 observer.measuring.skip(name, "no known loss function was back-propagated")
             return
         self._guarded(RANGE, lambda: self._range(start, steps, record))
         self._guarded(OVERFIT, lambda: self._overfit(start, steps[0], record, comparable))
+        self._guarded(REMEDIES, lambda: self._remedies(start, steps, record, constant))
 
     def leave_out(self, stopped: str) -> None:
         """Say that nothing is tried, because the run ended as ``Observations.stopped`` has it."""
@@ -165,6 +176,17 @@ class Experiments:
         if result is None:
             self._observer.measuring.skip(RANGE, "the budget was used up")
         self.learning_rate_range = result
+
+    def _remedies(
+        self,
+        start: Start,
+        steps: list[RecordedStep],
+        record: OptimizerRecord,
+        constant: float | None,
+    ) -> None:
+        self.remedies = try_remedies(
+            self._observer, start, steps, record, self.learning_rate_range, constant
+        )
 
 
 def _smallest(loss: LossFunction, accumulated: float) -> float | None:

@@ -245,6 +245,7 @@ def _hook_scaler(observer: Observer) -> None:
         unscale(self, optimizer)
         if self.is_enabled() and observer.measuring.idle:
             observer.optimizers.record(optimizer).note("unscale")
+            observer.tapes.unscaled()
 
     scaler.scale = scaled  # type: ignore[method-assign]
     scaler.unscale_ = unscaled  # type: ignore[method-assign]

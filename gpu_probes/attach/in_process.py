@@ -16,7 +16,7 @@ from convlint.gpu_probes.attach.measuring import kept_random_state
 from convlint.gpu_probes.attach.observer import Observer
 from convlint.gpu_probes.attach.run_script import Probe
 from convlint.gpu_probes.attach.settings import ProbeSettings
-from convlint.gpu_probes.measurements import CURVATURE, TIERS
+from convlint.gpu_probes.measurements import CURVATURE, REMEDIES, TIERS, budget_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,14 +35,15 @@ def probe(
     hold: int | None = None,
     budget: float | None = None,
     curvature: bool = True,
+    remedies: bool = False,
 ) -> Observations:
     """Train ``model`` for a short horizon, measure, and put everything back as it was.
 
     A batch is ``(input, ..., target)``, trained with ``loss_fn(model(input, ...), target)``, or a
     dict, trained with ``loss_fn(model(**batch), batch)``. ``batches`` (a ``DataLoader``, a list)
     is gone through again when it ends; an iterator ends the probe with its last batch. The loss
-    must be a scalar. ``tier``, ``steps``, ``hold`` and ``budget`` (seconds) are those of
-    ``convlint probe``.
+    must be a scalar. ``tier``, ``steps``, ``hold``, ``budget`` (seconds) and ``remedies`` are those
+    of ``convlint probe``.
 
     The model's parameters and buffers, its mode, the optimizer's state and the random state of
     Python, NumPy and torch are afterwards what they were. The measurements are those of
@@ -67,10 +68,11 @@ def probe(
             directory=directory,
             steps=size.steps if steps is None else steps,
             hold=size.hold if hold is None else hold,
-            budget=size.budget if budget is None else budget,
+            budget=budget_of(tier, remedies) if budget is None else budget,
             seed=None,
             tier=tier,
             without=() if curvature else CURVATURE,
+            also=(REMEDIES,) if remedies else (),
         )
         with _left_as_it_was(model, optimizer):
             seen = _observed(settings, model, loss_fn, batches, optimizer)

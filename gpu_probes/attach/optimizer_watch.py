@@ -41,6 +41,9 @@ class OptimizerRecord:
     in_step: bool = False
     carried: int = 0
     compared: int = 0
+    carries: bool = False
+    """Whether the coming step uses gradients of earlier ones; after ``compared`` has reached its
+    end, whether the last one looked at did."""
     groups: tuple[ParameterGroup, ...] = ()
     stash: list[tuple[torch.Tensor, torch.Tensor]] | None = None
     oldest_contribution: int = 0
@@ -123,7 +126,7 @@ class OptimizerWatch:
             if record.compared >= _STEPS_COMPARED:
                 continue
             held = [p for p in record.parameters() if id(p) in leaves or is_sharded(p)]
-            if not _any_gradient(held):
+            if not any_gradient(held):
                 record.oldest_contribution = backward
 
     def _sharding(self) -> list[OptimizerRecord]:
@@ -138,7 +141,8 @@ class OptimizerWatch:
             self._step_places[record.number] = user_place()
         if record.steps_seen and record.pending and record.compared < _STEPS_COMPARED:
             record.compared += 1
-            record.carried += record.oldest_contribution <= record.previous_step
+            record.carries = record.oldest_contribution <= record.previous_step
+            record.carried += record.carries
 
     def consume(self, record: OptimizerRecord) -> list[int]:
         """The backward passes this step uses up; other optimizers no longer count them."""
@@ -225,7 +229,8 @@ def _unwrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return optimizer
 
 
-def _any_gradient(parameters: list[torch.Tensor]) -> bool:
+def any_gradient(parameters: list[torch.Tensor]) -> bool:
+    """Whether any of the first of these has a gradient that is not zero everywhere."""
     found = [p.grad for p in parameters if p.grad is not None]
     gradients = [g.to_local() if hasattr(g, "to_local") else g for g in found]
     return any(bool(g.count_nonzero()) for g in gradients[:_TENSORS_COMPARED] if not g.is_sparse)

@@ -28,7 +28,12 @@ class Pacing:
     def __init__(
         self, settings: ProbeSettings, measuring: Measuring, elapsed: Callable[[], float]
     ) -> None:
-        self.plan = Plan(settings.tier, settings.budget, frozenset(settings.without))
+        self.plan = Plan(
+            settings.tier,
+            settings.budget,
+            frozenset(settings.without),
+            frozenset(settings.also),
+        )
         self._measuring = measuring
         self._elapsed = elapsed
         self._passes: deque[float] = deque(maxlen=_PASSES_KEPT)

@@ -20,7 +20,7 @@ class ProbeSettings:
 
     ``directory`` is private to this probe and removed by the parent; ``budget`` is in seconds from
     the start of the child; ``tier`` says what is measured within it, ``without`` names
-    measurements left out all the same. ``seed`` None leaves the random state as it is.
+    measurements left out all the same, ``also`` those made whatever the tier. ``seed`` None leaves the random state as it is.
     ``module`` is the name of a module to run instead, ``code`` a file with the code of a notebook.
     ``parent`` is the process that waits for the answer; ``ranks`` says whether torchrun started us,
     ``memory_limit`` is in bytes, 0 for none.
@@ -38,6 +38,7 @@ class ProbeSettings:
     seed: int | None = 0
     tier: str = "standard"
     without: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     module: str = ""
     code: str = ""
     parent: int = 0
@@ -51,7 +52,7 @@ class ProbeSettings:
             stored = json.load(file)
         known = {field.name for field in fields(ProbeSettings)}
         stored = {name: value for name, value in stored.items() if name in known}
-        listed = {name: tuple(stored.get(name, ())) for name in ("arguments", "without")}
+        listed = {name: tuple(stored.get(name, ())) for name in ("arguments", "without", "also")}
         return ProbeSettings(**{**stored, **listed})
 
     def encode(self) -> str:

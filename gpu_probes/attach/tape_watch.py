@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from convlint.gpu_probes.attach.optimizer_watch import any_gradient
 from convlint.gpu_probes.measurements import Need
 from convlint.gpu_probes.tape.operations import TapeUnavailable
 from convlint.gpu_probes.tape.recorder import TapeRecorder
-from convlint.gpu_probes.tape.trajectory import Clipping, RecordedStep, Start
+from convlint.gpu_probes.tape.trajectory import SOUND, Clipping, Handling, RecordedStep, Start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,7 @@ class _Pending:
     tapes: list[Tape] = field(default_factory=list)
     clippings: list[Clipping] = field(default_factory=list)
     scale: float = 1.0
+    unscaled: bool = False
 
 
 class TapeWatch:
@@ -118,7 +120,13 @@ class TapeWatch:
         if limit is None:
             self._end("the clipping threshold is not a number")
             return
-        self._pending.clippings.append(Clipping(limit, norm_type, tuple(parameters)))
+        pending = self._pending
+        scaled = pending.scale != 1.0 and not pending.unscaled
+        pending.clippings.append(Clipping(limit, norm_type, tuple(parameters), scaled))
+
+    def unscaled(self) -> None:
+        """A GradScaler took its factor out of the gradients."""
+        self._pending.unscaled = True
 
     def before_step(self, record: OptimizerRecord, withheld: bool, closure: bool) -> None:
         """An optimizer is about to step, or would be were it not withheld."""
@@ -146,6 +154,7 @@ class TapeWatch:
                     options=tuple(_options(group) for group in record.optimizer.param_groups),
                     clippings=tuple(pending.clippings),
                     loss_scale=pending.scale,
+                    handling=_handling(record, pending),
                 )
             )
 
@@ -172,7 +181,7 @@ class TapeWatch:
         if observer.phase == "hold":
             return observer.plan.needs(Need.TAPES)
         return observer.curvature.awaited() is not None or (
-            not self._ended and len(self.steps) < observer.plan.size.recorded_steps
+            not self._ended and len(self.steps) < observer.plan.recorded_steps
         )
 
     def _obstacle(self, record: OptimizerRecord, pending: _Pending, closure: bool) -> str:
@@ -205,6 +214,18 @@ class TapeWatch:
     def _leave(self) -> None:
         while self._left and _get_current_dispatch_mode() is self._left[-1]:
             self._left.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+
+def _handling(record: OptimizerRecord, pending: _Pending) -> Handling:
+    """What was done to the gradients that the optimizer is about to use."""
+    found = SOUND
+    if record.carries:
+        found |= Handling.CARRIED
+    if not any_gradient(record.parameters()):
+        found |= Handling.CLEARED
+    if any(clipping.scaled for clipping in pending.clippings):
+        found |= Handling.CLIPPED_SCALED
+    return found
 
 
 def _options(group: dict[str, Any]) -> dict[str, Any]:

@@ -131,6 +131,10 @@ class TapedChecks:
             observer.measuring.skip(DEPENDENCE, reason)
         return tuple(found)
 
+    def input_numbers(self) -> list[int]:
+        """The numbers that the models' inputs have on a tape of a step."""
+        return [number for one in self._recorded.values() for number in one.inputs.values()]
+
     def _measure(self, one: _Recorded, tape: Tape) -> None:
         observer = self._observer
         if not observer.pace.admits(DEPENDENCE):

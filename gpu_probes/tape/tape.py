@@ -8,14 +8,15 @@ script would have computed there, with the same batch and the same random draws.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from convlint.gpu_probes.attach.measuring import kept_random_state
 from convlint.gpu_probes.tape.operations import Operation, TapeUnavailable, fill
-from convlint.gpu_probes.tape.substitutions import Change, substitute
+from convlint.gpu_probes.tape.substitutions import Change, Replacement, substitute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -75,7 +76,8 @@ class Tape:
 
     ``parameters`` are the leaves that require gradients, in the order the step first uses them.
     ``own_backward`` names a custom autograd Function in the step: the loss can then be replayed,
-    its gradients cannot.
+    its gradients cannot. ``rewritten`` is what is computed instead of the operation at a position,
+    ``standing_in`` what is used instead of a constant.
     """
 
     parameters: tuple[torch.Tensor, ...]
@@ -89,6 +91,23 @@ class Tape:
     _size: int
     _random_state: torch.Tensor = field(repr=False)
     _cuda_states: list[torch.Tensor] = field(repr=False)
+    rewritten: Mapping[int, Replacement] = field(default_factory=dict)
+    standing_in: Mapping[int, torch.Tensor] = field(default_factory=dict)
+
+    def exchanging(
+        self,
+        rewritten: Mapping[int, Replacement] | None = None,
+        standing_in: Mapping[int, torch.Tensor] | None = None,
+    ) -> Tape:
+        """The same step with other operations at some positions and other constants.
+
+        What was exchanged before stays so where nothing new is given.
+        """
+        return replace(
+            self,
+            rewritten={**self.rewritten, **(rewritten or {})},
+            standing_in={**self.standing_in, **(standing_in or {})},
+        )
 
     @classmethod
     def of(
@@ -171,6 +190,11 @@ class Tape:
         """The operations in order, by which two steps are told to be of the same course."""
         return tuple(operation.name for operation in self.operations)
 
+    @cached_property
+    def _draws(self) -> bool:
+        """Whether any operation draws random numbers."""
+        return any(operation.random for operation in self.operations)
+
     def loss(
         self,
         parameters: Sequence[torch.Tensor] | None = None,
@@ -196,15 +220,17 @@ class Tape:
         given = self.parameters if parameters is None else parameters
         if len(given) != len(self.parameters):
             raise ValueError(f"{len(given)} tensors given for {len(self.parameters)} parameters")
-        values = self._start(given, change, constants or {})
-        without = values if fixed is None else self._start(fixed, change, constants or {})
+        replaced = {**self.standing_in, **(constants or {})}
+        values = self._start(given, change, replaced)
+        without = values if fixed is None else self._start(fixed, change, replaced)
         differentiate = torch.is_grad_enabled()
         with ExitStack() as stack:
-            stack.enter_context(kept_random_state())
             stack.enter_context(_without_autocast(given))
-            torch.set_rng_state(self._random_state)
-            if self._cuda_states:
-                torch.cuda.set_rng_state_all(self._cuda_states)
+            if self._draws:
+                stack.enter_context(kept_random_state())
+                torch.set_rng_state(self._random_state)
+                if self._cuda_states:
+                    torch.cuda.set_rng_state_all(self._cuda_states)
             try:
                 self._run(values, without, change, differentiate, observe)
             finally:
@@ -261,14 +287,17 @@ class Tape:
     ) -> None:
         separate = without is not values
         fixed = set(self._parameter_values) if separate else set()
-        for operation, done_with in zip(self.operations, self._last_uses, strict=True):
+        paired = zip(self.operations, self._last_uses, strict=True)
+        for position, (operation, done_with) in enumerate(paired):
             torch.set_grad_enabled(differentiate and operation.gradients)
             source = values
             if separate and not operation.gradients and fixed.intersection(operation.inputs):
                 source = [without[n] if n in fixed else value for n, value in enumerate(values)]
             args = fill(operation.args, source)
             keywords = {key: fill(item, source) for key, item in operation.keywords.items()}
-            replacement = substitute(operation, change) if change.any else None
+            replacement = self.rewritten.get(position)
+            if replacement is None and change.any:
+                replacement = substitute(operation, change)
             try:
                 if replacement is None:
                     result = operation.function(*args, **keywords)

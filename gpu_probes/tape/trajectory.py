@@ -7,6 +7,7 @@ numbers), so that two replays differ by what was changed and by nothing else.
 from __future__ import annotations
 
 import copy
+import enum
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,12 +32,29 @@ class Clipping:
     """A clip of the gradients before the step: of their joint norm, or of every element.
 
     ``norm_type`` is the order of the norm, None for a clip by value; ``parameters`` are those
-    clipped, None for all of the optimizer's.
+    clipped, None for all of the optimizer's. ``scaled`` says that the gradients still carried the
+    factor of a GradScaler.
     """
 
     threshold: float
     norm_type: float | None = 2.0
     parameters: tuple[torch.Tensor, ...] | None = None
+    scaled: bool = False
+
+
+class Handling(enum.Flag):
+    """What a script does to gradients that it should not; a replay can do it too."""
+
+    CARRIED = enum.auto()
+    """Gradients of earlier steps are not cleared before the backward pass."""
+    CLEARED = enum.auto()
+    """Gradients are cleared between the backward pass and the step."""
+    CLIPPED_SCALED = enum.auto()
+    """Gradients are clipped while they carry the factor of a GradScaler."""
+
+
+SOUND = Handling(0)
+AS_RECORDED = Handling.CARRIED | Handling.CLEARED | Handling.CLIPPED_SCALED
 
 
 @dataclass(frozen=True)
@@ -44,13 +62,14 @@ class RecordedStep:
     """One optimizer step: the tapes of the backward passes before it, and what came between.
 
     ``loss_scale`` is the factor a GradScaler put on the loss; ``options`` are the
-    hyperparameters of every group at the step.
+    hyperparameters of every group at the step; ``handling`` is what was done to its gradients.
     """
 
     tapes: tuple[Tape, ...]
     options: tuple[Options, ...]
     clippings: tuple[Clipping, ...] = ()
     loss_scale: float = 1.0
+    handling: Handling = SOUND
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,8 @@ class Start:
     ) -> None:
         originals = [p for group in optimizer.param_groups for p in group["params"]]
         known = {id(p) for p in originals}
+        self.optimized = len(originals)
+        """How many of ``originals`` the optimizer holds; they come first."""
         originals += [p for p in others if id(p) not in known]
         self.originals = tuple(originals)
         self.parameters = tuple(_leaf(p) for p in self.originals)
@@ -99,7 +120,9 @@ class Course:
 
     ``options`` gives the hyperparameters of group ``g`` at step ``k`` from the recorded ones.
     ``clippings`` replaces the recorded clips when not None. ``optimizer`` builds another optimizer
-    from the parameter groups. ``change`` alters how each tape is computed.
+    from the parameter groups. ``change`` alters how each tape is computed. ``handling`` is what the
+    replay repeats of what was done to the gradients; without it they are cleared once, before the
+    backward passes of every step.
     """
 
     options: Callable[[int, int, Options], Options] | None = None
@@ -108,6 +131,9 @@ class Course:
     change: Change = field(default_factory=Change)
     prepare: Callable[[dict[int, torch.Tensor]], None] | None = None
     """Called with the fresh leaves by original's identity, to begin elsewhere."""
+    handling: Handling = SOUND
+    everything: bool = False
+    """Give the optimizer the leaves it does not hold as well, in its first group."""
 
 
 def replay(
@@ -116,10 +142,12 @@ def replay(
     course: Course | None = None,
     *,
     until: Callable[[int, float], bool] | None = None,
+    taken: Callable[[int, dict[int, torch.Tensor]], None] | None = None,
 ) -> Replay:
     """Take the recorded steps anew from ``start``.
 
-    ``until`` is asked with the number of each step and its loss whether to end before taking it.
+    ``until`` is asked with the number of each step and its loss whether to end before taking it;
+    ``taken`` is told after each step how many there were, with the leaves by original's identity.
 
     Raises:
         TapeUnavailable: a tape cannot be replayed, or uses a parameter the start lacks.
@@ -129,25 +157,37 @@ def replay(
         optimizer, leaves = start.fresh()
         if course.prepare is not None:
             course.prepare(leaves)
+        if course.everything:
+            _hold_everything(optimizer, leaves)
         if course.optimizer is not None:
             optimizer = course.optimizer(
                 [{**group, "params": list(group["params"])} for group in optimizer.param_groups]
             )
         losses: list[float] = []
         for number, step in enumerate(steps):
-            loss = _gradients(step, leaves, course.change)
+            loss = _gradients(step, leaves, course)
             losses.append(loss)
             if not math.isfinite(loss) or (until is not None and until(number, loss)):
                 break
             _set_options(optimizer, step, number, course, exchanged=course.optimizer is not None)
             _take(optimizer, step, leaves, course)
+            if taken is not None:
+                taken(number + 1, leaves)
         return Replay(tuple(losses), tuple(leaf.detach() for leaf in leaves.values()))
 
 
-def _gradients(step: RecordedStep, leaves: dict[int, torch.Tensor], change: Change) -> float:
+def _hold_everything(optimizer: torch.optim.Optimizer, leaves: dict[int, torch.Tensor]) -> None:
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    missing = [leaf for leaf in leaves.values() if id(leaf) not in held]
+    optimizer.param_groups[0]["params"].extend(missing)
+
+
+def _gradients(step: RecordedStep, leaves: dict[int, torch.Tensor], course: Course) -> float:
     """Put the gradients of one step into ``.grad`` of the leaves; its loss, unscaled."""
-    for leaf in leaves.values():
-        leaf.grad = None
+    change = course.change
+    if not Handling.CARRIED & step.handling & course.handling:
+        for leaf in leaves.values():
+            leaf.grad = None
     total = 0.0
     for tape in step.tapes:
         used = _leaves_of(tape, leaves)
@@ -193,6 +233,9 @@ def _take(
     leaves: dict[int, torch.Tensor],
     course: Course,
 ) -> None:
+    if Handling.CLEARED & step.handling & course.handling:
+        for leaf in leaves.values():
+            leaf.grad = None
     own = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     if step.loss_scale != 1.0:
         inverse = 1.0 / step.loss_scale
@@ -206,12 +249,13 @@ def _take(
         clipped = own
         if clipping.parameters is not None:
             clipped = [leaves[id(p)] for p in clipping.parameters if id(p) in leaves]
+        threshold = clipping.threshold
+        if clipping.scaled and course.handling & Handling.CLIPPED_SCALED:
+            threshold /= step.loss_scale
         if clipping.norm_type is None:
-            torch.nn.utils.clip_grad_value_(clipped, clipping.threshold)
+            torch.nn.utils.clip_grad_value_(clipped, threshold)
         else:
-            torch.nn.utils.clip_grad_norm_(
-                clipped, clipping.threshold, norm_type=clipping.norm_type
-            )
+            torch.nn.utils.clip_grad_norm_(clipped, threshold, norm_type=clipping.norm_type)
     optimizer.step()
 
 

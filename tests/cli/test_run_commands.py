@@ -11,7 +11,15 @@ import pytest
 
 from convlint.audit import Decision, RunVerdict
 from convlint.findings import Finding, Judgement, Verdict
-from convlint.gpu_probes.observations import Device, Observations, Place, Plan, Series
+from convlint.gpu_probes.observations import (
+    Device,
+    Measurement,
+    Observations,
+    Place,
+    Plan,
+    Series,
+)
+from convlint.gpu_probes.observed_remedies import Remedies, Remedy
 from convlint.launch import ProbeError
 from convlint.report.json import output_schema
 from convlint.run_inputs import RunInputs
@@ -127,11 +135,21 @@ def test_the_tier_gives_the_bounds_that_are_not_given(convlint, write, run, tier
     assert run.called[1]["tier"] == tier
 
 
+def test_remedies_get_time_of_their_own(convlint, write, run):
+    write("a.py")
+    assert "for up to 100 steps or 180 s;" in convlint("probe", "a.py", "--remedies").stderr
+    deep = convlint("audit", "a.py", "--remedies", "--tier", "deep")
+    assert "for up to 200 steps or 300 s;" in deep.stderr
+    given = convlint("audit", "a.py", "--remedies", "--budget", "9")
+    assert "for up to 100 steps or 9 s;" in given.stderr
+
+
 def test_options_and_the_scripts_own_arguments_reach_the_run(convlint, write, run):
     write("a.py")
     convlint(
         *("probe", "a.py", "--no-hold", "--device", "cuda:1", "--seed", "3", "--allow-writes"),
-        *("--python", "/usr/bin/python3", "--show-output", "--", "--lr", "0.1", "-q"),
+        *("--python", "/usr/bin/python3", "--show-output", "--remedies"),
+        *("--", "--lr", "0.1", "-q"),
     )
     assert run.called is not None
     arguments, options = run.called
@@ -142,6 +160,7 @@ def test_options_and_the_scripts_own_arguments_reach_the_run(convlint, write, ru
         "steps": None,
         "hold": 0,
         "budget": None,
+        "remedies": True,
         "device": "cuda:1",
         "memory_limit": None,
         "allow_writes": True,
@@ -318,6 +337,29 @@ def test_audit_begins_with_the_verdict(convlint, write, run):
     output = output_of(convlint("audit", "a.py", "--output-format", "json"))
     assert output["verdict"]["decision"] == "go with care"
     assert output["findings"][0]["verdict"]["verdict"] == "unmeasured"
+
+
+@pytest.mark.parametrize("command", ["probe", "audit"])
+def test_the_table_of_remedies_is_shown_where_changes_were_tried(convlint, write, run, command):
+    write("a.py")
+    change = {"code": "SGD(..., lr=0.1)", "predicted": "", "course": (0.5, 0.4), "orders": 6}
+    better = Remedy(
+        "learning rate", "a lower rate", outcome="better", effect=Measurement(1.5, "loss", 6),
+        share=0.8, p=0.001, loss=0.4, **change,
+    )  # fmt: skip
+    keep = dataclasses.replace(better, kind="keep", outcome="", effect=None, loss=1.9)
+    code = dataclasses.replace(better, kind="code", change="nothing found", answers=("no-slug",))
+    remedies = Remedies((code, better, keep), 2.3, 2.3, 200, (100, 200), 100, 6, 6)
+    run.seen = dataclasses.replace(HEALTHY, remedies=remedies)
+    printed = convlint(command, "a.py").stdout
+    assert "   1. a lower rate: loss lower by 1.5, at 0.4" in printed
+    assert "nothing found" not in printed
+    assert ("Most valuable changes:" in printed) == (command == "audit")
+    stored = output_of(convlint(command, "a.py", "--output-format", "json"))
+    assert [r["kind"] for r in stored["observations"]["remedies"]["tried"]] == [
+        "learning rate",
+        "keep",
+    ]
 
 
 def test_healthy_audit_is_go(convlint, write, run):

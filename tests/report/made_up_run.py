@@ -36,6 +36,7 @@ from convlint.gpu_probes.observations import (
     StabilityLimit,
     UpdateRatio,
 )
+from convlint.gpu_probes.observed_remedies import Remedies, Remedy
 from convlint.report.run import RunReport
 
 HOSTILE = "<img src=x onerror=window.harmed=1>"
@@ -127,6 +128,31 @@ def hostile_observations() -> Observations:
             steps=STEPS,
         ),
         baseline=_m(2.31),
+        remedies=Remedies(
+            tried=(
+                Remedy(
+                    kind="learning rate",
+                    change=f"learning rate of {LAYER}",
+                    code=f"SGD(..., name='{HOSTILE}')",
+                    predicted=LAYER,
+                    outcome="better",
+                    effect=_m(0.3, ci=(0.2, 0.4)),
+                    share=0.15,
+                    p=0.001,
+                    loss=0.4,
+                    course=(1.0, 0.8, 0.6, 0.4),
+                    orders=6,
+                ),
+                Remedy("keep", "keep", "", "", "", None, None, None, 0.7, (0.7,), 6),
+            ),
+            initial=2.3,
+            untrained=2.3,
+            horizon=200,
+            checkpoints=(50, 100, 150, 200),
+            batches=100,
+            held_out=6,
+            orders=6,
+        ),
         plan=Plan(epochs=10, batches_per_epoch=100),
         peak_memory=PeakMemory(host=2**30),
         overfit=OverfitOneBatch(

@@ -52,8 +52,15 @@ def test_the_verdict_and_every_finding_can_be_read(markdown):
     assert "confirmed" in text and "refuted" in text
     assert f"{HOSTILE}.py:3" in text
     rows = [line for line in markdown.splitlines() if line.startswith("|")]
-    tables = [t for t in READER.parse(markdown) if t.type == "tr_open"]
-    assert len(tables) == len(rows) - 1
+    written = [line for line in rows if not line.startswith("|---")]
+    assert len([t for t in READER.parse(markdown) if t.type == "tr_open"]) == len(written)
+
+
+def test_the_remedies_are_a_table_of_their_own(markdown):
+    text = text_of(markdown)
+    assert "1 change tried over 200 steps on 100 recorded batches in 6 orders" in text
+    assert "loss lower by 0.3 (0.2 to 0.4), at 0.4" in text
+    assert "what to write" in text
 
 
 def test_what_was_and_was_not_measured_is_there(markdown):
