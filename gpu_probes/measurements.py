@@ -80,7 +80,8 @@ class Declared:
 
     ``cost`` is the price of all of it, ``least`` of the smallest part worth reporting, both in
     gradient evaluations at tier standard; ``share`` is the part of the whole budget it may take.
-    Measurements made beside the steps cost no evaluation of their own.
+    Measurements made beside the steps cost no evaluation of their own. One ``on_request`` is not
+    missed where nobody asked for it.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Declared:
     cost: float = 0.0
     least: float = 0.0
     share: float = 1.0
+    on_request: bool = False
 
 
 def _beside(name: str, *needs: Need) -> Declared:
@@ -168,6 +170,7 @@ MEASUREMENTS = {
             cost=12_000.0,
             least=100.0,
             share=0.6,
+            on_request=True,
         ),
     )
 }
@@ -221,7 +224,7 @@ class Plan:
                 else f"not part of --tier {self.tier}; --tier {declared.tier} measures it"
             )
             for name, declared in MEASUREMENTS.items()
-            if not self.wanted(name)
+            if not self.wanted(name) and (name in self._without or not declared.on_request)
         }
 
     def seconds_for(self, name: str, spent: float) -> float:

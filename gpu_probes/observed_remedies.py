@@ -47,6 +47,9 @@ class Remedy:
     orders: int
     answers: tuple[str, ...] = ()
     place: Place | None = None
+    value: float | None = None
+    """The change as a number: the factor of learning rates and of initial weights, else the new
+    threshold, momentum, beta, decay or rate; None where it has none."""
 
 
 @dataclass(frozen=True)

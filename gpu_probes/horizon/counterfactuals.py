@@ -62,6 +62,7 @@ class Candidate:
     answers: tuple[str, ...] = ()
     place: Place | None = None
     factor: float | None = None
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ def rate_times(factor: float, setting: Setting) -> Candidate:
         course=_with_options(scaled),
         place=setting.place,
         factor=factor,
+        value=factor,
     )
 
 
@@ -224,6 +226,7 @@ def _clipping(setting: Setting) -> list[Candidate]:
             code=f"clip_grad_norm_(model.parameters(), {_number(threshold)}) between backward() and"
             " step()",
             predicted=f"no step follows a gradient longer than that{often}",
+            value=threshold,
             course=lambda _order, _steps: replace(AS_IT_IS, clippings=(Clipping(threshold),)),
             place=setting.place,
         )
@@ -243,6 +246,7 @@ def _memory(setting: Setting) -> list[Candidate]:
                 change=f"momentum {_number(options.get('momentum', 0.0))} → {_number(momentum)}",
                 code=f"SGD(..., momentum={_number(momentum)})",
                 predicted=f"steps {effect} where gradients agree",
+                value=momentum,
                 course=_setting(momentum=momentum),
                 place=setting.place,
             )
@@ -255,6 +259,7 @@ def _memory(setting: Setting) -> list[Candidate]:
                 change=f"second beta {_number(float(betas[1]))} → {SHORTER_MEMORY}",
                 code=f"{setting.optimizer}(..., betas=({_number(float(betas[0]))}, {SHORTER_MEMORY}))",
                 predicted="step sizes follow the gradients' within 20 steps",
+                value=SHORTER_MEMORY,
                 course=_setting(betas=(betas[0], SHORTER_MEMORY)),
                 place=setting.place,
             )
@@ -272,6 +277,7 @@ def _other_optimizer(setting: Setting) -> list[Candidate]:
             change=f"AdamW at {_number(ADAMW_RATE)} instead of {setting.optimizer}",
             code=f"AdamW(..., lr={_number(ADAMW_RATE)}, weight_decay={_number(decay)})",
             predicted="steps of one size whatever the gradient's scale",
+            value=ADAMW_RATE,
             course=lambda _order, _steps: replace(AS_IT_IS, optimizer=_adamw(decay)),
             place=setting.place,
         )
@@ -294,6 +300,7 @@ def _initial_scale(setting: Setting) -> list[Candidate]:
             code=f"for layer in layers: layer.weight.data.mul_({_number(gain)})",
             predicted=f"signals {'smaller' if gain < 1 else 'larger'} by {_number(gain)} a layer",
             course=_starting(setting.weights, gain),
+            value=gain,
         )
         for gain in (0.5, 2.0)
     ]
@@ -319,6 +326,7 @@ def _no_decay(setting: Setting) -> list[Candidate]:
             change=f"weight decay {_number(decay)} → 0",
             code=f"{setting.optimizer}(..., weight_decay=0)",
             predicted="weights are not pulled to zero",
+            value=0.0,
             course=_setting(weight_decay=0.0),
             place=setting.place,
         )

@@ -173,6 +173,7 @@ def _compared(
         orders=trials.orders(candidate),
         answers=candidate.answers,
         place=candidate.place,
+        value=candidate.value,
     )
 
 
@@ -191,6 +192,7 @@ def _given_up(candidate: Candidate, trials: Trials) -> Remedy:
         orders=trials.orders(candidate),
         answers=candidate.answers,
         place=candidate.place,
+        value=candidate.value,
     )
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = 4
 FEWEST_ORDERS = 4
-SECOND_ROUND_ORDERS = 3
+SECOND_ROUND_ORDERS = 2
 
 LADDER = 10.0
 LONGEST_LADDER = 8
@@ -52,8 +52,8 @@ class Effort:
     """Steps a candidate is followed, and how many of them in how many orders at the end.
 
     Below 100 steps the ranking says little about the end of a run, and favours learning rates that
-    are too small. With five degrees of freedom one of twenty candidates needs an effect of six
-    standard errors after Holm's correction, with three one of ten.
+    are too small. With four degrees of freedom one of twenty candidates needs an effect of six
+    standard errors after Holm's correction, with three one of eight.
     """
 
     horizon: int
@@ -62,12 +62,12 @@ class Effort:
 
     def steps(self, candidates: int) -> float:
         """Steps taken in all."""
-        halved = max(0, candidates // 2 - self.finalists)
+        halved = max(0, candidates // 3 - self.finalists)
         later = SECOND_ROUND_ORDERS * halved + self.orders * (self.finalists + 1)
         return self.horizon * (candidates / 2 + later)
 
 
-EFFORTS = (Effort(200, 6, 5), Effort(200, 4, 3), Effort(150, 4, 3), Effort(100, 4, 3))
+EFFORTS = (Effort(200, 5, 4), Effort(200, 4, 3), Effort(150, 4, 3), Effort(100, 4, 3))
 """The most there is time for."""
 
 _WITHOUT_DROPOUT = Change(dropout=False)
@@ -197,11 +197,11 @@ class Comparison:
         trials.note_sketch(candidate, self._follow(candidate, 0, half, self.effort.horizon, points))
 
     def _second_round(self, field_: list[Candidate], trials: Trials) -> None:
-        """Half of them in three orders over the whole horizon, the best in all orders."""
+        """A third of them in two orders over the whole horizon, the best in all orders."""
         keep, *others = field_
         others.sort(key=lambda c: (not c.answers, trials.sketch(c)))
         certain = sum(bool(c.answers) for c in others)
-        others = others[: max(certain, self.effort.finalists, len(field_) // 2)]
+        others = others[: max(certain, self.effort.finalists, len(field_) // 3)]
         for order in range(self.effort.orders):
             if order == SECOND_ROUND_ORDERS:
                 others.sort(key=lambda c: trials.mean(c))

@@ -11,6 +11,8 @@ from convlint.gpu_probes.measurements import (
     DEEP,
     MEASUREMENTS,
     QUICK,
+    REMEDIES,
+    REMEDY_STEPS,
     STANDARD,
     TIERS,
     Need,
@@ -35,8 +37,18 @@ def test_quick_makes_no_curvature_and_no_experiment_and_records_no_steps() -> No
 
 def test_every_measurement_left_out_is_told_with_the_tier_that_makes_it() -> None:
     left_out = Plan(QUICK, 60.0).left_out()
-    assert set(left_out) == set(MEASUREMENTS) - made(QUICK)
+    assert set(left_out) == set(MEASUREMENTS) - made(QUICK) - {REMEDIES}
     assert "--tier standard" in left_out["overfit one batch"]
+
+
+def test_remedies_are_tried_at_tier_deep_or_on_request_and_record_more_steps() -> None:
+    assert Plan(DEEP, 60.0).wanted(REMEDIES)
+    assert not Plan(STANDARD, 60.0).wanted(REMEDIES)
+    asked = Plan(QUICK, 60.0, also=frozenset({REMEDIES}))
+    assert asked.wanted(REMEDIES)
+    assert asked.needs(Need.TAPES)
+    assert asked.recorded_steps == REMEDY_STEPS
+    assert Plan(STANDARD, 60.0).recorded_steps == TIERS[STANDARD].recorded_steps
 
 
 def test_what_is_switched_off_is_told_so() -> None:

@@ -182,7 +182,7 @@ def test_lbfgs_is_recognised_and_not_withheld():
     assert (seen.held, seen.steps) == (0, 12)
     assert {"LBFGS", "full batch"} <= set(seen.recognised)
     reasons = {s.measurement: s.reason for s in seen.skipped}
-    assert set(reasons) == {"hold", "overfit one batch", "learning-rate range"}
+    assert set(reasons) == {"hold", "gradient noise", "overfit one batch", "learning-rate range"}
     assert "closure" in reasons["overfit one batch"]
     assert seen.series.loss[-1] < 1e-3 * seen.series.loss[0]
 
