@@ -24,6 +24,13 @@ if not os.path.exists(os.path.join(os.path.dirname(__file__), "rules")):  # noqa
     __path__.append(_CHECKOUT)
 
 
+def load_ipython_extension(ipython: Any) -> None:
+    """``%load_ext convlint``: the magics ``%audit`` and ``%%audit``."""
+    from convlint.magics import load
+
+    load(ipython)
+
+
 def __getattr__(name: str) -> Any:
     if name == "check":
         from convlint.api import check

@@ -84,13 +84,15 @@ class Notebook:
             line = getattr(why, "lineno", None)
             said = getattr(why, "msg", "") or "its JSON has another shape"
             raise UserError(f"not a notebook: {said}", path=path, line=line) from None
-        self.text = "".join(_MARK.format(cell.number) + _shown(cell.source) for cell in self._cells)
+        self.text = "".join(
+            _MARK.format(cell.number) + python_of_cell(cell.source) for cell in self._cells
+        )
 
     def refuse_unparsable(self) -> None:
         """Raises UserError, with its cell, for the first cell that is no Python."""
         for cell in self._cells:
             try:
-                _parse(_shown(cell.source))
+                _parse(python_of_cell(cell.source))
             except SyntaxError as error:
                 raise UserError(
                     f"cannot parse: {error.msg}",
@@ -197,7 +199,7 @@ def _parse(source: str) -> ast.Module:
         return ast.parse(source)
 
 
-def _shown(source: str) -> str:
+def python_of_cell(source: str) -> str:
     """The source of a cell as Python, with a line end."""
     text = source if source.endswith("\n") or not source else source + "\n"
     if not _may_hold_magic(text):

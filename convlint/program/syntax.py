@@ -102,7 +102,10 @@ def descendants(root: ast.AST | Sequence[ast.AST]) -> Iterator[ast.AST]:
     while pending:
         node = pending.pop()
         yield node
-        for value in vars(node).values():
+        # Not all attributes: nodes that every tree of a process shares (`ast.Load()`) may carry those
+        # of another library, such as the parent `executing` notes once IPython has shown an error.
+        for field in node._fields:
+            value = getattr(node, field, None)
             if isinstance(value, ast.AST):
                 pending.append(value)
             elif type(value) is list:

@@ -98,7 +98,7 @@ def joined(monkeypatch):
             ]
             return findings, RunVerdict(decision=decision, reason="because")
 
-        monkeypatch.setattr("convlint.audit.join", join)
+        monkeypatch.setattr("convlint.cli.auditing.join", join)
 
     return set_verdict
 

@@ -1,11 +1,14 @@
 """What cannot be parsed is told in one line."""
 
+import ast
+import itertools
 import sys
 import warnings
 
 import pytest
 
 from convlint.program.parsing import SourceSyntaxError, parse
+from convlint.program.syntax import descendants
 
 
 @pytest.mark.parametrize(
@@ -60,3 +63,14 @@ def test_quotes_within_f_strings_are_told_apart() -> None:
         return
     with pytest.raises(SourceSyntaxError, match=r"Python 3\.12 may allow it"):
         parse(line, "train.py")
+
+
+def test_nodes_that_another_library_has_linked_together_do_not_go_round_in_circles() -> None:
+    tree = ast.parse("a = b")
+    shared = tree.body[0].value.ctx
+    shared.parent = tree
+    try:
+        found = list(itertools.islice(descendants(tree), 100))
+    finally:
+        del shared.parent
+    assert sum(node is tree for node in found) == 1

@@ -1,5 +1,6 @@
 """``convlint.probe`` and ``assert_trains``: measured like a script, and everything left alone."""
 
+import html
 import random
 
 import numpy
@@ -124,10 +125,12 @@ def test_a_notebook_shows_findings_and_measurements():
         tier="quick",
         steps=5,
     )
-    shown = seen._repr_html_()
-    assert "<code>softmax-into-cross-entropy</code>" in shown
-    assert "initial loss" in shown
-    assert "<script" not in shown
+    frame = seen._repr_html_()
+    assert frame.startswith("<iframe srcdoc=")
+    page = html.unescape(frame)
+    assert "softmax-into-cross-entropy" in page
+    assert "5 steps; all planned steps were run" in page
+    assert "<script" not in page
 
 
 def test_a_healthy_model_passes():
