@@ -215,7 +215,13 @@ def one_batch(tried: OverfitOneBatch) -> str:
     best = min(tried.attempts, key=lambda attempt: attempt.excess)
     rate = "" if best.learning_rate is None else f" at {format_number(best.learning_rate)}"
     left = f"{format_number(100 * max(0.0, best.excess))} % of its loss left"
-    return f"{tried.outcome}: {left} after {best.steps} steps of {best.optimizer}{rate}"
+    blind = ""
+    if tried.without_inputs is not None and tried.constant is not None:
+        blind = (
+            f"; with its inputs at zero {format_number(tried.without_inputs)}, where one answer for"
+            f" all has {format_number(tried.constant)} at best"
+        )
+    return f"{tried.outcome}: {left} after {best.steps} steps of {best.optimizer}{rate}{blind}"
 
 
 def _ranks(ranks: Ranks) -> str:

@@ -119,6 +119,7 @@ class Experiments:
             steps=self._observer.plan.size.overfit_steps,
             learning_rate=max(rates, default=None),
             name=type(record.optimizer).__name__,
+            inputs=self._observer.taped.input_numbers(),
         )
         if result is None:
             self._observer.measuring.skip(OVERFIT, "the budget was used up")

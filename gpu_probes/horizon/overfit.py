@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from convlint.gpu_probes.horizon.zero_inputs import best_constant, lowest_without_inputs
 from convlint.gpu_probes.observations import OverfitAttempt, OverfitOneBatch
-from convlint.gpu_probes.tape import Change
+from convlint.gpu_probes.tape import Change, TapeUnavailable
 from convlint.gpu_probes.tape.trajectory import Course, RecordedStep, replay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from convlint.gpu_probes.tape.trajectory import Options, Start
 
@@ -48,11 +50,13 @@ def overfit_one_batch(
     learning_rate: float | None,
     name: str,
     steps: int = STEPS,
+    inputs: Sequence[int] = (),
 ) -> OverfitOneBatch | None:
     """Train on the batch of ``step`` alone from ``start``, until ``deadline`` (``time.monotonic``).
 
     ``floor`` is the smallest value the loss can take, ``learning_rate`` the largest rate the script
-    used, ``name`` its optimizer's class. None when not even the first attempt got anywhere before
+    used, ``name`` its optimizer's class, ``inputs`` the numbers of the model's inputs on the tape. A
+    batch that is learnt is tried again with these at zero. None when not even the first attempt got anywhere before
     the deadline.
 
     Raises:
@@ -70,9 +74,36 @@ def overfit_one_batch(
             break
     if not attempts:
         return None
-    return OverfitOneBatch(
+    tried = OverfitOneBatch(
         attempts=tuple(attempts), floor=floor, planned=steps, outcome=_outcome(attempts, steps)
     )
+    if attempts[-1].excess > SOLVED:
+        return tried
+    return _controlled(tried, start, step, inputs, course, steps, deadline)
+
+
+def _controlled(
+    tried: OverfitOneBatch,
+    start: Start,
+    step: RecordedStep,
+    inputs: Sequence[int],
+    course: Course,
+    steps: int,
+    deadline: float,
+) -> OverfitOneBatch:
+    """The same with the control: the attempt that succeeded, with all inputs at zero."""
+
+    def out_of_time(_number: int, _loss: float) -> bool:
+        return time.monotonic() >= deadline
+
+    try:
+        constant = best_constant(step, inputs)
+        if constant is None:
+            return tried
+        lowest = lowest_without_inputs(start, step, inputs, course, steps, out_of_time)
+    except TapeUnavailable:
+        return tried
+    return replace(tried, without_inputs=lowest, constant=constant)
 
 
 def _attempts(learning_rate: float | None, name: str) -> Iterator[tuple[str, float | None, Course]]:

@@ -99,3 +99,81 @@ def test_without_time_nothing_is_said():
         overfit_one_batch(start, step, floor=0.0, deadline=past, learning_rate=0.1, name="SGD")
         is None
     )
+
+
+Forward = Callable[[nn.Module, torch.Tensor], torch.Tensor]
+
+
+def controlled(
+    forward: Forward,
+    targets: torch.Tensor,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = F.cross_entropy,
+    *,
+    zeroed: bool = True,
+) -> OverfitOneBatch:
+    """Overfit 16 samples and repeat it with the inputs at zero."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 5))
+    x = torch.randn(16, 8)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    recorder = TapeRecorder()
+    with recorder:
+        value = loss(forward(model, x), targets)
+    number = recorder.value_of(x)
+    step = RecordedStep((recorder.finish(value),), ({"lr": 0.02},))
+    assert number is not None
+    result = overfit_one_batch(
+        Start(optimizer, model.parameters()),
+        step,
+        floor=0.0,
+        deadline=math.inf,
+        learning_rate=0.02,
+        name="Adam",
+        inputs=(number,) if zeroed else (),
+    )
+    assert result is not None
+    return result
+
+
+LABELS = torch.arange(16) % 5
+
+
+def test_with_inputs_at_zero_the_loss_is_the_entropy_of_the_labels():
+    result = controlled(lambda model, x: model(x), LABELS)
+    shares = [4 / 16, 3 / 16, 3 / 16, 3 / 16, 3 / 16]
+    entropy = -sum(share * math.log(share) for share in shares)
+    assert result.outcome == "fits"
+    # Counted shares against the same sum in another order.
+    assert result.constant == pytest.approx(entropy, rel=1e-9)
+    # Two hundred steps of Adam come within a hundredth of the smallest loss, from above.
+    assert result.constant - 1e-4 <= result.without_inputs <= 1.01 * result.constant
+
+
+def test_with_inputs_at_zero_the_squared_error_is_the_variance():
+    values = torch.randn(16, 5, generator=torch.Generator().manual_seed(1))
+    result = controlled(lambda model, x: model(x), values, F.mse_loss)
+    assert result.outcome == "fits"
+    assert result.constant == pytest.approx(float(values.var(0, unbiased=False).mean()), rel=1e-6)
+    assert result.constant - 1e-4 <= result.without_inputs <= 1.01 * result.constant
+
+
+def test_labels_that_reach_the_model_another_way_show():
+    hints = F.one_hot(LABELS, 8).float()
+    result = controlled(lambda model, x: model(x + hints), LABELS)
+    assert result.outcome == "fits"
+    assert result.without_inputs < 0.2 * result.constant
+
+
+def test_without_known_inputs_or_a_learnt_batch_there_is_no_control():
+    unknown = controlled(lambda model, x: model(x), LABELS, zeroed=False)
+    assert (unknown.without_inputs, unknown.constant) == (None, None)
+    unlearnt = controlled(lambda model, x: model(x).softmax(1), LABELS)
+    assert unlearnt.outcome == "does not fit"
+    assert unlearnt.without_inputs is None
+
+
+def test_a_loss_with_another_term_has_no_best_constant():
+    def penalised(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(output, labels) + 0.01 * output.square().mean()
+
+    assert controlled(lambda model, x: model(x), LABELS, penalised).constant is None
