@@ -14,6 +14,7 @@ from convlint.gpu_probes.backends.statistics import (
     DIFFERENCE_SUM_OF_SQUARES,
     OTHER_SUM_OF_SQUARES,
 )
+from convlint.gpu_probes.backends.torch_foreach import squared_differences, sums_of_squares
 from convlint.gpu_probes.observations import Measurement, Place, Skipped, UpdateRatio
 from convlint.gpu_probes.quantities.parameters import measurable
 from convlint.gpu_probes.quantities.uncertainty import finite_or_none
@@ -24,11 +25,23 @@ if TYPE_CHECKING:
 SUSTAINED_STEPS: Final = 5
 """One wild step is noise; a ratio that holds for five steps in a row is the run's own."""
 
+SMALL: Final = 100_000
+"""Elements that are measured at every step: that costs less than finding out whether to."""
+
+EVERY_STEP: Final = 10
+"""First steps that are measured whatever the size; from then on five of ten, in a row."""
+
+MOVED: Final = 0.1
+"""A step that changes a tensor by more of its norm has the norm itself measured anew: five smaller
+ones change it by a third at most, where what is healthy spans two decades."""
+
 
 @dataclass
 class _Pending:
     """Weights of one optimizer as they were before its step."""
 
+    stretch: int
+    """Number of the steps left out before: what is measured on end has the same."""
     optimizer_id: int
     parameters: list[torch.Tensor]
     copies: list[torch.Tensor]
@@ -42,12 +55,23 @@ class _History:
     tensors: list[torch.Tensor]
     updates: list[torch.Tensor] = field(default_factory=list)
     weights: list[torch.Tensor] = field(default_factory=list)
+    stretches: list[int] = field(default_factory=list)
+
+
+@dataclass
+class _Series:
+    """One tensor over the measured steps, from all lists it was in."""
+
+    tensor: torch.Tensor
+    updates: list[float] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    stretches: list[int] = field(default_factory=list)
 
 
 class UpdateRecorder:
-    """Norms of each tensor and of its change over every real optimizer step.
+    """Norms of each tensor and of its change over the real optimizer steps.
 
-    ``describe(tensor)`` gives a parameter's name and the line that created it. Costs one copy of
+    Every step of small models; of large ones the first ten and then every other five. ``describe(tensor)`` gives a parameter's name and the line that created it. Costs one copy of
     the weights that the optimizer holds, kept and reused between steps; where the device cannot
     spare it the recorder stops and says so in ``skipped``.
     """
@@ -57,6 +81,8 @@ class UpdateRecorder:
         self._copies: dict[int, torch.Tensor] = {}
         self._pending: dict[int, _Pending] = {}
         self._history: dict[tuple[int, tuple[int, ...]], _History] = {}
+        self._steps: dict[int, int] = {}
+        self._left_out: dict[int, int] = {}
         self.skipped: Skipped | None = None
 
     @torch.no_grad()
@@ -64,6 +90,8 @@ class UpdateRecorder:
         """Copy the weights about to be stepped: those that have a gradient."""
         if self.skipped is not None:
             return
+        step = self._steps.get(id(optimizer), 0)
+        self._steps[id(optimizer)] = step + 1
         parameters = [
             p
             for group in optimizer.param_groups
@@ -71,6 +99,10 @@ class UpdateRecorder:
             # Sharded tensors change their storage under the step; their shards are not comparable.
             if p.grad is not None and measurable(p) and not hasattr(p, "to_local")
         ]
+        in_turn = step < EVERY_STEP or (step // SUSTAINED_STEPS) % 2 == 0
+        if not in_turn and sum(p.numel() for p in parameters) > SMALL:
+            self._left_out[id(optimizer)] = self._left_out.get(id(optimizer), 0) + 1
+            return
         try:
             copies = self._copied(parameters)
         except torch.OutOfMemoryError:
@@ -79,7 +111,9 @@ class UpdateRecorder:
                 "update ratio", "no memory for a copy of the weights on their device"
             )
             return
-        self._pending[id(optimizer)] = _Pending(optimizer_id, parameters, copies)
+        self._pending[id(optimizer)] = _Pending(
+            self._left_out.get(id(optimizer), 0), optimizer_id, parameters, copies
+        )
 
     def _copied(self, parameters: list[torch.Tensor]) -> list[torch.Tensor]:
         for parameter in parameters:
@@ -97,37 +131,33 @@ class UpdateRecorder:
         pending = self._pending.pop(id(optimizer), None)
         if pending is None or not pending.parameters:
             return
-        statistics = multi_tensor_statistics(pending.parameters, pending.copies, norms_only=True)
         key = (pending.optimizer_id, tuple(map(id, pending.parameters)))
         history = self._history.setdefault(key, _History(pending.optimizer_id, pending.parameters))
-        history.updates.append(statistics.column(DIFFERENCE_SUM_OF_SQUARES).sqrt())
-        history.weights.append(statistics.column(OTHER_SUM_OF_SQUARES).sqrt())
+        updates, weights = _norms(pending, history)
+        history.updates.append(updates)
+        history.weights.append(weights)
+        history.stretches.append(pending.stretch)
 
     def results(self) -> tuple[UpdateRatio, ...]:
         """One `UpdateRatio` per tensor and optimizer, in the order of the parameter groups."""
-        series: dict[tuple[int, int], tuple[torch.Tensor, list[float], list[float]]] = {}
+        series: dict[tuple[int, int], _Series] = {}
         for history in self._history.values():
             updates = torch.stack(history.updates).cpu().numpy()
             weights = torch.stack(history.weights).cpu().numpy()
             for index, tensor in enumerate(history.tensors):
-                _, steps, norms = series.setdefault(
-                    (history.optimizer_id, id(tensor)), (tensor, [], [])
-                )
-                steps.extend(updates[:, index].tolist())
-                norms.extend(weights[:, index].tolist())
-        return tuple(
-            self._ratio(optimizer_id, tensor, steps, norms)
-            for (optimizer_id, _), (tensor, steps, norms) in series.items()
-        )
+                one = series.setdefault((history.optimizer_id, id(tensor)), _Series(tensor))
+                one.updates.extend(updates[:, index].tolist())
+                one.weights.extend(weights[:, index].tolist())
+                one.stretches.extend(history.stretches)
+        return tuple(self._ratio(optimizer_id, one) for (optimizer_id, _), one in series.items())
 
-    def _ratio(
-        self, optimizer_id: int, tensor: torch.Tensor, updates: list[float], weights: list[float]
-    ) -> UpdateRatio:
+    def _ratio(self, optimizer_id: int, series: _Series) -> UpdateRatio:
+        tensor = series.tensor
         name, place = self._describe(tensor)
-        zero_initialised = weights[0] == 0
+        zero_initialised = series.weights[0] == 0
         ratios = [
             update / weight if weight > 0 else math.nan
-            for update, weight in zip(updates, weights, strict=True)
+            for update, weight in zip(series.updates, series.weights, strict=True)
         ]
         if zero_initialised:
             measured = Measurement(
@@ -136,7 +166,7 @@ class UpdateRecorder:
             largest = None
         else:
             measured = _median(ratios)
-            largest = _sustained(ratios)
+            largest = _sustained(ratios, series.stretches)
         return UpdateRatio(
             name=name,
             shape=tuple(tensor.shape),
@@ -146,6 +176,24 @@ class UpdateRecorder:
             zero_initialised=zero_initialised,
             place=place,
         )
+
+
+def _norms(pending: _Pending, history: _History) -> tuple[torch.Tensor, torch.Tensor]:
+    """Norms of what the step changed and of the weights before it, float64 of shape (T,).
+
+    On the CPU the norm of the weights, which costs as much again, is carried over while steps are
+    small beside it.
+    """
+    if any(p.device.type != "cpu" for p in pending.parameters):
+        both = multi_tensor_statistics(pending.parameters, pending.copies, norms_only=True)
+        changed = both.column(DIFFERENCE_SUM_OF_SQUARES).sqrt()
+        return changed, both.column(OTHER_SUM_OF_SQUARES).sqrt()
+    changed = squared_differences(pending.parameters, pending.copies).sqrt()
+    weights = history.weights[-1] if history.weights else None
+    follows = history.stretches[-1:] == [pending.stretch]
+    if weights is None or not follows or not bool((history.updates[-1] < MOVED * weights).all()):
+        weights = sums_of_squares(pending.copies).sqrt()
+    return changed, weights
 
 
 def _median(ratios: list[float]) -> Measurement:
@@ -162,11 +210,12 @@ def _median(ratios: list[float]) -> Measurement:
     return Measurement(float(np.median(finite)), unit="per step", n=count, ci=interval, note=note)
 
 
-def _sustained(ratios: list[float]) -> float | None:
-    """Largest ratio that held for five consecutive steps; None with fewer steps."""
+def _sustained(ratios: list[float], stretches: list[int]) -> float | None:
+    """Largest ratio that held for five steps measured on end; None with fewer."""
     windows = [
         min(ratios[start : start + SUSTAINED_STEPS])
         for start in range(len(ratios) - SUSTAINED_STEPS + 1)
         if all(map(math.isfinite, ratios[start : start + SUSTAINED_STEPS]))
+        and len(set(stretches[start : start + SUSTAINED_STEPS])) == 1
     ]
     return finite_or_none(max(windows)) if windows else None

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from convlint.gpu_probes.quantities.updates import UpdateRecorder
+from convlint.gpu_probes.quantities.updates import SMALL, UpdateRecorder
 
 if TYPE_CHECKING:
     from convlint.gpu_probes.observations import Place, UpdateRatio
@@ -138,3 +138,47 @@ def test_training_is_bit_identical_with_the_recorder() -> None:
         return model.weight.detach()
 
     assert torch.equal(final(watched=True), final(watched=False))
+
+
+def stepped(recorder: UpdateRecorder, elements: int, rates: list[float]) -> None:
+    """Steps of gradient descent whose change is ``rate`` times the weight's norm each."""
+    weight = nn.Parameter(torch.ones(elements))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    for rate in rates:
+        weight.grad = rate * weight.detach()
+        recorder.before_step(optimizer, 0)
+        optimizer.step()
+        recorder.after_step(optimizer)
+
+
+def test_of_a_large_tensor_every_other_five_steps_are_measured() -> None:
+    recorder = UpdateRecorder(anonymous)
+    stepped(recorder, SMALL + 1, [1e-3] * 32)
+    (result,) = recorder.results()
+    # The first 15, 20 to 24 and 30 to 31.
+    assert result.ratio.n == 22
+    assert result.ratio.value == pytest.approx(1e-3, rel=1e-2)
+    assert result.largest == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_of_a_small_tensor_every_step_is_measured() -> None:
+    recorder = UpdateRecorder(anonymous)
+    stepped(recorder, SMALL, [1e-3] * 32)
+    (result,) = recorder.results()
+    assert result.ratio.n == 32
+
+
+def test_five_steps_on_end_do_not_reach_over_steps_left_out() -> None:
+    recorder = UpdateRecorder(anonymous)
+    # Steps 15 to 19 are left out: four wild ones before and four after are not eight on end.
+    stepped(recorder, SMALL + 1, [1e-3] * 11 + [0.1] * 13 + [1e-3] * 6)
+    (result,) = recorder.results()
+    assert result.largest is not None
+    assert result.largest < 0.01
+
+
+def test_large_steps_are_compared_with_the_weight_they_change() -> None:
+    recorder = UpdateRecorder(anonymous)
+    stepped(recorder, SMALL + 1, [0.5] * 10)
+    (result,) = recorder.results()
+    assert result.ratio.value == pytest.approx(0.5, rel=1e-5)
