@@ -108,6 +108,8 @@ class Observer:
         """Samples in a batch of the first loader iterated over."""
         self._walks_left = self.settings.hold + _WALKS_AFTER_WINDOW
         self._leaves_at: dict[Place | None, dict[int, torch.Tensor]] = {}
+        self._several_at: set[Place | None] = set()
+        """Lines that back-propagate through different parameters in turn: a loop over models."""
         self._scales: dict[int, tuple[weakref.ref[torch.Tensor], float]] = {}
         self._described: dict[int, tuple[str, Place | None]] = {}
         self._loss_scale = 1.0
@@ -344,9 +346,13 @@ class Observer:
         if self._walks_left <= 0 and place in self._leaves_at:
             self.forward.modes.back_propagated(place)
             self._leave_forward_when_seen()
+            if place in self._several_at:
+                return walk_graph(tensors).leaves, None, []
             return self._leaves_at[place], None, []
         self._walks_left -= 1
         graph = walk_graph(tensors)
+        if self._leaves_at.setdefault(place, graph.leaves).keys() != graph.leaves.keys():
+            self._several_at.add(place)
         self._leaves_at[place] = graph.leaves
         forwards = self.forward.claim(graph, place)
         self._leave_forward_when_seen()

@@ -80,6 +80,7 @@ class TapeWatch:
             return
         measuring = self._observer.measuring
         self._kept = self._worth_keeping()
+        self._observer.taped.recording_begins()
         self._recorder = TapeRecorder(
             ignore=lambda: not measuring.idle, where=self._observer.forward.where
         )

@@ -63,6 +63,10 @@ class TapedChecks:
             return False
         return dearest <= max(_RECORDING_SECONDS, _RECORDING_SHARE * observer.pace.evaluation)
 
+    def recording_begins(self) -> None:
+        """Values are numbered anew: those of a recording that came to nothing mean others now."""
+        self._awaiting = []
+
     def forwarded(self, forward: ForwardPass, output: object) -> None:
         """An outermost forward pass is over, on a recording or not."""
         recorder = self._observer.tapes.recording()

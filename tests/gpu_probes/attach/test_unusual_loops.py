@@ -47,6 +47,20 @@ def test_actor_and_critic_are_kept_apart():
     assert len({p.name for p in seen.parameters}) == 8
 
 
+def test_no_sample_leaks_in_networks_that_are_evaluated_with_gradients_on():
+    seen = probed("two_networks.py", tier="standard", steps=4)
+    normalised, plain = sorted(seen.sample_dependence, key=lambda one: one.leak is not None)
+    assert (normalised.batch_statistics, normalised.leak) == ("BatchNorm1d", None)
+    assert (plain.batch_statistics, plain.leak.value) == ("", 0.0)
+
+
+def test_losses_of_networks_trained_on_one_line_are_told_apart_to_the_end():
+    seen = probed("two_networks.py", steps=60)
+    assert len(seen.series.loss) == 60
+    assert None not in seen.series.loss
+    assert [use.accumulation for use in seen.optimizers] == [1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("kind", "function", "line"),
     [("autograd", "torch.autograd.grad", 18), ("func", "torch.func.grad", 22)],
