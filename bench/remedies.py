@@ -204,13 +204,14 @@ def judge(case: Case, budget: float, seeds: int) -> dict[str, object]:
         "healthy": case.healthy,
         "first": first.change,
         "effect": None if first.effect is None else first.effect.value,
+        "share": first.share,
         "seconds": round(remedies.seconds, 1),
         "horizon": remedies.horizon,
     }
     if case.healthy:
         return {**result, "right": first.kind == KEEP}
     scores = full_runs(case, script, remedies, seeds)
-    own = scores.get(first.change)
+    own = scores.get(KEEP if first.kind == KEEP else first.change)
     cures = [scores[r.change] for r in remedies.tried if is_cure(case, r) and r.change in scores]
     known = [scores[name] for name in scores if name.startswith("known cure")]
     good = is_cure(case, first) or (own is not None and own >= max([*cures, *known]) - EQUALLY_GOOD)

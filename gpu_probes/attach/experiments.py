@@ -73,11 +73,11 @@ class Experiments:
         record = next(r for r in observer.optimizers.stepping)
         self._guarded(NOISE, lambda: self._noise(start, steps, record))
         if not losses:
-            for name in filter(observer.plan.wanted, (OVERFIT, RANGE, REMEDIES)):
+            for name in filter(observer.plan.wanted, (OVERFIT, RANGE)):
                 observer.measuring.skip(name, "no known loss function was back-propagated")
-            return
-        self._guarded(RANGE, lambda: self._range(start, steps, record))
-        self._guarded(OVERFIT, lambda: self._overfit(start, steps[0], record, comparable))
+        else:
+            self._guarded(RANGE, lambda: self._range(start, steps, record))
+            self._guarded(OVERFIT, lambda: self._overfit(start, steps[0], record, comparable))
         self._guarded(REMEDIES, lambda: self._remedies(start, steps, record, constant))
 
     def leave_out(self, stopped: str) -> None:

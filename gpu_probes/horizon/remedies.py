@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from convlint.gpu_probes.horizon.counterfactuals import Candidate, Rewrite
-    from convlint.gpu_probes.tape import Tape
     from convlint.gpu_probes.tape.trajectory import Start
 
 CHECKPOINTS = 4
@@ -83,7 +82,8 @@ class Comparison:
 
     ``steps`` are trained on, the tapes of ``held_out`` evaluated, each carrying ``scale`` times its
     loss. ``deadline`` is a ``time.monotonic`` instant. ``constant`` is the loss of the best
-    constant prediction where it is known; ``rung`` makes the candidate of another learning rate.
+    constant prediction where it is known; ``rung`` makes the candidate of another learning rate;
+    ``progress`` is told the steps taken and about to be taken in all.
     """
 
     start: Start
@@ -92,7 +92,10 @@ class Comparison:
     deadline: float
     constant: float | None = None
     rung: Callable[[float], Candidate] | None = None
+    progress: Callable[[int, int], None] | None = None
     effort: Effort = EFFORTS[0]
+    _taken: int = field(default=0, init=False)
+    _total: int = field(default=0, init=False)
     _limit: float = field(default=math.inf, init=False)
     _judged_by: tuple[Rewrite, ...] = field(default=(), init=False)
     _evaluated: dict[int, list[RecordedStep]] = field(default_factory=dict, init=False)
@@ -115,6 +118,7 @@ class Comparison:
             raise TapeUnavailable("the loss is not finite at the start")
         self._limit = initial + (LEFT - 1.0) * max(abs(initial), 1e-6)
         self.effort = self._affordable(keep, len(field_))
+        self._total = round(self.effort.steps(len(field_)))
         trials = Trials(checkpoints=self._checkpoints())
         field_ = self._first_round(field_, trials)
         tried = len(field_)
@@ -244,6 +248,9 @@ class Comparison:
 
         sequence = _in_order(self._trained[id(candidate)], order, steps)
         replay(self.start, sequence, candidate.course(order, horizon), until=until, taken=taken)
+        self._taken += steps
+        if self.progress is not None and self._total:
+            self.progress(min(self._taken, self._total), self._total)
         found += [math.inf] * (len(checkpoints) - len(found))
         return tuple(min(x, self._limit) if x == x else self._limit for x in found)
 
@@ -310,8 +317,3 @@ def _in_order(steps: Sequence[RecordedStep], order: int, count: int) -> list[Rec
         )
         for number, batch in enumerate(sequence[:count])
     ]
-
-
-def tapes_of(steps: Sequence[RecordedStep]) -> list[Tape]:
-    """Every tape of ``steps``."""
-    return [tape for step in steps for tape in step.tapes]
