@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from convlint.findings import Finding, Verdict
+from convlint.findings import Finding, Severity, Verdict
 from convlint.gpu_probes.observed_remedies import BETTER, Remedies, Remedy
 
 if TYPE_CHECKING:
@@ -20,15 +20,16 @@ def fitting(seen: Observations, findings: Iterable[Finding]) -> Observations:
     """The observations with the remedies that belong to ``findings``.
 
     A change of hyperparameters can be tried on any run. One of the code is an answer to something
-    found: where nothing was, or the measurement refuted it, the code is meant to be as it is
-    (a frozen part, inputs in their own units), and the change is left out.
+    found: where nothing was beyond an info, or the measurement refuted it, the code is meant to be
+    as it is (a frozen part, inputs in their own units), and the change is left out.
     """
     if seen.remedies is None:
         return seen
     found = {
         finding.slug
         for finding in findings
-        if finding.judgement is None or finding.judgement.verdict is not Verdict.REFUTED
+        if finding.severity is not Severity.INFO
+        and (finding.judgement is None or finding.judgement.verdict is not Verdict.REFUTED)
     }
     kept = tuple(
         remedy for remedy in seen.remedies.tried if not remedy.answers or found & {*remedy.answers}

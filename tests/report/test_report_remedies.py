@@ -55,11 +55,13 @@ TABLE = Remedies(
 )
 
 
-def found(slug: str, verdict: Verdict | None = None) -> Finding:
+def found(
+    slug: str, verdict: Verdict | None = None, severity: Severity = Severity.ERROR
+) -> Finding:
     return Finding(
         code="LOS001",
         slug=slug,
-        severity=Severity.ERROR,
+        severity=severity,
         confidence=Confidence.HIGH,
         message="twice",
         location=Location("train.py", 1, 1, 1, 2),
@@ -118,6 +120,7 @@ def test_a_corrected_loss_is_said_to_judge_all():
         ([found("softmax-into-cross-entropy", Verdict.CONFIRMED)], True),
         ([found("softmax-into-cross-entropy", Verdict.REFUTED)], False),
         ([found("zero-grad-missing")], False),
+        ([found("softmax-into-cross-entropy", severity=Severity.INFO)], False),
     ],
 )
 def test_a_change_of_the_code_needs_a_finding_it_answers(findings, shown):
