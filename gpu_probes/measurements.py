@@ -17,6 +17,7 @@ __all__ = [
     "QUICK",
     "REMEDIES",
     "STANDARD",
+    "SURFACE",
     "TIERS",
     "Declared",
     "Need",
@@ -98,6 +99,7 @@ def _beside(name: str, *needs: Need) -> Declared:
 
 
 CURVATURE = ("curvature at the start", "curvature at the end")
+SURFACE = "loss surface"
 
 MEASUREMENTS = {
     declared.name: declared
@@ -121,19 +123,21 @@ MEASUREMENTS = {
         _beside("gradient norm", Need.STEPS, Need.GRADIENTS),
         _beside("update ratio", Need.STEPS),
         _beside("schedule ahead", Need.STEPS),
-        # 20 products of 2.15 evaluations each, twice where the optimizer rescales; the first
-        # four say something.
+        # 20 products of 2.15 evaluations each, twice where the optimizer rescales, 10 for the trace
+        # and 18 gradients for the forecast; the first four say something.
         *(
             Declared(
                 name,
                 STANDARD,
                 frozenset({Need.HELD_BATCHES if name == CURVATURE[0] else Need.STEPS}),
-                cost=86.0,
+                cost=126.0,
                 least=9.0,
                 share=0.2,
             )
             for name in CURVATURE
         ),
+        # 121 forward passes, at the end of the run; three rows of 11 show a valley.
+        Declared(SURFACE, STANDARD, frozenset({Need.STEPS}), cost=41.0, least=11.0, share=0.1),
         # The gradients of 8 held batches and 24 recorded steps, and 8 products of four evaluations.
         Declared(
             "gradient noise",

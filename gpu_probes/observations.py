@@ -360,6 +360,61 @@ class StabilityLimit:
 
 
 @dataclass(frozen=True)
+class ForecastCheck:
+    """A foretold loss after ``steps`` plain gradient steps at ``rate``, and the real one."""
+
+    rate: float
+    steps: int
+    predicted: float
+    measured: float
+
+
+@dataclass(frozen=True)
+class QuadraticForecast:
+    """The loss after ``steps`` plain gradient steps on one batch, foretold by its curvature (M7).
+
+    Entry k of ``predicted`` belongs to ``rates[k]`` (None where it overflows); ``loss`` is where
+    the steps begin. ``checks`` are steps really taken; the forecast holds up to the rate
+    ``valid_up_to``, at which one and several steps lowered the loss as foretold to 10 %, None where
+    it failed at the first.
+    """
+
+    loss: float
+    steps: int
+    rates: tuple[float, ...]
+    predicted: tuple[float | None, ...]
+    checks: tuple[ForecastCheck, ...]
+    valid_up_to: float | None
+
+
+@dataclass(frozen=True)
+class LossSurface:
+    """The loss of one batch over a plane through the present parameters (M7).
+
+    ``losses[j][i]`` is the loss at θ + x[i]·u + y[j]·v for orthonormal directions u (``x_axis``)
+    and v (``y_axis``): distances in parameter space, beside the ``norm`` of all parameters. None
+    where the loss is not finite or the time was used up. ``gradient`` is the negative gradient,
+    ``top eigenvector`` that of the Hessian, ``random`` one that is filter-normalised.
+    """
+
+    x_axis: str
+    y_axis: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    losses: tuple[tuple[float | None, ...], ...]
+    norm: float
+
+
+@dataclass(frozen=True)
+class BlockTrace:
+    """Trace of the Hessian's diagonal block of one parameter tensor, over ``parameters`` elements."""
+
+    name: str
+    parameters: int
+    trace: Measurement
+
+
+@dataclass(frozen=True)
 class Curvature:
     """Extreme curvature of the training loss on one held batch (M7).
 
@@ -382,6 +437,11 @@ class Curvature:
     density: tuple[tuple[float, float], ...] = ()
     """Spectral density by stochastic Lanczos quadrature with one random vector: pairs of an
     eigenvalue and the share of all eigenvalues it stands for; the shares add up to one."""
+    forecast: QuadraticForecast | None = None
+    surface: LossSurface | None = None
+    trace: Measurement | None = None
+    """Sum of all eigenvalues (Hutchinson) with its standard error as interval."""
+    blocks: tuple[BlockTrace, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 
 from convlint.gpu_probes.attach.measuring import kept_random_state
 from convlint.gpu_probes.attach.optimizer_watch import is_sharded
+from convlint.gpu_probes.measurements import SURFACE
 from convlint.gpu_probes.tape import Change, TapeUnavailable
 
 if TYPE_CHECKING:
@@ -136,11 +137,25 @@ class CurvaturePoints:
                     closure=None if tape is None else tape.loss,
                     differentiable=None if tape is None else _twice_differentiable(tape),
                     identify=identify,
+                    name_of=lambda tensor: observer.describe(tensor)[0],
+                    surface_seconds=self._seconds_for_surface(phase, tape),
                 )
             except CurvatureUnavailable as reason:
                 observer.measuring.skip(f"curvature at the {phase}", str(reason))
                 return
         self.results.append(result)
+
+    def _seconds_for_surface(self, phase: str, tape: Tape | None) -> float | None:
+        """How long a plane of the loss surface may take; None where there is none to be."""
+        observer = self._observer
+        if phase != "end":
+            return None
+        if tape is None and observer.plan.wanted(SURFACE):
+            observer.measuring.skip(SURFACE, "the loss cannot be evaluated at other parameters")
+            return None
+        if not observer.pace.admits(SURFACE):
+            return None
+        return observer.pace.deadline(SURFACE) - time.monotonic()
 
 
 def _exact(tape: Tape | None, loss: torch.Tensor) -> Tape | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -32,6 +32,10 @@ invariant and its Ritz values are exact."""
 
 CHUNK = 1 << 18
 """Elements per float64 partial sum: bounds the temporary memory of dot products."""
+
+ISOLATED = 0.3
+"""Largest share of the Ritz value that its residual may be where the gap is used: beyond it, the
+neighbour the gap is measured to is itself unknown."""
 
 V = TypeVar("V")
 
@@ -80,17 +84,14 @@ class TorchVectors:
         return float(total)
 
     def project_out(self, basis: Sequence[torch.Tensor], vector: torch.Tensor) -> torch.Tensor:
-        """Classical Gram-Schmidt in float64, chunk by chunk."""
-        starts = range(0, vector.numel(), CHUNK)
-        overlaps = torch.zeros(len(basis), dtype=torch.float64, device=vector.device)
-        for start in starts:
-            block = torch.stack([q[start : start + CHUNK] for q in basis]).double()
-            overlaps += block @ vector[start : start + CHUNK].double()
-        result = torch.empty_like(vector)
-        for start in starts:
-            block = torch.stack([q[start : start + CHUNK] for q in basis]).double()
-            piece = vector[start : start + CHUNK].double() - overlaps @ block
-            result[start : start + CHUNK] = piece.to(vector.dtype)
+        """Modified Gram-Schmidt in the vectors' own precision, which the second pass makes good.
+
+        Nothing is copied and nothing waits for the device: for a small network this costs as much
+        as its products.
+        """
+        result = vector.clone()
+        for direction in basis:
+            result.addcmul_(direction, torch.dot(direction, result), value=-1.0)
         return result
 
 
@@ -101,7 +102,7 @@ class RitzValues:
     ``residuals`` bound the distance to the nearest eigenvalue, ``weights`` are the squared
     overlaps of the start vector (they sum to 1: a Gauss quadrature of its spectral measure).
     ``converged`` says whether both ends met the tolerance; ``exhausted`` that the Krylov space
-    became invariant.
+    became invariant. ``top`` has the coefficients of the largest Ritz vector in the basis.
     """
 
     values: np.ndarray[Any, np.dtype[np.float64]]
@@ -110,6 +111,7 @@ class RitzValues:
     converged: bool
     exhausted: bool
     upper_converged: bool
+    top: np.ndarray[Any, np.dtype[np.float64]] = field(default_factory=lambda: np.empty(0))
 
     @property
     def steps(self) -> int:
@@ -136,18 +138,25 @@ def lanczos(
     tolerance: float = RESIDUAL_TOLERANCE,
     deadline: float = float("inf"),
     lower_end: bool = True,
+    by_gap: bool = False,
+    basis: list[V] | None = None,
 ) -> RitzValues | None:
     """Run Lanczos from ``start`` with full, twice repeated reorthogonalisation.
 
     Stops when the residuals of the largest and (with ``lower_end``) the smallest Ritz value are
     below ``tolerance`` (the smallest relative to the largest in size), after ``iterations``
     products, when the space is exhausted, or at ``deadline`` (``time.monotonic``), checked before
-    every product but the first. None when ``start`` is zero or a product is not finite at once.
+    every product but the first. With ``by_gap`` the largest also counts as converged when its error
+    is: the error of a Ritz value is about its residual squared over the gap to the next one (Kato
+    and Temple; Parlett 1980, section 10.4), so that ``tolerance`` is met many products before the
+    residual meets it. The gap is that between Ritz values, an estimate, and the residuals remain
+    what certifies. ``basis``, an empty list, receives the Krylov basis. None when ``start`` is zero or a product is not finite at once.
     """
     length = space.norm(start)
     if not (0.0 < length < float("inf")):
         return None
-    basis = [space.scaled(start, 1.0 / length)]
+    basis = [] if basis is None else basis
+    basis.append(space.scaled(start, 1.0 / length))
     diagonal: list[float] = []
     off_diagonal: list[float] = []
     ritz: RitzValues | None = None
@@ -168,7 +177,7 @@ def lanczos(
         # What projection of a product can leave by rounding alone is no new direction.
         floor = max(BREAKDOWN * size, 8.0 * space.unit_roundoff * product_norm)
         exhausted = beta <= floor
-        ritz = _ritz_values(diagonal, off_diagonal, exhausted, tolerance)
+        ritz = _ritz_values(diagonal, off_diagonal, exhausted, tolerance, by_gap)
         if exhausted or (ritz.converged if lower_end else ritz.upper_converged):
             break
         basis.append(space.scaled(residual, 1.0 / beta))
@@ -176,14 +185,21 @@ def lanczos(
 
 
 def _ritz_values(
-    diagonal: Sequence[float], off_diagonal: Sequence[float], exhausted: bool, tolerance: float
+    diagonal: Sequence[float],
+    off_diagonal: Sequence[float],
+    exhausted: bool,
+    tolerance: float,
+    by_gap: bool,
 ) -> RitzValues:
     inner = off_diagonal[:-1]
     tridiagonal = np.diag(diagonal) + np.diag(inner, 1) + np.diag(inner, -1)
     values, vectors = np.linalg.eigh(tridiagonal)
     residuals = off_diagonal[-1] * np.abs(vectors[-1])
     size = float(np.abs(values).max())
-    upper = exhausted or bool(residuals[-1] <= tolerance * abs(values[-1]))
+    error = float(residuals[-1])
+    if by_gap and values.size > 1 and error <= ISOLATED * abs(values[-1]):
+        error = min(error, error**2 / max(float(values[-1] - values[-2]), 1e-300))
+    upper = exhausted or bool(error <= tolerance * abs(values[-1]))
     lower = exhausted or bool(residuals[0] <= tolerance * size)
     return RitzValues(
         values=values,
@@ -192,4 +208,5 @@ def _ritz_values(
         converged=upper and lower,
         exhausted=exhausted,
         upper_converged=upper,
+        top=vectors[:, -1],
     )

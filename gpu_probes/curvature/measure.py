@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from typing import TYPE_CHECKING
@@ -10,14 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from convlint.gpu_probes.curvature.choice import usable_hessian
+from convlint.gpu_probes.curvature.differences import (
+    DifferencedHessian,
+    difference_from_finite_differences,
+)
+from convlint.gpu_probes.curvature.forecast import quadratic_forecast
 from convlint.gpu_probes.curvature.lanczos import RitzValues, TorchVectors, lanczos
 from convlint.gpu_probes.curvature.operator import (
     CurvatureUnavailable,
-    DifferencedHessian,
     HessianOperator,
     RescaledHessian,
-    RetainedGraphHessian,
-    difference_from_finite_differences,
     preserved_random_state,
 )
 from convlint.gpu_probes.curvature.stability import (
@@ -25,10 +27,12 @@ from convlint.gpu_probes.curvature.stability import (
     stability_limit,
     update_rule,
 )
-from convlint.gpu_probes.observations import Curvature, Measurement, StabilityLimit
+from convlint.gpu_probes.curvature.surface import loss_surface
+from convlint.gpu_probes.curvature.trace import hutchinson
+from convlint.gpu_probes.observations import BlockTrace, Curvature, Measurement, StabilityLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from convlint.gpu_probes.observations import Place
 
@@ -56,6 +60,8 @@ def measure_curvature(
     differentiable: Callable[[], torch.Tensor] | None = None,
     buffers: Sequence[torch.Tensor] = (),
     identify: Callable[[torch.optim.Optimizer], tuple[int, Place | None]] | None = None,
+    name_of: Callable[[torch.Tensor], str] | None = None,
+    surface_seconds: float | None = None,
 ) -> Curvature:
     """Extreme Hessian eigenvalues of ``loss`` and the stability limit of each optimizer.
 
@@ -70,25 +76,32 @@ def measure_curvature(
     the same random draws, at whatever the parameters hold; it serves the consistency check and the
     fall-backs for graphs without second derivatives; ``differentiable`` does so by operations that
     have them, where that is known how; ``buffers`` are put back after each call.
-    ``identify`` gives the number and place of an optimizer; by default its position.
+    ``identify`` gives the number and place of an optimizer; by default its position. ``name_of``
+    gives the name of a parameter, for the traces of their blocks. With a closure, the forecast is
+    checked and, for ``surface_seconds`` after ``deadline`` or the rest is done, a plane of the loss
+    surface is evaluated.
 
     Raises ``CurvatureUnavailable`` with the reason when nothing can be measured.
     """
     started = time.monotonic()
     with preserved_random_state():
-        hessian = _usable_hessian(
+        hessian = usable_hessian(
             loss, parameters, loss_scale, closure, differentiable or closure, buffers
         )
         steps = _affordable_iterations(hessian, iterations)
         rules = [(o, update_rule(o, hessian.parameters, hessian.gradient)) for o in optimizers]
         own_run = any(rule is not None and not rule.uniform for _, rule in rules)
         until = started + EXTREMES_SHARE * (deadline - started) if own_run else deadline
-        from_gradient, from_random = _two_spectra(hessian, steps, seed, started, until)
+        (from_gradient, top), (from_random, other_top) = _two_spectra(
+            hessian, steps, seed, started, until
+        )
         spectra = [s for s in (from_gradient, from_random) if s is not None]
         if not spectra:
             raise CurvatureUnavailable("Hessian-vector products are not finite")
         upper = max(spectra, key=lambda s: s.largest)
         lower = min(spectra, key=lambda s: s.smallest)
+        if upper is from_random:
+            top = other_top
 
         limits: list[StabilityLimit] = []
         for index, (optimizer, rule) in enumerate(rules):
@@ -101,7 +114,7 @@ def measure_curvature(
                 )
             else:
                 rescaled = RescaledHessian(hessian, rule.scale, rule.shift, rule.sign)
-                start = _mixed_start(rescaled.gradient, seed)
+                start = mixed_start(rescaled.gradient, seed)
                 spectrum = lanczos(
                     rescaled,
                     start,
@@ -114,7 +127,21 @@ def measure_curvature(
                 continue
             name = type(optimizer).__name__
             limits.append(stability_limit(rule, spectrum, optimizer=number, cls=name, place=place))
-        consistency = _consistency(hessian, closure, buffers, loss_scale, deadline)
+        # Differences share nothing with the graph but the parameters: the loss elsewhere.
+        elsewhere = _elsewhere(hessian, closure, buffers, loss_scale, deadline)
+        consistency = forecast = surface = None
+        if elsewhere is not None:
+            if elsewhere is not hessian:
+                consistency = difference_from_finite_differences(hessian, elsewhere)
+            if from_gradient is not None:
+                here = float(loss.detach()) / loss_scale
+                forecast = quadratic_forecast(
+                    from_gradient, upper.largest, here, elsewhere, deadline=deadline
+                )
+        traces = hutchinson(hessian, seed=seed, deadline=deadline)
+        if elsewhere is not None and surface_seconds is not None:
+            until = time.monotonic() + surface_seconds
+            surface = loss_surface(elsewhere, top, upper.largest, deadline=until, seed=seed)
     return Curvature(
         phase=phase,
         method=hessian.method,
@@ -127,6 +154,10 @@ def measure_curvature(
         products=hessian.products,
         limits=tuple(limits),
         density=_density(from_random),
+        forecast=forecast,
+        surface=surface,
+        trace=None if traces is None else traces[0],
+        blocks=_blocks(hessian, traces, name_of),
     )
 
 
@@ -153,92 +184,6 @@ def gradient_condition(from_gradient: RitzValues) -> Measurement | None:
     )
 
 
-def _usable_hessian(
-    loss: torch.Tensor,
-    parameters: Sequence[torch.Tensor],
-    loss_scale: float,
-    closure: Callable[[], torch.Tensor] | None,
-    differentiable: Callable[[], torch.Tensor] | None,
-    buffers: Sequence[torch.Tensor],
-) -> HessianOperator:
-    """The first operator that gives a finite product, in order of preference."""
-    try:
-        return _tried(RetainedGraphHessian(loss, parameters, loss_scale=loss_scale))
-    except CurvatureUnavailable as first_failure:
-        if (
-            closure is None
-            or differentiable is None
-            or not bool(torch.isfinite(loss.detach()).all())
-        ):
-            raise
-        reason = first_failure
-    try:
-        evaluated = _evaluate_differentiably(differentiable, buffers)
-        return _tried(
-            RetainedGraphHessian(
-                evaluated,
-                parameters,
-                loss_scale=loss_scale,
-                method="double backward on a re-run with differentiable kernels",
-            )
-        )
-    except CurvatureUnavailable:
-        pass
-    try:
-        differences = DifferencedHessian(
-            closure, parameters, buffers=buffers, loss_scale=loss_scale
-        )
-        return _tried(differences)
-    except CurvatureUnavailable as last_failure:
-        message = f"{reason.reason}; finite differences: {last_failure.reason}"
-        raise CurvatureUnavailable(message) from last_failure
-
-
-def _tried(hessian: HessianOperator) -> HessianOperator:
-    """``hessian`` after one product, which shows what differentiating a graph only hints at."""
-    product = hessian(hessian.gradient)
-    if not bool(torch.isfinite(product).all()):
-        raise CurvatureUnavailable("Hessian-vector products are not finite")
-    return hessian
-
-
-def _evaluate_differentiably(
-    closure: Callable[[], torch.Tensor], buffers: Sequence[torch.Tensor]
-) -> torch.Tensor:
-    """The loss once more, with kernels that have second derivatives.
-
-    Fused attention and cuDNN's recurrent kernels compute the same function without one; only this
-    re-run leaves them out, the script's own numerics are not touched.
-    """
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    kept = [buffer.detach().clone() for buffer in buffers]
-    try:
-        with (
-            preserved_random_state(),
-            torch.enable_grad(),
-            sdpa_kernel(SDPBackend.MATH),
-            _without_cudnn(),
-        ):
-            return closure()
-    # The closure is the script's own model and loss, which may raise anything.
-    except Exception as error:
-        raise CurvatureUnavailable(f"evaluating the loss again failed: {error}") from error
-    finally:
-        for buffer, value in zip(buffers, kept, strict=True):
-            buffer.data.copy_(value)
-
-
-@contextlib.contextmanager
-def _without_cudnn() -> Iterator[None]:
-    enabled = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.enabled = enabled
-
-
 def _affordable_iterations(hessian: HessianOperator, iterations: int) -> int:
     """As many Lanczos steps as the memory for their basis allows."""
     vector_bytes = hessian.gradient.numel() * hessian.gradient.element_size()
@@ -260,20 +205,37 @@ def _free_memory(device: torch.device) -> float:
         return float("inf")
 
 
+Spectrum = tuple["RitzValues | None", "torch.Tensor | None"]
+"""A Lanczos run, and the eigenvector that belongs to its largest Ritz value."""
+
+
 def _two_spectra(
     hessian: HessianOperator, iterations: int, seed: int, started: float, deadline: float
-) -> tuple[RitzValues | None, RitzValues | None]:
+) -> tuple[Spectrum, Spectrum]:
     """Lanczos from the gradient and from a random vector.
 
     The gradient overlaps with the directions training moves in and weighs κ_g, but can be blind
     to the top eigenvector (symmetric models, a minimum); a random start is blind to nothing.
     """
-    space = TorchVectors(hessian.gradient.dtype)
     half = started + 0.5 * (deadline - started)
-    from_gradient = lanczos(hessian, hessian.gradient, space, iterations=iterations, deadline=half)
+    from_gradient = _spectrum(hessian, hessian.gradient, iterations, half)
     random = _random_vector(hessian.gradient, seed)
-    from_random = lanczos(hessian, random, space, iterations=iterations, deadline=deadline)
-    return from_gradient, from_random
+    return from_gradient, _spectrum(hessian, random, iterations, deadline)
+
+
+def _spectrum(
+    hessian: HessianOperator, start: torch.Tensor, iterations: int, deadline: float
+) -> Spectrum:
+    basis: list[torch.Tensor] = []
+    space = TorchVectors(start.dtype)
+    seen = lanczos(hessian, start, space, iterations=iterations, deadline=deadline, basis=basis)
+    if seen is None:
+        return None, None
+    # Summed up here, so that no two bases are held at once.
+    top = torch.zeros_like(start)
+    for share, direction in zip(seen.top.tolist(), basis, strict=False):
+        top.add_(direction, alpha=share)
+    return seen, top
 
 
 def _density(from_random: RitzValues | None) -> tuple[tuple[float, float], ...]:
@@ -292,7 +254,7 @@ def _random_vector(like: torch.Tensor, seed: int) -> torch.Tensor:
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
-def _mixed_start(gradient: torch.Tensor, seed: int) -> torch.Tensor:
+def mixed_start(gradient: torch.Tensor, seed: int) -> torch.Tensor:
     """Gradient and random vector in equal parts: fast where the gradient sees, blind nowhere."""
     random = _random_vector(gradient, seed)
     start = random / float(random.double().norm())
@@ -311,19 +273,36 @@ def _measured_end(spectrum: RitzValues, end: int) -> Measurement:
     )
 
 
-def _consistency(
+def _elsewhere(
     hessian: HessianOperator,
     closure: Callable[[], torch.Tensor] | None,
     buffers: Sequence[torch.Tensor],
     loss_scale: float,
     deadline: float,
-) -> float | None:
-    if closure is None or isinstance(hessian, DifferencedHessian) or time.monotonic() >= deadline:
+) -> DifferencedHessian | None:
+    """What evaluates the loss away from the present parameters; None without closure or time."""
+    if isinstance(hessian, DifferencedHessian):
+        return hessian
+    if closure is None or time.monotonic() >= deadline:
         return None
     try:
-        differences = DifferencedHessian(
+        found = DifferencedHessian(
             closure, hessian.parameters, buffers=buffers, loss_scale=loss_scale
         )
-        return difference_from_finite_differences(hessian, differences)
     except CurvatureUnavailable:
         return None
+    same = [id(p) for p in found.parameters] == [id(p) for p in hessian.parameters]
+    return found if same else None
+
+
+def _blocks(
+    hessian: HessianOperator,
+    traces: tuple[Measurement, tuple[Measurement, ...]] | None,
+    name_of: Callable[[torch.Tensor], str] | None,
+) -> tuple[BlockTrace, ...]:
+    if traces is None or name_of is None:
+        return ()
+    return tuple(
+        BlockTrace(name_of(parameter), parameter.numel(), trace)
+        for parameter, trace in zip(hessian.parameters, traces[1], strict=True)
+    )

@@ -1,15 +1,9 @@
 """Hessian-vector products of a training loss at the script's own parameters.
 
-Two operators over flat vectors, in order of preference:
-
-* ``RetainedGraphHessian`` differentiates the gradient of a loss whose graph is at hand
-  (reverse over reverse, Pearlmutter 1994, "Fast Exact Multiplication by the Hessian"): exact, and
-  deterministic because the dropout masks are those of the graph;
-* ``DifferencedHessian`` takes central differences of gradients of a loss that can be evaluated
-  again, for graphs without second derivatives.
-
-Neither writes ``.grad``, draws a random number of the script's, or leaves a parameter or buffer
-changed by a single bit.
+``RetainedGraphHessian`` differentiates the gradient of a loss whose graph is at hand (reverse over
+reverse, Pearlmutter 1994, "Fast Exact Multiplication by the Hessian"): exact, and deterministic
+because the dropout masks are those of the graph. It does not write ``.grad`` or draw a random
+number of the script's.
 """
 
 from __future__ import annotations
@@ -20,16 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-FLOAT64_STEP = 1e-6
-FLOAT32_STEP = 3e-4
-"""Step of the central difference in units of the parameter norm: near the optimum of truncation
-error (step squared) against rounding error (machine epsilon over step)."""
-
-KINK_AGREEMENT = 0.05
-"""Differences with steps that differ by a factor of four must agree to this, else the loss has
-kinks (ReLU, max-pooling) at the scale of the step and the difference says nothing."""
+    from collections.abc import Iterator, Sequence
 
 
 class CurvatureUnavailable(Exception):
@@ -74,10 +59,10 @@ class RetainedGraphHessian:
         loss_scale: float = 1.0,
         method: str = "double backward on the loss",
     ) -> None:
-        _require_usable(loss)
+        require_usable(loss)
         _require_twice_differentiable_functions(loss)
-        candidates = _trainable(parameters)
-        with torch.enable_grad(), _unavailable_on_failure():
+        candidates = trainable(parameters)
+        with torch.enable_grad(), unavailable_on_failure():
             gradients = torch.autograd.grad(
                 loss, candidates, create_graph=True, retain_graph=True, allow_unused=True
             )
@@ -89,7 +74,7 @@ class RetainedGraphHessian:
         self._loss_scale = loss_scale
         self.method = method
         self.products = 0
-        self._dtype, self._device = _vector_type(self.parameters)
+        self._dtype, self._device = vector_type(self.parameters)
         self.gradient = self._flatten(self._gradients) / loss_scale
         if not bool(torch.isfinite(self.gradient).all()):
             raise CurvatureUnavailable("the gradient is not finite")
@@ -108,103 +93,18 @@ class RetainedGraphHessian:
         """One double backward."""
         self.products += 1
         outputs, weights = [], []
-        for gradient, block in zip(self._gradients, _blocks(vector, self.parameters), strict=True):
+        for gradient, block in zip(self._gradients, blocks(vector, self.parameters), strict=True):
             if gradient.requires_grad:
                 outputs.append(gradient)
                 weights.append(block.to(device=gradient.device, dtype=gradient.dtype))
-        with _unavailable_on_failure():
+        with unavailable_on_failure():
             product = torch.autograd.grad(
                 outputs, self.parameters, weights, retain_graph=True, allow_unused=True
             )
         return self._flatten(product) / self._loss_scale
 
     def _flatten(self, tensors: Sequence[torch.Tensor | None]) -> torch.Tensor:
-        return _flat(tensors, self.parameters, self._dtype, self._device)
-
-
-class DifferencedHessian:
-    """H v by central differences of the gradient of a loss that can be evaluated again.
-
-    ``closure`` returns the scalar loss on the same batch, with the same random draws, at whatever
-    the parameters hold when it is called; ``buffers`` (running statistics ...) are put back after
-    every evaluation. The random state is as before after every evaluation.
-    """
-
-    def __init__(
-        self,
-        closure: Callable[[], torch.Tensor],
-        parameters: Sequence[torch.Tensor],
-        *,
-        buffers: Sequence[torch.Tensor] = (),
-        loss_scale: float = 1.0,
-    ) -> None:
-        self._closure = closure
-        self._buffers = tuple(buffers)
-        self._loss_scale = loss_scale
-        self.method = "finite differences of gradients"
-        self.products = 0
-        self.parameters = tuple(_trainable(parameters))
-        gradients = self._gradients()
-        reached = [(p, g) for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
-        if not reached:
-            raise CurvatureUnavailable("the loss reaches no trainable parameter")
-        self.parameters = tuple(p for p, _ in reached)
-        if any(p.dtype in (torch.float16, torch.bfloat16) for p in self.parameters):
-            raise CurvatureUnavailable(
-                "differences of half-precision gradients are mostly rounding error"
-            )
-        self._dtype, self._device = _vector_type(self.parameters)
-        self.gradient = self._flatten([g for _, g in reached])
-        if not bool(torch.isfinite(self.gradient).all()):
-            raise CurvatureUnavailable("the gradient is not finite")
-        squares = sum(float(p.detach().double().square().sum()) for p in self.parameters)
-        # Zero parameters have no scale of their own; the step is then in absolute units.
-        self._parameter_norm = squares**0.5 or 1.0
-
-    @property
-    def dimension(self) -> int:
-        """Number of elements of the reached parameters."""
-        return self.gradient.numel()
-
-    def __call__(self, vector: torch.Tensor) -> torch.Tensor:
-        """Two gradients, at the parameters plus and minus a small step along ``vector``."""
-        self.products += 1
-        return self.difference(vector)
-
-    def difference(self, vector: torch.Tensor, shrink: float = 1.0) -> torch.Tensor:
-        """H @ vector with the default step times ``shrink``."""
-        length = float(vector.double().norm())
-        if length == 0.0:
-            return torch.zeros_like(vector)
-        relative = FLOAT64_STEP if self._dtype == torch.float64 else FLOAT32_STEP
-        step = shrink * relative * self._parameter_norm / length
-        ahead = self._gradient_at(vector, step)
-        behind = self._gradient_at(vector, -step)
-        return (ahead - behind) / (2.0 * step)
-
-    def _gradient_at(self, vector: torch.Tensor, step: float) -> torch.Tensor:
-        with _restored(self.parameters):
-            for parameter, block in zip(
-                self.parameters, _blocks(vector, self.parameters), strict=True
-            ):
-                # `.data` has its own version counter: the script's graph, which saved these
-                # parameters, does not take the excursion for an in-place change.
-                parameter.data.add_(block.to(parameter), alpha=step)
-            return self._flatten(self._gradients())
-
-    def _gradients(self) -> tuple[torch.Tensor | None, ...]:
-        with _restored(self._buffers), preserved_random_state(), torch.enable_grad():
-            with _unavailable_on_failure():
-                loss = self._closure()
-            _require_usable(loss)
-            with _unavailable_on_failure():
-                gradients: tuple[torch.Tensor | None, ...] = torch.autograd.grad(
-                    loss, self.parameters, allow_unused=True
-                )
-        return gradients
-
-    def _flatten(self, tensors: Sequence[torch.Tensor | None]) -> torch.Tensor:
-        return _flat(tensors, self.parameters, self._dtype, self._device) / self._loss_scale
+        return flat(tensors, self.parameters, self._dtype, self._device)
 
 
 class RescaledHessian:
@@ -241,30 +141,6 @@ class RescaledHessian:
         return self._sign * product + self._shift * vector
 
 
-def difference_from_finite_differences(
-    hessian: HessianOperator, differences: DifferencedHessian
-) -> float | None:
-    """‖Hv − FD‖ / ‖FD‖ along the gradient, at the better of two steps; None when kinks decide.
-
-    The Hessian of autograd and the derivative of autograd's gradient agree unless the gradient
-    is not the gradient of anything: a custom Function, a straight-through estimator, a
-    ``detach()`` inside the loss. The gradient is the direction with the strongest signal.
-    """
-    if [id(p) for p in hessian.parameters] != [id(p) for p in differences.parameters]:
-        return None
-    length = hessian.gradient.double().norm()
-    if float(length) == 0.0:
-        return None
-    direction = (hessian.gradient.double() / length).to(hessian.gradient.dtype)
-    product = hessian(direction).double()
-    coarse = differences.difference(direction).double()
-    fine = differences.difference(direction, shrink=0.25).double()
-    size = float(fine.norm())
-    if size == 0.0 or float((coarse - fine).norm()) > KINK_AGREEMENT * size:
-        return None
-    return min(float((product - d).norm()) / float(d.norm()) for d in (coarse, fine))
-
-
 @contextlib.contextmanager
 def preserved_random_state() -> Iterator[None]:
     """Put the CPU and CUDA generators of torch back where they were."""
@@ -281,7 +157,7 @@ def preserved_random_state() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _restored(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
+def restored(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
     """Copy ``tensors`` back bit by bit afterwards, without moving their version counters."""
     kept = [t.detach().clone() for t in tensors]
     try:
@@ -292,7 +168,7 @@ def _restored(tensors: Sequence[torch.Tensor]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _unavailable_on_failure() -> Iterator[None]:
+def unavailable_on_failure() -> Iterator[None]:
     """Turn whatever the script's autograd graph raises into ``CurvatureUnavailable``."""
     try:
         yield
@@ -313,7 +189,7 @@ def _reason(error: Exception) -> str:
     return f"differentiating the gradient failed: {first_line}"
 
 
-def _require_usable(loss: torch.Tensor) -> None:
+def require_usable(loss: torch.Tensor) -> None:
     if loss.numel() != 1:
         raise CurvatureUnavailable(f"the loss is not a scalar but of shape {tuple(loss.shape)}")
     if not loss.requires_grad:
@@ -345,7 +221,7 @@ def _require_twice_differentiable_functions(loss: torch.Tensor) -> None:
 _ONCE_DIFFERENTIABLE_CODE = torch.autograd.function.once_differentiable(lambda ctx: ctx).__code__
 
 
-def _trainable(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def trainable(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     unique = {id(p): p for p in parameters if p.requires_grad and p.is_floating_point()}
     if not unique:
         raise CurvatureUnavailable("no trainable floating-point parameter")
@@ -355,12 +231,12 @@ def _trainable(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return list(unique.values())
 
 
-def _vector_type(parameters: Sequence[torch.Tensor]) -> tuple[torch.dtype, torch.device]:
+def vector_type(parameters: Sequence[torch.Tensor]) -> tuple[torch.dtype, torch.device]:
     double = any(p.dtype == torch.float64 for p in parameters)
     return (torch.float64 if double else torch.float32), parameters[0].device
 
 
-def _flat(
+def flat(
     tensors: Sequence[torch.Tensor | None],
     parameters: Sequence[torch.Tensor],
     dtype: torch.dtype,
@@ -377,6 +253,6 @@ def _flat(
     return torch.cat(pieces)
 
 
-def _blocks(vector: torch.Tensor, parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def blocks(vector: torch.Tensor, parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     pieces = torch.split(vector, [p.numel() for p in parameters])
     return [piece.view(p.shape) for piece, p in zip(pieces, parameters, strict=True)]

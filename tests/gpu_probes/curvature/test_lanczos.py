@@ -127,3 +127,24 @@ def test_zero_start_gives_nothing():
     operator = quadratic([1.0, 2.0])
     zero = torch.zeros(2, dtype=torch.float64)
     assert lanczos(operator, zero, TorchVectors(torch.float64), iterations=2) is None
+
+
+def test_the_gap_meets_the_tolerance_with_fewer_products_than_the_residual():
+    spectrum = np.sort(np.append(np.random.default_rng(8).normal(size=79), 8.0))
+    operator = quadratic(spectrum)
+    by_residual = run(operator, 80, iterations=80, tolerance=1e-2, lower_end=False)
+    by_gap = run(operator, 80, iterations=80, tolerance=1e-2, lower_end=False, by_gap=True)
+    assert by_gap.upper_converged
+    assert by_gap.steps < by_residual.steps
+    assert by_gap.largest == pytest.approx(8.0, rel=1e-2)
+    # The certificate stays what it is: wider, since it was stopped earlier.
+    assert by_gap.largest + by_gap.residuals[-1] >= 8.0
+
+
+def test_the_basis_holds_the_top_eigenvector():
+    spectrum = [*np.linspace(-1.0, 1.0, 20), 4.0]
+    operator, basis = quadratic(spectrum), []
+    seen = run(operator, 21, tolerance=1e-10, basis=basis)
+    vector = sum(float(c) * q for c, q in zip(seen.top, basis, strict=False))
+    assert float(vector.norm()) == pytest.approx(1.0, rel=1e-10)
+    assert float((operator(vector) - 4.0 * vector).norm()) < 1e-8
