@@ -10,8 +10,11 @@ from workloads import build
 
 from convlint.gpu_probes.tape import TapeRecorder
 from convlint.gpu_probes.tape.trajectory import (
+    AS_RECORDED,
+    SOUND,
     Clipping,
     Course,
+    Handling,
     RecordedStep,
     Replay,
     Start,
@@ -159,3 +162,64 @@ def test_replays_leave_the_script_alone():
     assert all(
         torch.equal(p, b) for p, b in zip(run.workload.model.parameters(), before, strict=True)
     )
+
+
+def scaled_run(handling: Handling) -> Replay:
+    """One step of SGD on 3 θ whose loss carries a factor of 8, clipped at 6 before it is out."""
+    theta = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([theta], lr=1.0)
+    start = Start(optimizer)
+    recorder = TapeRecorder()
+    with recorder:
+        loss = 8.0 * (3.0 * theta).sum()
+    step = RecordedStep(
+        (recorder.finish(loss),),
+        ({"lr": 1.0},),
+        (Clipping(6.0, scaled=True),),
+        loss_scale=8.0,
+        handling=Handling.CLIPPED_SCALED,
+    )
+    return replay(start, [step], Course(handling=handling))
+
+
+def test_a_clip_of_scaled_gradients_is_repeated_only_where_asked_for():
+    # Clipped to 6 with the factor in it, a gradient of 24 leaves 6 / 8; without, 3 stays 3.
+    assert float(scaled_run(AS_RECORDED).parameters[0]) == pytest.approx(-0.75, rel=1e-5)
+    assert float(scaled_run(SOUND).parameters[0]) == pytest.approx(-3.0, rel=1e-5)
+
+
+def test_gradients_are_carried_on_or_cleared_as_the_script_did():
+    theta = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([theta], lr=1.0)
+    start = Start(optimizer)
+    recorder = TapeRecorder()
+    with recorder:
+        loss = (2.0 * theta).sum()
+    tape = recorder.finish(loss)
+
+    def end(handling: Handling, repeated: Handling) -> float:
+        step = RecordedStep((tape,), ({"lr": 1.0},), handling=handling)
+        return float(replay(start, [step] * 3, Course(handling=repeated)).parameters[0])
+
+    # 2 + 4 + 6 where gradients add up, 2 + 2 + 2 where they do not.
+    assert end(Handling.CARRIED, AS_RECORDED) == -12.0
+    assert end(Handling.CARRIED, SOUND) == -6.0
+    assert end(Handling.CLEARED, AS_RECORDED) == 0.0
+    assert end(Handling.CLEARED, SOUND) == -6.0
+
+
+def test_the_optimizer_can_be_given_the_parameters_it_lacks():
+    layers = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(layers[1].parameters(), lr=0.1)
+    recorder = TapeRecorder()
+    with recorder:
+        loss = layers[1](layers[0](torch.ones(3, 2))).square().mean()
+    tape = recorder.finish(loss)
+    start = Start(optimizer, tape.parameters)
+    step = RecordedStep((tape,), ({"lr": 0.1},))
+    first = next(k for k, p in enumerate(start.originals) if p is layers[0].weight)
+    kept = replay(start, [step]).parameters[first]
+    moved = replay(start, [step], Course(everything=True)).parameters[first]
+    assert start.optimized == 2
+    assert torch.equal(kept, layers[0].weight)
+    assert not torch.equal(moved, layers[0].weight)
