@@ -47,7 +47,7 @@ STEPS = {"SGD": 200, "momentum": 60, "Adam": 60}
 """Few, since rates far above the one of the training change the point they are tried at."""
 PUSH = 1e-5
 """Length of the push over that of the weights."""
-RISE = 0.01
+RISE = 1e-3
 BISECTIONS = 9
 FACTOR = 4.0
 """The bisection begins this factor to either side of the prediction: 1 % is left after nine."""
@@ -69,6 +69,8 @@ class Problem:
     model: nn.Module
     loss: Callable[[nn.Module], torch.Tensor]
     training: dict[str, tuple[float, int]]
+    beforehand: tuple[float, int] = (0.0, 0)
+    """The rate and steps of Adam with which training begins, where the others would take too long."""
 
     def value(self, model: nn.Module) -> torch.Tensor:
         """The loss with the decay of the weights."""
@@ -150,7 +152,8 @@ def transformer() -> Problem:
     return Problem(
         model,
         lambda m: F.cross_entropy(m(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten()),
-        {"SGD": (0.1, 2000), "momentum": (0.03, 1500), "Adam": (1e-3, 1000)},
+        {"SGD": (0.01, 500), "momentum": (2e-3, 500), "Adam": (1e-3, 500)},
+        beforehand=(3e-3, 800),
     )
 
 
@@ -182,6 +185,10 @@ def compare(problem: Problem, name: str) -> Limit:
     """Train to a nearly stationary point with optimizer ``name``, then predict and measure."""
     rate, steps = problem.training[name]
     model = copy.deepcopy(problem.model)
+    first_rate, first_steps = problem.beforehand
+    beginner = OPTIMIZERS["Adam"](list(model.parameters()), first_rate)
+    for _ in range(first_steps):
+        _step(problem, model, beginner)
     optimizer = OPTIMIZERS[name](list(model.parameters()), rate)
     for _ in range(steps):
         _step(problem, model, optimizer)

@@ -119,6 +119,16 @@ class Drawing:
     legend: list[tuple[str, str]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Plot:
+    """A heading, the chart, what it says in one line, and where one explains how to read it."""
+
+    name: str
+    title: str
+    drawing: Drawing
+    reading: str
+
+
 def curves(x: Axis, y: Axis, drawn: Sequence[Curve], marks: Sequence[Mark] = ()) -> Drawing:
     """Curves over two axes that show all of their points and marks."""
     points = [p for curve in drawn for p in curve.points]
@@ -128,8 +138,8 @@ def curves(x: Axis, y: Axis, drawn: Sequence[Curve], marks: Sequence[Mark] = ())
     up = scale_for(
         [*(p[1] for p in points), *(m.value for m in marks if not m.vertical)], log=y.log
     )
-    drawing = _frame(x.label, y.label)
-    place_x, place_y = _placing(drawing, across, up)
+    drawing = frame(x.label, y.label)
+    place_x, place_y = placing(drawing, across, up)
     drawing.x_ticks.extend(Tick(place_x(v), tick_label(v)) for v in across.ticks())
     drawing.y_ticks.extend(Tick(place_y(v), tick_label(v)) for v in up.ticks())
     for number, mark in enumerate(marks):
@@ -177,7 +187,7 @@ def bars(x: Axis, rows_of: str, series: Sequence[str], given: Sequence[Bar]) -> 
     values = [value for bar in shown for value in bar.values]
     across = scale_for(values, log=True) if x.log else scale_for([0.0, 1.0, *values], pad=0.0)
     drawing = _rows_frame(x.label, rows_of, len(shown))
-    place_x, _ = _placing(drawing, across, Scale(0.0, 1.0))
+    place_x, _ = placing(drawing, across, Scale(0.0, 1.0))
     drawing.x_ticks.extend(Tick(place_x(v), tick_label(v)) for v in across.ticks())
     thickness = (ROW - 4) / max(len(series), 1)
     for row, bar in enumerate(shown):
@@ -222,7 +232,7 @@ def heat_map(
     shade = scale_for(positive, log=True, pad=0.0)
     drawing = _rows_frame(x.label, rows_of, len(rows))
     across = Scale(float(places[0]), float(places[-1] + 1))
-    place_x, _ = _placing(drawing, across, Scale(0.0, 1.0))
+    place_x, _ = placing(drawing, across, Scale(0.0, 1.0))
     drawing.x_ticks.extend(Tick(place_x(v), tick_label(v)) for v in across.ticks())
     for row, (name, values) in enumerate(zip(names, rows, strict=True)):
         top = drawing.top + row * ROW
@@ -255,7 +265,8 @@ def short_name(name: str) -> str:
     return "…" + end
 
 
-def _frame(x_label: str, y_label: str) -> Drawing:
+def frame(x_label: str, y_label: str) -> Drawing:
+    """An empty chart with room for the labels of two axes."""
     return Drawing(WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM, x_label, y_label)
 
 
@@ -274,7 +285,7 @@ def _rows_frame(x_label: str, rows_of: str, rows: int) -> Drawing:
     )
 
 
-def _placing(drawing: Drawing, across: Scale, up: Scale) -> tuple[Place, Place]:
+def placing(drawing: Drawing, across: Scale, up: Scale) -> tuple[Place, Place]:
     """Functions from values to units of the drawing, for either axis."""
 
     def place_x(value: float) -> float:

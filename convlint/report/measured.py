@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Measurement,
         Observations,
         OverfitOneBatch,
+        QuadraticForecast,
         Ranks,
     )
 
@@ -102,6 +103,8 @@ def measured_summary(
     for curvature in seen.curvature:
         if curvature.largest.value is not None:
             yield from _curvature(curvature, seen.convergence)
+        if curvature.forecast is not None:
+            yield _entry("plain steps", forecast_text(curvature.forecast, curvature.phase))
     if seen.curvature and (bars := spectrum(seen.curvature[-1].density)):
         yield _entry("spectrum", _spectrum_text(seen.curvature[-1]), bars=bars)
     if seen.gradient_noise is not None and seen.gradient_noise.scale.value is not None:
@@ -306,6 +309,23 @@ def _spectrum_text(curvature: Curvature) -> str:
     return (
         f"Hessian eigenvalues from {format_number(min(values))} to {format_number(max(values))}"
         f" {_PHASE.get(curvature.phase, curvature.phase)} (logarithm of their share)"
+    )
+
+
+def forecast_text(made: QuadraticForecast, phase: str) -> str:
+    """Up to where curvature foretells the loss of plain gradient steps, in one line."""
+    if made.valid_up_to is None:
+        last = made.checks[-1]
+        return (
+            f"curvature at the {phase} does not foretell the loss: {count(last.steps, 'step')} at"
+            f" {format_number(last.rate)} should lead to {format_number(last.predicted)}, and led"
+            f" to {format_number(last.measured)}"
+        )
+    held = next(c for c in reversed(made.checks) if c.rate == made.valid_up_to)
+    return (
+        f"curvature at the {phase} foretells the loss up to lr {format_number(held.rate)}:"
+        f" {count(held.steps, 'step')} lead from {format_number(made.loss)} to"
+        f" {format_number(held.predicted)}, and really to {format_number(held.measured)}"
     )
 
 

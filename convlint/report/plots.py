@@ -6,7 +6,6 @@ A plot whose measurement was not made is left out; the report lists what was ski
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from convlint.report.charts import (
@@ -14,13 +13,13 @@ from convlint.report.charts import (
     Axis,
     Bar,
     Curve,
-    Drawing,
     Mark,
+    Plot,
     bars,
     curves,
     heat_map,
 )
-from convlint.report.density import broadened
+from convlint.report.curvature_plots import curvature_plots
 from convlint.report.forecast import forecast
 from convlint.report.measured import course, gradient_flow_text, one_batch, rate_range
 from convlint.report.text import count, format_number, one_line
@@ -33,23 +32,9 @@ if TYPE_CHECKING:
 WIDE_RANGE = 30.0
 """Positive values that differ by this factor are shown on a logarithmic axis."""
 
-EDGE_SHOWN = 4.0
-"""A stability limit this many times off the largest eigenvalue would squeeze the spectrum flat."""
-
-NEAR_ZERO = 0.01
 MOST_CURVES = 4
 
 STEP = Axis("real optimizer step")
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A heading, the chart, what it says in one line, and where one explains how to read it."""
-
-    name: str
-    title: str
-    drawing: Drawing
-    reading: str
 
 
 def plots(seen: Observations) -> Iterator[Plot]:
@@ -61,8 +46,7 @@ def plots(seen: Observations) -> Iterator[Plot]:
         _flow_by_step,
         _activations,
         _updates,
-        _stability,
-        _density,
+        curvature_plots,
         _rate_range,
         _one_batch,
         _schedules,
@@ -204,61 +188,6 @@ def _updates(seen: Observations) -> Iterator[Plot]:
         f" {format_number(100 * ratios[-1])} % at the ends"
     )
     yield Plot("updates", "Update-to-weight ratio", chart, reading + _of(shown))
-
-
-def _stability(seen: Observations) -> Iterator[Plot]:
-    rows, readings = [], []
-    for curvature in seen.curvature:
-        for limit in curvature.limits:
-            if limit.limit.value is None or limit.limit.value <= 0:
-                continue
-            name = f"{limit.cls.rpartition('.')[2]}, {curvature.phase}"
-            rows.append(Bar(name, (limit.limit.value, limit.learning_rate)))
-            headroom = limit.headroom.value
-            if headroom:
-                place = f"{format_number(headroom)} times below the limit"
-                if headroom < 1:
-                    place = f"{format_number(1 / headroom)} times above the limit"
-                largest = curvature.largest.value
-                peak = f" (largest eigenvalue {format_number(largest)})" if largest else ""
-                readings.append(f"{place} at the {curvature.phase}{peak}")
-    if not rows:
-        return
-    chart = bars(
-        Axis("learning rate", log=True),
-        "optimizer and moment",
-        ("largest stable rate", "rate in use"),
-        rows,
-    )
-    reading = "the rate in use is " + "; ".join(readings) if readings else "no rate in use is known"
-    yield Plot("stability", "Curvature: the optimizer's stability limit", chart, reading)
-
-
-def _density(seen: Observations) -> Iterator[Plot]:
-    for curvature in seen.curvature:
-        nodes = [(value, share) for value, share in curvature.density if share > 0]
-        largest = curvature.largest.value
-        if len(nodes) < 2 or largest is None:
-            continue
-        marks = []
-        for limit in curvature.limits:
-            headroom = limit.headroom.value
-            # Only a plain step has its limit in the Hessian's own spectrum.
-            if limit.preconditioned or not headroom or not 1 / EDGE_SHOWN < headroom < EDGE_SHOWN:
-                continue
-            marks.append(Mark(f"stable at the rate in use ({limit.cls}) up to", largest * headroom))
-        shares = broadened(nodes)
-        drawn = [Curve("density, broadened", shares), Curve("Lanczos nodes", nodes, "dots")]
-        x, y = Axis("Hessian eigenvalue"), Axis("share of the eigenvalues", log=True)
-        small = sum(share for value, share in nodes if abs(value) < NEAR_ZERO * abs(largest))
-        negative = sum(share for value, share in nodes if value < -NEAR_ZERO * abs(largest))
-        reading = (
-            f"largest {format_number(largest)}; {format_number(100 * small)} % of the eigenvalues lie within"
-            f" {100 * NEAR_ZERO:.0f} % of it around zero, {format_number(100 * negative)} % below (one"
-            f" random vector, {len(nodes)} nodes)"
-        )
-        title = f"Spectral density at the {curvature.phase}"
-        yield Plot(f"density-{curvature.phase}", title, curves(x, y, drawn, marks), reading)
 
 
 def _rate_range(seen: Observations) -> Iterator[Plot]:
