@@ -74,6 +74,7 @@ def run_probe(
     device: str = "auto",
     python: str | None = None,
     allow_writes: bool = False,
+    isolate: str = "auto",
     allow_network: bool = False,
     seed: int | None = 0,
     curvature: bool = True,
@@ -96,8 +97,9 @@ def run_probe(
     ``progress`` is called with a phase (``hold``, ``run``, ``curvature``), steps done and steps
     planned. What the script prints is dropped or, with ``script_output="stderr"``, sent to our
     standard error, never to our standard output. Unless ``allow_writes``, its files go to a
-    temporary directory that is removed. Unless ``allow_network``, it reaches no other machine once
-    training has begun. ``memory_limit`` is in GiB, for the script and all its
+    temporary directory that is removed; ``isolate`` ``overlay`` or ``auto`` also covers the working
+    directory (where the system allows it), against writes that no Python function makes. Unless
+    ``allow_network``, it reaches no other machine once training has begun. ``memory_limit`` is in GiB, for the script and all its
     workers together; by default nine tenths of what is free. ``on_inputs`` is told what the run
     rests on.
 
@@ -128,6 +130,7 @@ def run_probe(
             budget=budget,
             device=device,
             allow_writes=allow_writes,
+            isolate=isolate,
             allow_network=allow_network,
             seed=seed,
             tier=tier,

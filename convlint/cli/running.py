@@ -15,6 +15,7 @@ from convlint.cli.options import OUTPUT, applied, output_format_option, selectio
 from convlint.cli.sections import option
 from convlint.cli.streams import complain
 from convlint.errors import UserError
+from convlint.gpu_probes.attach.settings import ISOLATIONS
 from convlint.gpu_probes.measurements import REMEDY_SECONDS, STANDARD, TIERS, budget_of
 
 if TYPE_CHECKING:
@@ -154,6 +155,17 @@ def run_options(command: Command) -> Command:
                 help="Let the script write files (checkpoints, logs) instead of holding them back.",
             ),
             option(
+                "--isolate",
+                section=RUN,
+                type=click.Choice(ISOLATIONS),
+                default="auto",
+                show_default=True,
+                help="How writes are held back. overlay: also those of other programs and of C++"
+                " code, by a layer in memory over the working directory (Linux, where mounting is"
+                " allowed, not under torchrun); patches: those of Python alone; auto: overlay where"
+                " it can be.",
+            ),
+            option(
                 "--allow-network",
                 section=RUN,
                 is_flag=True,
@@ -217,6 +229,7 @@ def observe(
     device: str,
     memory_limit: float | None,
     allow_writes: bool,
+    isolate: str,
     allow_network: bool,
     seed: int,
     show_output: bool,
@@ -248,6 +261,7 @@ def observe(
         "device": device,
         "memory_limit": memory_limit,
         "allow_writes": allow_writes,
+        "isolate": isolate,
         "allow_network": allow_network,
         "seed": seed,
     }

@@ -322,7 +322,10 @@ class Observer:
             self.measuring.skip("training", self.unseen)
         if self.probe.tree is not None and self.probe.tree.programs:
             names = ", ".join(self.probe.tree.programs)
-            reason = f"the script started {names}: what other programs write is not held back"
+            where = "" if self.probe.overlay is None else " outside the working directory"
+            reason = (
+                f"the script started {names}: what other programs write{where} is not held back"
+            )
             self.measuring.skip("writes of other programs", reason)
         with kept_random_state():
             return assemble_observations(self, stopped, error, place, held_back)

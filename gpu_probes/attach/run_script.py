@@ -28,6 +28,11 @@ from convlint.gpu_probes.attach.guard import guard_network, guard_writes
 from convlint.gpu_probes.attach.held_libraries import hold_library_writes, hold_torch_writes
 from convlint.gpu_probes.attach.held_writes import hold_writes
 from convlint.gpu_probes.attach.loaded_sources import loaded_sources
+from convlint.gpu_probes.attach.overlay import (
+    Overlay,
+    OverlayUnavailable,
+    cover_working_directory,
+)
 from convlint.gpu_probes.attach.places import is_user_code, place_of
 from convlint.gpu_probes.attach.program import NoProgram, execute, read_program
 from convlint.gpu_probes.attach.ranks import rank_of_this_process
@@ -103,6 +108,7 @@ class Probe:
         self.started = time.monotonic()
         self.observer: Observer | None = None
         self.tree: ShadowTree | None = None
+        self.overlay: Overlay | None = None
         self._process = os.getpid()
         self._concluding = threading.Lock()
 
@@ -182,7 +188,10 @@ class Probe:
         install_hooks(self.observer)
 
     def _held_back(self) -> tuple[str, ...]:
-        return tuple(self.tree.held) if self.tree is not None else ()
+        held = dict(self.tree.held) if self.tree is not None else {}
+        if self.overlay is not None:
+            held.update(dict.fromkeys(self.overlay.written()))
+        return tuple(held)
 
     def _without_torch(self, stopped: str, error: str, place: Place | None) -> Observations:
         return Observations(
@@ -242,6 +251,7 @@ def run(settings_path: str) -> NoReturn:
     except NoProgram as refusal:
         probe.channel.failure(str(refusal))
         probe.exit()
+    _isolate(probe)
     prepare_environment(settings.device, scratch)
     limit_memory(settings.memory_limit)
     if probe.seed is not None:
@@ -263,6 +273,26 @@ def run(settings_path: str) -> NoReturn:
     sys.meta_path.insert(0, AfterImport(callbacks))
     threading.Thread(target=probe.watch, name="convlint-watchdog", daemon=True).start()
     _execute(probe, code)
+
+
+def _isolate(probe: Probe) -> None:
+    """Put the layer that takes all writes over the working directory, where there can be one.
+
+    Not under torchrun: ranks share files, and memory that sibling namespaces keep from each other.
+    """
+    settings = probe.settings
+    if settings.allow_writes or settings.isolate == "patches":
+        return
+    try:
+        if settings.ranks:
+            raise OverlayUnavailable("ranks share their files")
+        probe.overlay = cover_working_directory(
+            settings.directory, exempt_directories(settings.directory)
+        )
+    except OverlayUnavailable as refused:
+        if settings.isolate == "overlay":
+            probe.channel.failure(f"--isolate overlay: {refused.reason}")
+            probe.exit()
 
 
 def _execute(probe: Probe, code: Any) -> NoReturn:

@@ -23,7 +23,8 @@ class ProbeSettings:
     measurements left out all the same, ``also`` those made whatever the tier. ``seed`` None leaves the random state as it is.
     ``module`` is the name of a module to run instead, ``code`` a file with the code of a notebook.
     ``parent`` is the process that waits for the answer; ``ranks`` says whether torchrun started us,
-    ``memory_limit`` is in bytes, 0 for none.
+    ``memory_limit`` is in bytes, 0 for none. ``isolate`` says how writes are held back: ``overlay``
+    (mounted over the working directory), ``patches`` of what writes alone, or ``auto``.
     """
 
     script: str
@@ -44,6 +45,7 @@ class ProbeSettings:
     parent: int = 0
     ranks: bool = False
     memory_limit: int = 0
+    isolate: str = "auto"
 
     @staticmethod
     def read(path: str) -> ProbeSettings:
@@ -59,6 +61,8 @@ class ProbeSettings:
         """The settings as JSON text."""
         return json.dumps(asdict(self))
 
+
+ISOLATIONS = ("auto", "overlay", "patches")
 
 SETTINGS_FILE = "settings.json"
 PROGRESS_FILE = "progress.jsonl"

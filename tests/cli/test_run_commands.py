@@ -149,6 +149,7 @@ def test_options_and_the_scripts_own_arguments_reach_the_run(convlint, write, ru
     convlint(
         *("probe", "a.py", "--no-hold", "--device", "cuda:1", "--seed", "3", "--allow-writes"),
         *("--python", "/usr/bin/python3", "--show-output", "--remedies"),
+        *("--isolate", "overlay"),
         *("--", "--lr", "0.1", "-q"),
     )
     assert run.called is not None
@@ -164,6 +165,7 @@ def test_options_and_the_scripts_own_arguments_reach_the_run(convlint, write, ru
         "device": "cuda:1",
         "memory_limit": None,
         "allow_writes": True,
+        "isolate": "overlay",
         "allow_network": False,
         "seed": 3,
         "progress": None,
