@@ -57,7 +57,7 @@ def assemble_observations(
         "schedule ahead",
         lambda: observer.schedules.ahead(observer.optimizers, observer.settings.steps),
     )
-    experiments = Experiments(observer)
+    experiments = Experiments(observer, schedules)
     if stopped in _COMPLETE:
         baseline = ask_one("baseline", lambda: _baseline(observer, losses))
         constant = None if baseline is None else baseline.value

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from convlint.gpu_probes.attach.remedy_trials import try_remedies
 from convlint.gpu_probes.horizon.learning_rate_range import learning_rate_range
+from convlint.gpu_probes.horizon.loss_floor import scaled_floor, smallest_loss
 from convlint.gpu_probes.horizon.noise_scale import Steps, gradient_noise
 from convlint.gpu_probes.horizon.overfit import overfit_one_batch
 from convlint.gpu_probes.measurements import REMEDIES
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         LossFunction,
         OverfitOneBatch,
         Remedies,
+        ScheduleAhead,
     )
 
 OVERFIT, RANGE, NOISE = "overfit one batch", "learning-rate range", "gradient noise"
@@ -44,8 +46,9 @@ _ENDED = {
 class Experiments:
     """Gradient noise, overfit-one-batch, learning-rate range and remedies, on one probe's tapes."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, schedules: tuple[ScheduleAhead, ...] = ()) -> None:
         self._observer = observer
+        self._schedules = schedules
         self.overfit: OverfitOneBatch | None = None
         self.learning_rate_range: LearningRateRange | None = None
         self.gradient_noise: GradientNoise | None = None
@@ -77,7 +80,9 @@ class Experiments:
                 observer.measuring.skip(name, "no known loss function was back-propagated")
         else:
             self._guarded(RANGE, lambda: self._range(start, steps, record))
-            self._guarded(OVERFIT, lambda: self._overfit(start, steps[0], record, comparable))
+            self._guarded(
+                OVERFIT, lambda: self._overfit(start, steps[0], record, losses, comparable)
+            )
         self._guarded(REMEDIES, lambda: self._remedies(start, steps, record, constant))
 
     def leave_out(self, stopped: str) -> None:
@@ -102,22 +107,29 @@ class Experiments:
         start: Start,
         step: RecordedStep,
         record: OptimizerRecord,
-        loss: LossFunction | None,
+        losses: tuple[LossFunction, ...],
+        comparable: LossFunction | None,
     ) -> None:
-        floor = None if loss is None else _smallest(loss, record.accumulation or 1.0)
+        known = [loss for loss in losses if loss.back_propagated]
+        loss = comparable or (known[0] if len(known) == 1 else None)
+        floor = None
+        if loss is not None:
+            if comparable is not None:
+                floor = smallest_loss(comparable, record.accumulation or 1.0)
+            # Sums, and means over all micro-batches of a step, are on a scale of their own.
+            floor = scaled_floor(loss, step.tapes) if floor is None else floor
         if loss is None or floor is None:
             self._observer.measuring.skip(
                 OVERFIT, "the smallest value the loss can take is not known"
             )
             return
-        rates = [float(options["lr"]) for s in self._observer.tapes.steps for options in s.options]
         result = overfit_one_batch(
             start,
             step,
             floor=floor,
             deadline=self._observer.pace.deadline(OVERFIT),
             steps=self._observer.plan.size.overfit_steps,
-            learning_rate=max(rates, default=None),
+            learning_rate=self._rate_in_use(record) or None,
             name=type(record.optimizer).__name__,
             inputs=self._observer.taped.input_numbers(),
         )
@@ -152,6 +164,18 @@ class Experiments:
             observer.measuring.skip(NOISE, "the budget was used up")
         self.gradient_noise = found
 
+    def _rate_in_use(self, record: OptimizerRecord) -> float:
+        """The first group's rate, of a warm-up the highest that the steps came to or that is due.
+
+        A warm-up that begins at zero says nothing of the rate that the run is made at.
+        """
+        first = float(record.groups[0].learning_rate or 0.0) if record.groups else 0.0
+        seen = [rate for rate in self._observer.series.learning_rates() if rate is not None]
+        ahead = [
+            r for s in self._schedules if s.optimizer == record.number for r in s.learning_rates
+        ]
+        return max([first, *seen], default=0.0) or max(ahead, default=0.0)
+
     def _range(self, start: Start, steps: list[RecordedStep], record: OptimizerRecord) -> None:
         held = [
             RecordedStep((tape,), steps[0].options, steps[0].clippings, steps[0].loss_scale)
@@ -161,7 +185,7 @@ class Experiments:
         if len(batches) < _FEWEST_BATCHES:
             self._observer.measuring.skip(RANGE, "only one batch was recorded")
             return
-        rate = float(record.groups[0].learning_rate or 0.0) if record.groups else 0.0
+        rate = self._rate_in_use(record)
         if rate <= 0.0:
             self._observer.measuring.skip(RANGE, "the learning rate in use is 0")
             return
@@ -188,22 +212,3 @@ class Experiments:
         self.remedies = try_remedies(
             self._observer, start, steps, record, self.learning_rate_range, constant
         )
-
-
-def _smallest(loss: LossFunction, accumulated: float) -> float | None:
-    """The smallest value a loss can take on any batch, None when that depends on the targets.
-
-    One of k ``accumulated`` micro-batches carries a k-th of the loss.
-    """
-    if loss.function in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "nll_loss"):
-        return 0.0
-    labels = len(loss.target_shape) < len(loss.input_shape)
-    if loss.function == "cross_entropy" and loss.classes and labels:
-        return _smoothed_entropy(loss.label_smoothing, loss.classes) / accumulated
-    return None
-
-
-def _smoothed_entropy(smoothing: float, classes: int) -> float:
-    """Entropy of a smoothed one-hot target: 1 - ε + ε/C for the label, ε/C for each other class."""
-    shares = [1.0 - smoothing + smoothing / classes, *([smoothing / classes] * (classes - 1))]
-    return -sum(share * math.log(share) for share in shares if share > 0.0)

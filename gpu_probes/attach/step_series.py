@@ -64,6 +64,10 @@ class StepSeries:
         """The losses back-propagated at the initial parameters."""
         return [float(value) for value in self._initial]
 
+    def learning_rates(self) -> tuple[float | None, ...]:
+        """The rate of every real step."""
+        return tuple(self._rate)
+
     def results(self) -> Series:
         """The aligned series, with None for what is not finite or was not seen."""
         return Series(
