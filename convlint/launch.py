@@ -252,7 +252,7 @@ def _command(target: Target, python: str) -> list[str]:
     probes = str(Path(gpu_probes.__path__[0]).resolve())
     command = [python, *target.python_options]
     if target.torchrun is not None:
-        command += ["-m", "torch.distributed.run", *target.torchrun]
+        command += ["-m", target.launcher_module, *target.torchrun]
     return [
         *command,
         str(Path(probes) / "attach" / "child.py"),

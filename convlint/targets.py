@@ -20,6 +20,16 @@ _TORCHRUN_MODULE = "torch.distributed.run"
 # torchrun's options that take no value; every other one does.
 _TORCHRUN_SWITCHES = {"--standalone", "--virtual-local-rank", "--virtual_local_rank"}
 _TORCHRUN_UNFOLLOWED = {"--no-python", "--no_python", "--run-path", "--run_path"}
+ACCELERATE = "accelerate"
+_ACCELERATE_MODULE = "accelerate.commands.launch"
+# accelerate's options that take no value; every other one does. Dashes and underscores are the same.
+_ACCELERATE_SWITCHES = {
+    "-q", "--quiet", "--cpu", "--multi-gpu", "--enable-cpu-affinity", "--dynamo-use-fullgraph",
+    "--dynamo-use-dynamic", "--dynamo-use-regional-compilation", "--use-deepspeed", "--use-fsdp",
+    "--use-parallelism-config", "--use-megatron-lm", "--same-network", "--downcast-bf16",
+    "--fp8-use-autocast-during-eval", "--debug",
+}  # fmt: skip
+_ACCELERATE_UNFOLLOWED = {"--no-python", "--tpu", "--tpu-cluster", "--tpu-use-sudo"}
 _CHOOSES_MEETING_POINT = re.compile(r"--(?:rdzv|master|standalone)")
 
 
@@ -29,7 +39,8 @@ class Target:
 
     ``script`` is its file (of a module, its name where the file is not known), ``arguments`` what
     it is given, ``module`` the name after ``-m``. ``python`` and ``python_options`` come from a
-    command line. ``torchrun`` are the options before the script, None without torchrun.
+    command line. ``torchrun`` are the options of a ``launcher`` of processes before the script
+    (``torchrun`` or ``accelerate``), None without one.
     """
 
     script: str
@@ -38,6 +49,7 @@ class Target:
     python: str | None = None
     python_options: tuple[str, ...] = ()
     torchrun: tuple[str, ...] | None = None
+    launcher: str = "torchrun"
 
     def require(self) -> None:
         """Raise UserError unless there is a file to run, or a module that may be found later."""
@@ -54,7 +66,14 @@ class Target:
     def shown(self) -> str:
         """How it is called in messages."""
         name = f"-m {self.module}" if self.module else self.script
-        return name if self.torchrun is None else f"torchrun {name}"
+        if self.torchrun is None:
+            return name
+        return f"accelerate launch {name}" if self.launcher == ACCELERATE else f"torchrun {name}"
+
+    @property
+    def launcher_module(self) -> str:
+        """The module whose command starts the processes."""
+        return _ACCELERATE_MODULE if self.launcher == ACCELERATE else _TORCHRUN_MODULE
 
 
 def target_of(
@@ -63,7 +82,7 @@ def target_of(
     """The program that ``words`` start: a script and its arguments, or a whole command line.
 
     With ``module`` all words are its arguments. Command lines are ``python [OPTIONS] SCRIPT|-m
-    MODULE ARGS`` and ``torchrun [OPTIONS] SCRIPT|-m MODULE ARGS``.
+    MODULE ARGS``, and the same with ``torchrun`` or ``accelerate launch``.
 
     Raises:
         UserError: nothing to run is named, or the command cannot be followed.
@@ -80,10 +99,14 @@ def target_of(
             command = _python_command(_found(first), rest)
         elif name == "torchrun":
             command = replace(_torchrun(rest), python=_python_beside(shutil.which(first)))
+        elif name == ACCELERATE:
+            if list(rest[:1]) != ["launch"]:
+                raise UserError("of accelerate only `accelerate launch SCRIPT` can be followed")
+            command = replace(_accelerate(rest[1:]), python=_python_beside(shutil.which(first)))
         elif "/" not in first and not first.endswith((".py", ".ipynb")) and shutil.which(first):
             raise UserError(
-                f"cannot follow the command {first}; give the script itself, `python SCRIPT` or "
-                "`torchrun SCRIPT`"
+                f"cannot follow the command {first}; give the script itself, `python SCRIPT`, "
+                "`torchrun SCRIPT` or `accelerate launch SCRIPT`"
             )
         if command is not None:
             return command if python is None else replace(command, python=python)
@@ -116,6 +139,8 @@ def _python_command(python: str, words: Sequence[str]) -> Target:
             module, rest = words[position + 1], words[position + 2 :]
             if module in (_TORCHRUN_MODULE, "torch.distributed.launch"):
                 return replace(_torchrun(rest), python=python, python_options=tuple(options))
+            if module == _ACCELERATE_MODULE:
+                return replace(_accelerate(rest), python=python, python_options=tuple(options))
             return Target(_file_of(module), tuple(rest), module, python, tuple(options))
         options.append(word)
         if _OPTION_WITH_VALUE.fullmatch(word) and position + 1 < len(words):
@@ -158,6 +183,39 @@ def _torchrun(words: Sequence[str]) -> Target:
     if module:
         return Target(_file_of(named), rest, named, torchrun=tuple(options))
     return Target(named, rest, torchrun=tuple(options))
+
+
+def _accelerate(words: Sequence[str]) -> Target:
+    options: list[str] = []
+    module = False
+    position = 0
+    while position < len(words) and words[position].startswith("-"):
+        word = words[position]
+        name, equals, value = word.partition("=")
+        name = name.replace("_", "-")
+        position += 1
+        if name in _ACCELERATE_UNFOLLOWED:
+            raise UserError(f"accelerate launch {name} cannot be followed")
+        if name in ("-m", "--module"):
+            module = True
+            continue
+        options.append(word)
+        if name not in _ACCELERATE_SWITCHES and not equals and position < len(words):
+            value = words[position]
+            options.append(value)
+            position += 1
+        if name == "--num-machines" and value != "1":
+            raise UserError(f"accelerate --num_machines {value}: only one machine can be probed")
+    if position == len(words):
+        raise UserError("the command names no script: accelerate launch [OPTIONS] SCRIPT")
+    if not any(option.replace("_", "-").startswith("--main-process-port") for option in options):
+        # A free port, so that a job already running here is not met.
+        options += ["--main_process_port", "0"]
+    named, rest = words[position], tuple(words[position + 1 :])
+    script = _file_of(named) if module else named
+    return Target(
+        script, rest, named if module else "", torchrun=tuple(options), launcher=ACCELERATE
+    )
 
 
 def _file_of(module: str) -> str:

@@ -65,6 +65,22 @@ def test_torchrun_keeps_the_meeting_point_it_was_given(project):
     assert (target.module, target.script) == ("package.train", "package/train.py")
 
 
+def test_accelerate_options_end_at_the_script(project):
+    words = ("--cpu", "--num_processes", "2", "--mixed-precision=no", "train.py", "--lr", "1")
+    target = target_of(("accelerate", "launch", *words))
+    assert (target.script, target.arguments) == ("train.py", ("--lr", "1"))
+    assert target.torchrun == (*words[:4], "--main_process_port", "0")
+    assert target.launcher_module == "accelerate.commands.launch"
+    assert target.shown == "accelerate launch train.py"
+
+
+def test_accelerate_starts_modules_and_keeps_the_port_it_was_given(project):
+    words = ("--main_process_port", "29511", "-m", "package.train")
+    target = target_of((sys.executable, "-m", "accelerate.commands.launch", *words))
+    assert target.torchrun == ("--main_process_port", "29511")
+    assert (target.module, target.script) == ("package.train", "package/train.py")
+
+
 def test_another_interpreter_may_be_asked_for(project):
     assert target_of((sys.executable, "train.py"), python="other").python == "other"
 
@@ -79,6 +95,10 @@ def test_another_interpreter_may_be_asked_for(project):
         (("python9", "train.py"), "python9: no such program"),
         (("torchrun", "--nnodes", "2", "train.py"), "only one machine can be probed"),
         (("torchrun", "--no-python", "train"), "torchrun --no-python cannot be followed"),
+        (("accelerate", "test"), "only `accelerate launch SCRIPT` can be followed"),
+        (("accelerate", "launch", "--tpu", "train.py"), "launch --tpu cannot be followed"),
+        (("accelerate", "launch", "--num_machines", "2", "a.py"), "only one machine can be probed"),
+        (("accelerate", "launch", "--cpu"), "the command names no script"),
         (("env", "python", "train.py"), "cannot follow the command env"),
     ],
 )

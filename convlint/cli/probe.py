@@ -46,7 +46,7 @@ def command(
     """Run a training script, unmodified, for a few steps and judge what is measured.
 
     SCRIPT is a Python file, a notebook (its code cells in order), or, after --, the whole command
-    line that starts the training with python or torchrun.
+    line that starts the training with python, torchrun or accelerate launch.
 
     This EXECUTES the script. The files it writes are held back unless --allow-writes, and
     it reaches no other machine once training has begun, unless --allow-network. It is stopped after --steps optimizer steps or

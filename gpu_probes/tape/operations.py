@@ -27,6 +27,9 @@ STORAGE_CHANGES = frozenset({"aten::set_", "aten::resize_", "aten::resize_as_"})
 COMMUNICATION = ("c10d::", "_c10d_functional", "c10d_functional", "fsdp::")
 """Beginnings of operations that take other processes to run, and so cannot be replayed alone."""
 
+BROADCAST = "c10d::broadcast_"
+"""The communication that leaves the tensors of the process it comes from as they are."""
+
 
 class TapeUnavailable(Exception):
     """The step cannot be recorded or replayed; ``reason`` is one line for the user."""

@@ -13,6 +13,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from convlint.gpu_probes.attach.autograd_graph import walk_graph
 from convlint.gpu_probes.tape.operations import (
+    BROADCAST,
     COMMUNICATION,
     STORAGE_CHANGES,
     Function,
@@ -32,6 +33,19 @@ LONGEST = 60_000
 thousand, a loop over every element of a batch is no tape."""
 
 Layout = tuple[int, int, tuple[int, ...], tuple[int, ...], torch.dtype]
+
+
+def _is_source(args: tuple[Any, ...]) -> bool:
+    """Whether a broadcast sends this process's own tensors, which it leaves as they are.
+
+    DistributedDataParallel sends the buffers of the first rank (running statistics) before every
+    forward pass; on the others they come from outside and cannot be replayed.
+    """
+    try:
+        group = torch.distributed.ProcessGroup.unbox(args[1])
+        return bool(group.rank() == args[2])
+    except (AttributeError, IndexError, RuntimeError, TypeError):
+        return False
 
 
 @dataclass(slots=True)
@@ -94,6 +108,8 @@ class TapeRecorder(TorchDispatchMode):
             return func(*args, **keywords)
         if traits(func).name in STORAGE_CHANGES:
             return self._move(func, args, keywords)
+        if traits(func).name == BROADCAST and _is_source(args):
+            return func(*args, **keywords)
         started = time.perf_counter()
         try:
             noted = self._before(func, types, args, keywords)

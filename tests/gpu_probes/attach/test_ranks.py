@@ -126,6 +126,21 @@ def test_parameters_that_only_one_rank_has_are_not_compared(tmp_path, monkeypatc
     assert (ranks.compared, ranks.parameters_differ) == (0, ())
 
 
+@pytest.mark.xdist_group("ranks")
+def test_steps_are_recorded_though_buffers_are_sent_before_each(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    words = ("torchrun", "--nproc-per-node", "2", str(SCRIPTS / "ddp_digits.py"))
+    seen = run_probe(target_of(words), steps=6, hold=3, budget=240, device="cpu", curvature=False)
+    # Batch normalisation under DistributedDataParallel: the first rank's statistics are sent.
+    assert seen.overfit is not None
+    assert seen.overfit.outcome == "fits"
+    assert seen.learning_rate_range is not None
+    noise = seen.gradient_noise
+    assert noise is not None
+    assert (noise.batch_size, noise.step_size, noise.gradients) == (32, 64, 9)
+
+
 def test_fingerprints_tell_bits_apart():
     one = torch.tensor([0.0, 1.0])
     assert fingerprint(one) == fingerprint(one.clone())
