@@ -1,12 +1,12 @@
 """How often the convergence class of a loss series is right, left open, or wrong.
 
-    python bench/convergence_rates.py [--draws 10]
+    python bench/convergence_rates.py [--draws 10] [--first 1000]
 
 Fourteen families of known rate, 60 steps each, and BFGS beside them, with normal noise of 0 to 10 %
 of their range; once by the loss alone, once with gradient norms of the same relative noise beside
 it. "Undetermined" is an answer; a wrong class is a fault. Exits with 1 when one class is wrong at
-any noise, or when fewer than 95 % of the fourteen are decided at noise up to 1 %. ``--first`` moves the seeds: thresholds were chosen on seeds
-below 1000, so that 1000 and more are fresh.
+any noise, or when fewer than 95 % of the fourteen are decided at noise up to 1 %. ``--first`` moves
+the seeds: thresholds were chosen on seeds below 1000, so that 1000 and more are fresh.
 
 By the loss alone Newton's method cannot be told at 1 %: four of its losses stand above the noise,
 and (a + b·k + c·k²)·0.136ᵏ, which converges linearly, passes within 1.43 noise deviations of all

@@ -9,11 +9,11 @@ stationary, which leaves the sharpness nearly constant over the steps that follo
 * *predicted* is what a probe reports: the critical product of the optimizer over the top
   eigenvalue of the Hessian; for Adam of the preconditioned Hessian, its second moments frozen as
   they are in the state at this point;
-* *measured* is found by bisection over real runs of 200 steps (60 with momentum): the same weights with a tiny random
-  push, the same optimizer state but at rest (its momentum belongs to the old rate, at which it was
-  moving), another learning rate. A rate is stable while the loss never rises by 1 % of its value at
-  the point. On a quadratic a rate 2 % over the limit multiplies the push by
-  1.04 (plain descent) to 1.2 (momentum, Adam) in every step, a rate below it takes it back.
+* *measured* is found by bisection over real runs of 200 steps (60 with momentum): the same weights
+  with a tiny random push, the same optimizer state but at rest (its momentum belongs to the old
+  rate, at which it was moving), another learning rate. A rate is stable while the loss never rises
+  by 0.1 % of its value at the point. On a quadratic a rate 2 % over the limit multiplies the push
+  by 1.04 (plain descent) to 1.2 (momentum, Adam) in every step, a rate below it takes it back.
 
 Where the gradient is not small, or over many more steps, the sharpness itself moves with the rate
 (Cohen et al. 2021, "Gradient Descent on Neural Networks Typically Occurs at the Edge of

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,16 +45,6 @@ _POLL_SECONDS = 0.05
 _MEMORY_SECONDS = 0.25
 # Of the memory that is free: the rest keeps the machine, and us, out of the kernel's hands.
 _MEMORY_SHARE = 0.9
-# Loss functions that cannot fall below zero; a sum with other terms may.
-_NEVER_NEGATIVE = {
-    "cross_entropy",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "mse_loss",
-    "l1_loss",
-    "smooth_l1_loss",
-    "huber_loss",
-}
 _SCRIPT_OUTPUTS = ("discard", "stderr")
 
 
@@ -155,7 +144,9 @@ def run_probe(
         observations = msgspec.convert(answer["observations"], Observations)
     except msgspec.ValidationError as error:
         raise ProbeError(f"{target.shown}: the probe's answer cannot be read: {error}") from error
-    return with_convergence(observations)
+    from convlint.curves.run import with_curves
+
+    return with_curves(observations)
 
 
 def _require(target: Target, device: str, script_output: str, steps: int, budget: float) -> None:
@@ -332,25 +323,3 @@ def _death(status: int | None) -> str:
         hint = " (out of memory?)" if name == "SIGKILL" else ""
         return f"the script's process died of {name}{hint}"
     return f"the probe ended with status {status} and no answer"
-
-
-def with_convergence(observations: Observations) -> Observations:
-    """Classify the loss series with ``convlint.curves``."""
-    losses = observations.series.loss
-    if not losses:
-        return observations
-    from convlint.curves import convergence
-
-    known = {loss.function for loss in observations.losses if loss.back_propagated}
-    baseline = observations.baseline.value if observations.baseline is not None else None
-    planned = [s.calls for s in observations.schedules if s.planned and s.per == "step"]
-    return replace(
-        observations,
-        convergence=convergence(
-            losses,
-            lower_bound=0.0 if known and known <= _NEVER_NEGATIVE else None,
-            baseline=baseline,
-            planned_steps=planned[0] if planned else None,
-            gradient_norms=observations.series.gradient_norm,
-        ),
-    )

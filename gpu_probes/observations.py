@@ -462,6 +462,11 @@ class Convergence:
     limit: Measurement | None = None
     steps: int = 0
     note: str = ""
+    standing: str = ""
+    """What kind of standing still the end is: ``moving``, ``at a trivial predictor``, ``at a
+    saddle``, ``stopped by the learning rate``, ``converged`` or ``on a plateau``."""
+    noise_floor: Measurement | None = None
+    """Excess loss at which SGD at its constant rate stays, from the gradient noise: at most."""
 
 
 @dataclass(frozen=True)
@@ -480,6 +485,10 @@ class ScheduleAhead:
     """``step`` or ``epoch``: how often the script called it, ``unknown`` when it did not yet."""
     learning_rates: tuple[float, ...]
     place: Place | None = None
+    course: str = ""
+    """``constant``, ``power``, ``geometric``, ``ends`` (at zero) or ``undetermined``."""
+    robbins_monro: bool | None = None
+    """Whether the rates, carried on as they go, have an infinite sum and a finite one of squares."""
 
 
 @dataclass(frozen=True)

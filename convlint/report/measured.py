@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         OverfitOneBatch,
         QuadraticForecast,
         Ranks,
+        ScheduleAhead,
     )
 
 LABEL_WIDTH = 15
@@ -267,6 +268,38 @@ def course(convergence: Convergence) -> str:
     if convergence.note:
         text += f" ({one_line(convergence.note)})"
     return text
+
+
+def standing_text(convergence: Convergence) -> str:
+    """Where the loss stands still, and how far above its lowest this rate keeps it."""
+    parts = []
+    if convergence.standing not in ("", "moving"):
+        parts.append(f"the loss is {convergence.standing}")
+    floor = convergence.noise_floor
+    if floor is not None and floor.value is not None:
+        parts.append(
+            f"the gradient noise keeps it at most {format_number(floor.value)} above the lowest it"
+            " could reach at this constant rate"
+        )
+    return "; ".join(parts)
+
+
+_COURSES = {
+    "constant": "stays constant, which leaves a ball of noise around the minimum",
+    "geometric": "shrinks by a constant factor: all steps to come have a finite length",
+    "ends": "ends at zero",
+}
+
+
+def schedule_text(schedule: ScheduleAhead) -> str:
+    """What the rates of a schedule mean for convergence; empty when that is not known."""
+    text = _COURSES.get(schedule.course, "")
+    if schedule.course == "power":
+        text = "falls like a power of the step"
+        if schedule.robbins_monro is not None:
+            holds = "as" if schedule.robbins_monro else "though not as"
+            text += f", {holds} almost sure convergence wants it (Robbins and Monro)"
+    return f"{one_line(schedule.cls)} {text}" if text else ""
 
 
 def gradient_flow_text(flow: GradientFlow) -> str:

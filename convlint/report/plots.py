@@ -21,7 +21,13 @@ from convlint.report.charts import (
 )
 from convlint.report.curvature_plots import curvature_plots
 from convlint.report.forecast import forecast
-from convlint.report.measured import course, gradient_flow_text, one_batch, rate_range
+from convlint.report.measured import (
+    course,
+    gradient_flow_text,
+    one_batch,
+    rate_range,
+    schedule_text,
+)
 from convlint.report.text import count, format_number, one_line
 
 if TYPE_CHECKING:
@@ -274,6 +280,8 @@ def _schedules(seen: Observations) -> Iterator[Plot]:
             f"{schedule.cls} goes from {format_number(ahead[0])} to {format_number(ahead[-1])} in"
             f" {count(schedule.calls, f'{planned} {per}')}"
         )
+        meaning = schedule_text(schedule)
+        reading += f"; {meaning}" if meaning else ""
         axis = Axis("learning rate", log=min(ahead) > 0 and _wide(ahead))
         chart = curves(Axis(f"{per} of the schedule"), axis, [Curve(schedule.cls, points)])
         yield Plot(f"schedule-{number}", "Learning-rate schedule, stepped ahead", chart, reading)

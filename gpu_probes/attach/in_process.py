@@ -76,9 +76,9 @@ def probe(
         )
         with _left_as_it_was(model, optimizer):
             seen = _observed(settings, model, loss_fn, batches, optimizer)
-    from convlint.launch import with_convergence
+    from convlint.curves.run import with_curves
 
-    return with_convergence(seen)
+    return with_curves(seen)
 
 
 class _Concluded(BaseException):

@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns.figures import figure
+from convlint.rules.patterns.figures import figure, finite, measured_evidence, middle
 from convlint.rules.patterns.logs import at, logged_evidence, main_loss, step
+from convlint.rules.patterns.loss_series import loss_place
+from convlint.rules.patterns.places import place_to_location
+from convlint.rules.patterns.runs import has_moving_objective
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.curves.facts import Curve, Curves
+    from convlint.gpu_probes.observations import Observations
 
 SHARE = 0.5
 """Part of the run that must be flat; step schedules spend a third at their lowest rate."""
@@ -20,15 +24,19 @@ RATE_LEFT = 0.01
 """Share of the highest learning rate below which steps hardly move the parameters."""
 GRADIENT_LEFT = 0.3
 """Share of its first level above which the gradient has not vanished."""
+STOPPED = "stopped by the learning rate"
+"""What the loss is said to be when it stands still, the rate gone and the gradient not."""
+FEWEST = 15
+"""Steps of the flat half: fewer are a pause."""
 
 
 class PrematureConvergence(Rule):
     """The loss stopped falling when the learning rate had decayed, with the gradient still there.
 
     ## What it does
-    Reports a log in which the training loss is flat for half of the run or more, the learning rate
-    was below 1 % of its highest from there on, and the gradient norm has kept 30 % of its first
-    level.
+    Reports a log, or a probed run, in which the training loss is flat for half of the run or more,
+    the learning rate was below 1 % of its highest from there on, and the gradient norm has kept
+    30 % of its first level.
 
     ## Why it hurts
     The run did not converge, it was brought to a halt: with a longer schedule, or a floor under the
@@ -51,13 +59,44 @@ class PrematureConvergence(Rule):
     its end. Without a gradient norm in the log nothing is said.
 
     ## Measured
-    `lr-schedule-collapses` is the schedule itself, stepped ahead by `convlint probe`.
+    `convlint probe` reports it where the loss of its real steps ends flat while, for their later
+    half, the rate was below 1 % of its highest and the gradient norm has kept 30 % of its first
+    level. `lr-schedule-collapses` is the schedule itself, stepped ahead.
 
     ## References
     - Robbins, Monro, A stochastic approximation method, 1951
     """
 
     code, slug, severity = "CVG008", "premature-convergence", Severity.WARNING
+
+    def measured(self, seen: Observations) -> Iterator[Finding]:
+        """One finding for the run; none where a loss, rate or gradient norm is missing."""
+        course = seen.convergence
+        if course is None or course.standing != STOPPED or has_moving_objective(seen):
+            return
+        rates, norms = finite(seen.series.learning_rate), finite(seen.series.gradient_norm)
+        losses = finite(seen.series.loss)
+        if not len(rates) == len(norms) == len(losses) == len(seen.series.loss):
+            return
+        half = len(rates) // 2
+        highest, left = max(rates), max(rates[half:])
+        first, last = middle(norms[: max(3, half // 5)]), middle(norms[half:])
+        if half < FEWEST or left > RATE_LEFT * highest or last < GRADIENT_LEFT * first:
+            return
+        level = middle(losses[half:])
+        yield self.finding(
+            place_to_location(loss_place(seen), seen),
+            f"the loss is flat at {figure(level)} since step {half + 1} of {len(losses)}, where the "
+            f"learning rate had come down to {figure(left)} from {figure(highest)}; the gradient "
+            f"norm is still {figure(last)}",
+            help="let the learning rate decay over the whole run, or put a floor under it",
+            evidence=measured_evidence(
+                "learning rate since the loss is flat, over its highest",
+                quantity="share",
+                value=left / highest,
+                expected=f"above {RATE_LEFT:g} while the gradient has not vanished",
+            ),
+        )
 
     def logged(self, curves: Curves) -> Iterator[Finding]:
         """One finding for the log."""
