@@ -70,7 +70,7 @@ def _audit(words: list[str]) -> AuditReport:
     from convlint.cli.auditing import audit_of
 
     options = dict(command.make_context("%audit", words).params)
-    for name in ("output_format", "report"):
+    for name in ("output_format", "report", "interactive"):
         options.pop(name)
     return AuditReport(audit_of(**options))
 

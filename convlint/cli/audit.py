@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from convlint.cli.check_options import FIXES
 from convlint.cli.running import run_options
-from convlint.cli.sections import SectionedCommand
+from convlint.cli.sections import SectionedCommand, option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     short_help="Check and probe a script, join both, and say go or no-go.",
 )
 @run_options
+@option(
+    "--interactive",
+    section=FIXES,
+    is_flag=True,
+    help="Walk through the findings: show each with its evidence and its fix, ask whether to apply,"
+    " skip or ignore it, then measure again and tell what changed.",
+)
 def command(
     words: tuple[str, ...],
     module: str | None,
@@ -27,6 +35,7 @@ def command(
     report: tuple[Path, ...],
     price_per_hour: float | None,
     quiet: bool,
+    interactive: bool,
     **options: Any,
 ) -> int:
     """Judge a training script by its source and by a short run, and say whether to start it.
@@ -45,6 +54,7 @@ def command(
       convlint audit train.py
       convlint audit train.py --budget 120 -- --config base.yaml
       convlint audit train.py --remedies
+      convlint audit train.py --interactive
       convlint audit train.py --output-format json > audit.json
       convlint audit train.py --report report.html --report summary.md
       convlint audit -- torchrun --nproc-per-node 2 train.py
@@ -58,15 +68,26 @@ def command(
     """
     from convlint.cli.auditing import audit_of
     from convlint.cli.streams import complain, failing_in_report, write_bytes, write_report
+    from convlint.cli.walking import make, measured_again, require_terminal, tell_difference, walk
     from convlint.report.run import require_writable, write_run
 
     with failing_in_report(output_format):
         for file in report:
             require_writable(file)
+        if interactive:
+            require_terminal(output_format)
         audited = audit_of(words, module, python, price_per_hour, quiet=quiet, **options)
     for fault in audited.outcome.faults:
         complain(str(fault))
-    if output_format == "json":
+    if interactive and audited.outcome.findings:
+        settled = make(walk(audited), audited.judge_source)
+        if settled:
+            click.echo(measured_again(audited, settled))
+            before = audited
+            audited = audit_of(words, module, python, price_per_hour, quiet=quiet, **options)
+            tell_difference(before, audited)
+        write_report(audited.lines("concise"))
+    elif output_format == "json":
         write_bytes(audited.as_json())
     else:
         write_report(audited.lines(output_format, quiet=quiet))

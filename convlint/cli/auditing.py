@@ -23,8 +23,9 @@ from convlint.sources import without_working_directory
 from convlint.targets import Target, target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from convlint.config import Overrides
     from convlint.cost import Cost
     from convlint.engine import Outcome
     from convlint.gpu_probes.observations import Observations
@@ -55,10 +56,8 @@ def audit_of(
     wanted = take_overrides(options)
     finder = SettingsFinder(wanted)
     settings = finder.for_file(Path(target.script))
-    # What the source alone leaves in doubt may be confirmed: the run decides what is shown.
-    everything = msgspec.structs.replace(wanted, min_confidence=Confidence.LOW, show_info=True)
     cache = None if options["no_cache"] else cache_directory(options["cache_dir"])
-    outcome = check_paths((target.script,), everything, cache=cache)
+    outcome = check_paths((target.script,), _everything(wanted), cache=cache)
     static, outcome.findings, outcome.failing = outcome.findings, [], 0
     if outcome.problems:
         raise outcome.problems[0]
@@ -73,7 +72,12 @@ def audit_of(
     keep_wanted([*joined, *left], finder, outcome, shown_by_source=static)
     seen = None if seen is None else fitting(seen, [*joined, *left])
     cost = cost_of_run(seen, target, price_per_hour)
-    return Audited(target, outcome, seen, verdict, cost, measured_at)
+    return Audited(target, outcome, seen, verdict, cost, measured_at, wanted)
+
+
+def _everything(wanted: Overrides) -> Overrides:
+    """What the source alone leaves in doubt may be confirmed: the run decides what is shown."""
+    return msgspec.structs.replace(wanted, min_confidence=Confidence.LOW, show_info=True)
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,11 @@ class Audited:
     verdict: RunVerdict
     cost: Cost | None
     measured_at: float | None
+    wanted: Overrides
+
+    def judge_source(self, replaced: Mapping[str, bytes]) -> Outcome:
+        """The findings from the source alone, with new bytes for some files."""
+        return check_paths((self.target.script,), _everything(self.wanted), replaced=replaced)
 
     def exit_code(self) -> int:
         """As ``convlint audit --help`` tells."""

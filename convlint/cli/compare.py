@@ -105,7 +105,7 @@ def command(words: tuple[str, ...], output_format: str, **run: Any) -> int:
     if output_format == "json":
         write_bytes(msgspec.json.format(msgspec.json.encode(differences), indent=2) + b"\n")
     else:
-        write_report(_lines(differences))
+        write_report(difference_lines(differences))
     worse = any(difference.change is Change.WORSE for difference in differences)
     return EXIT_FINDINGS if worse else EXIT_CLEAN
 
@@ -172,7 +172,8 @@ def _read(file: Path) -> Output:
     return output
 
 
-def _lines(differences: Sequence[Difference]) -> Iterator[Line]:
+def difference_lines(differences: Sequence[Difference]) -> Iterator[Line]:
+    """Each difference on a line, and how many became better and worse."""
     from convlint.comparison import Change
     from convlint.report.text import FAINT, STRONG, one_line
 
