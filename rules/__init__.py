@@ -61,6 +61,9 @@ class Rule:
     confirmed_by: ClassVar[tuple[str, ...]] = ()
     """Slugs of measured rules whose finding confirms (and whose healthy reading refutes) a static
     finding of this rule, beside its own ``measured``."""
+    twins: ClassVar[tuple[str, ...]] = ()
+    """Slugs of rules that see the same fault in evidence of another kind: of a rule about logs, the
+    one about a probed run. Declared by one of the two, shown by both."""
     silence_refutes: ClassVar[bool] = True
     """Whether a measurement that stays silent speaks against a static finding. False where the
     fault shows rarely, so that a short horizon may well not have met it."""

@@ -50,7 +50,8 @@ class OptionDescription(msgspec.Struct, frozen=True):
 
 class RuleDescription(msgspec.Struct, frozen=True):
     """One rule as ``convlint rules --output-format json`` lists it. ``confirmations`` are the
-    measurements by which `audit` confirms or refutes its findings; ``explanation`` is Markdown."""
+    measurements by which `audit` confirms or refutes its findings, ``twins`` the rules that see the
+    same fault in other evidence; ``explanation`` is Markdown."""
 
     code: str
     slug: str
@@ -62,6 +63,7 @@ class RuleDescription(msgspec.Struct, frozen=True):
     measured: bool
     logged: bool
     confirmations: tuple[Confirmation, ...]
+    twins: tuple[str, ...]
     fix: Applicability | None
     options: tuple[OptionDescription, ...]
     summary: str
@@ -81,6 +83,7 @@ def describe(rule: Rule) -> RuleDescription:
         measured=rule.has_measured(),
         logged=rule.has_logged(),
         confirmations=tuple(confirmations_of(rule)),
+        twins=tuple(twin.slug for twin in twins_of(rule)),
         fix=rule.fix,
         options=tuple(
             OptionDescription(
@@ -113,7 +116,25 @@ def explanation(rule: Rule, *, fenced: bool = False) -> str:
     more = options(rule, fenced=fenced)
     tested = _tested(rule)
     title = f"# {rule.slug} ({rule.code})"
-    return f"{title}\n\n{', '.join(facts)}\n\n{documented}\n{tested}{more}"
+    return f"{title}\n\n{', '.join(facts)}\n\n{documented}\n{tested}{_elsewhere(rule)}{more}"
+
+
+def twins_of(rule: Rule) -> list[Rule]:
+    """The rules that see the same fault in evidence of another kind."""
+    from convlint.rules import all_rules
+
+    return [other for other in all_rules() if other.slug in rule.twins or rule.slug in other.twins]
+
+
+def _elsewhere(rule: Rule) -> str:
+    """A section that points to the rule's twins; empty without any."""
+    lines = [
+        f"- `{twin.slug}`: {', '.join(_PLACES[way] for way in checks(twin).split(' + '))}"
+        for twin in twins_of(rule)
+    ]
+    if not lines:
+        return ""
+    return "\n".join(["", "## The same fault elsewhere", *lines, ""])
 
 
 def _tested(rule: Rule) -> str:
@@ -156,6 +177,14 @@ def options(rule: Rule, *, fenced: bool = False) -> str:
     if fenced:
         return "\n".join([*lines, "", "```toml", *table, "```", ""])
     return "\n".join([*lines, "", *(f"    {line}" for line in table), ""])
+
+
+_PLACES = {
+    "static": "in the source (`convlint check`)",
+    "tested": "in a short run (`convlint audit`)",
+    "measured": "in a short run (`convlint probe`)",
+    "logged": "in the log of a run (`convlint curves`)",
+}
 
 
 def categories(rules: Iterable[Rule]) -> list[CategoryDescription]:

@@ -68,6 +68,7 @@ class PrematureConvergence(Rule):
     """
 
     code, slug, severity = "CVG008", "premature-convergence", Severity.WARNING
+    twins = ("lr-schedule-collapses",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run; none where a loss, rate or gradient norm is missing."""

@@ -46,6 +46,7 @@ class DivergedCurve(Rule):
     """
 
     code, slug, severity = "LOG006", "diverged-curve", Severity.ERROR
+    twins = ("diverging-loss",)
 
     def logged(self, curves: Curves) -> Iterator[Finding]:
         """One finding for each loss."""

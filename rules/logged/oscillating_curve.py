@@ -49,6 +49,7 @@ class OscillatingCurve(Rule):
     """
 
     code, slug, severity = "LOG003", "oscillating-curve", Severity.WARNING
+    twins = ("oscillating-loss",)
 
     def logged(self, curves: Curves) -> Iterator[Finding]:
         """One finding for each training loss."""

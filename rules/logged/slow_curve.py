@@ -47,6 +47,7 @@ class SlowCurve(Rule):
     """
 
     code, slug, severity = "LOG004", "slow-curve", Severity.WARNING
+    twins = ("slow-convergence",)
 
     def logged(self, curves: Curves) -> Iterator[Finding]:
         """One finding for each training loss."""

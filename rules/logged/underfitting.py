@@ -56,6 +56,7 @@ class Underfitting(Rule):
     """
 
     code, slug, severity = "LOG002", "underfitting", Severity.WARNING
+    twins = ("stalled-loss",)
 
     def logged(self, curves: Curves) -> Iterator[Finding]:
         """One finding for the log."""

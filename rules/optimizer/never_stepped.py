@@ -12,6 +12,7 @@ from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.handed import is_handed_on
 from convlint.rules.patterns.happened import STEP_EVENTS
 from convlint.rules.patterns.imported import uses_library
+from convlint.rules.patterns.loss_series import loss_place
 from convlint.rules.patterns.ownership import is_unidentified, name_of, object_of
 from convlint.rules.patterns.paths import STEPS, occurrences, stepped_optimizer
 from convlint.rules.patterns.places import place_to_location
@@ -147,7 +148,8 @@ class NeverStepped(Rule):
             # the script updates its parameters by hand
             return
         yield self.finding(
-            place_to_location(None, seen),
+            # No optimizer is known that never stepped; its gradients come from here.
+            place_to_location(loss_place(seen), seen),
             f"the script ended after {seen.backwards} backward passes and no optimizer step",
             help="call `optimizer.step()` after the backward",
             evidence=(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_categories_select_what_they_list(convlint):
     )
     assert by_name["rules"] == by_code["rules"]
     assert len(by_name["rules"]) == loop["rules"]
-    assert f"{loop['prefix']}  loop" in convlint("categories").stdout
+    assert re.search(rf"^{loop['prefix']} +loop ", convlint("categories").stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("arguments", [("rule",), ("rule", "LOP001", "--all")])
@@ -104,3 +105,23 @@ def test_one_rule_or_all_of_them(convlint, arguments):
     result = convlint(*arguments)
     assert result.exit_code == 2
     assert "name one rule, or give --all" in result.stderr
+
+
+def test_rules_about_logs_point_to_those_about_a_probed_run_and_back(convlint):
+    logged = convlint("rule", "diverged-curve").stdout
+    assert "- `diverging-loss`: in a short run (`convlint probe`)" in logged
+    measured = convlint("rule", "diverging-loss").stdout
+    assert "- `diverged-curve`: in the log of a run (`convlint curves`)" in measured
+    assert "The same fault elsewhere" not in convlint("rule", "overfitting").stdout
+    by_slug = {
+        rule["slug"]: rule
+        for rule in json.loads(convlint("rules", "--output-format", "json").stdout)
+    }
+    assert by_slug["stalled-loss"]["twins"] == ["underfitting"]
+    known = set(by_slug)
+    assert all(set(rule["twins"]) <= known for rule in by_slug.values())
+    assert all(
+        rule["slug"] in by_slug[twin]["twins"]
+        for rule in by_slug.values()
+        for twin in rule["twins"]
+    )
