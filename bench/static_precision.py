@@ -2,7 +2,8 @@
 
     python bench/static_precision.py [--tier quick] [--steps 60] [--json FILE] [SCRIPT ...]
 
-Every script of fixtures/ is checked and probed as the audit does. A finding from source is *true*
+Every script of fixtures/healthy, sick and mistaken (healthy ones in which the source alone gives a
+wrong warning) is checked and probed as the audit does. A finding from source is *true*
 where the script's label (``# expect: slug``) stands at its line, *false* where it is a warning or an
 error without a label, and *unjudged* where it is only worth knowing (info) or in doubt (low
 confidence): labels do not speak of those. The table says how many of each kind were confirmed,
@@ -135,9 +136,10 @@ def main() -> int:
     parser.add_argument("--budget", type=float, default=300.0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every finding here")
     given = parser.parse_args()
-    scripts = given.scripts or sorted(FIXTURES.glob("healthy/*.py")) + sorted(
-        FIXTURES.glob("sick/*.py")
-    )
+    folders = ("healthy", "mistaken", "sick")
+    scripts = given.scripts or [
+        script for folder in folders for script in sorted((FIXTURES / folder).glob("*.py"))
+    ]
     rows: list[dict[str, str]] = []
     for script in scripts:
         started = time.monotonic()
