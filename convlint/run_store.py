@@ -78,7 +78,8 @@ def question_of(target: Target, run: Mapping[str, Any]) -> str:
         os.getcwd(),  # noqa: PTH109 - as the script sees it, links and all
         repr(target),
         repr(sorted(run.items())),
-        interpreter,
+        # Not its own name: an environment has one interpreter under several.
+        str(Path(interpreter).parent),
         *_files(Path(interpreter).resolve(), Path(interpreter).parent.parent / "pyvenv.cfg"),
         platform.node(),
         platform.platform(),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from convlint.targets import Target
 
 RUN = "The run"
+_MISSING_MODULE = "ModuleNotFoundError:"
 TRAINING = "training"
 """The measurement a probe names as skipped when the script trains where it cannot see."""
 
@@ -314,6 +315,12 @@ def observe_or_explain(target: Target, outcome: Outcome, **run: Any) -> Probed:
         probed = observe(target, **run)
         assert probed.seen is not None
         problem = why_not_measured(probed.seen) or crash_after_steps(probed.seen)
+        if problem is not None and _MISSING_MODULE in probed.seen.error:
+            interpreter = target.python or sys.executable
+            problem.message += (
+                f"; {interpreter} ran it: install the module there, or name the interpreter"
+                " that has it with --python"
+            )
     except UserError as error:
         problem = error
     if problem is not None:

@@ -277,6 +277,18 @@ def test_script_that_never_steps_is_one_line_and_two(convlint, write, run, comma
     assert output_of(result)["observations"]["stopped"] == changes["stopped"]
 
 
+def test_missing_module_names_the_interpreter_that_lacks_it(convlint, write, run):
+    write("a.py")
+    error = "ModuleNotFoundError: No module named 'tqdm'"
+    run.seen = dataclasses.replace(NEVER, stopped="crashed", error=error)
+    result = convlint("audit", "a.py", "--python", "/opt/env/bin/python", "-q")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"convlint: a.py: the script raised before its first step: {error}; /opt/env/bin/python ran"
+        " it: install the module there, or name the interpreter that has it with --python\n"
+    )
+
+
 def test_crash_after_some_steps_is_told_and_exits_with_one(convlint, write, run):
     write("a.py")
     run.seen = dataclasses.replace(HEALTHY, stopped="crashed", steps=30, error="Boom: late")
