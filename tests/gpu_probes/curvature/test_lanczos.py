@@ -148,3 +148,38 @@ def test_the_basis_holds_the_top_eigenvector():
     vector = sum(float(c) * q for c, q in zip(seen.top, basis, strict=False))
     assert float(vector.norm()) == pytest.approx(1.0, rel=1e-10)
     assert float((operator(vector) - 4.0 * vector).norm()) < 1e-8
+
+
+def test_softmax_regression_is_the_kronecker_form():
+    generator = torch.Generator().manual_seed(9)
+    x = torch.randn(30, 4, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 3, (30,), generator=generator)
+    weight = torch.randn(3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    loss = torch.nn.functional.cross_entropy(x @ weight.T, labels)
+    p = torch.softmax(x @ weight.detach().T, dim=1)
+    exact = sum(
+        torch.kron(torch.diag(pi) - torch.outer(pi, pi), torch.outer(xi, xi))
+        for pi, xi in zip(p, x, strict=True)
+    )
+    expected = torch.linalg.eigvalsh(exact / 30.0)
+    seen = run(RetainedGraphHessian(loss, [weight]), 12, tolerance=0.0)
+    # Adding a constant to all logits changes nothing: four eigenvalues are zero, and one Krylov
+    # space holds one vector of a subspace of equal eigenvalues.
+    assert seen.steps in (8, 9)
+    np.testing.assert_allclose(seen.values[-8:], expected[-8:], rtol=1e-8)
+
+
+def test_a_spectrum_of_two_clusters_is_two_peaks_of_their_shares():
+    spectrum = np.concatenate([np.linspace(0.99, 1.01, 60), np.linspace(9.9, 10.1, 20)])
+    operator = quadratic(spectrum)
+    space = TorchVectors(torch.float64)
+    shares = []
+    for seed in range(8):
+        seen = lanczos(operator, random_start(80, seed), space, iterations=6, tolerance=0.0)
+        near_one, near_ten = abs(seen.values - 1.0) < 0.02, abs(seen.values - 10.0) < 0.2
+        # A node between the clusters may be left over from the search; it stands for nothing.
+        assert float(seen.weights[near_one | near_ten].sum()) > 0.9999
+        shares.append(float(seen.weights[near_ten].sum()))
+    # A quarter of the eigenvalues; one vector's share of them has the deviation
+    # sqrt(2 · 0.25 · 0.75 / 80) = 0.07, the mean of eight 0.024.
+    assert float(np.mean(shares)) == pytest.approx(0.25, abs=0.08)
