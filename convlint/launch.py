@@ -25,7 +25,7 @@ from convlint.gpu_probes.attach.settings import (
     SHADOW_DIRECTORY,
     ProbeSettings,
 )
-from convlint.gpu_probes.measurements import CURVATURE, REMEDIES, TIERS, budget_of
+from convlint.gpu_probes.measurements import CURVATURE, REMEDIES, TIERS, budget_of, steps_of
 from convlint.gpu_probes.observations import Observations
 from convlint.processes import MARK, end_processes, free_memory, memory_of
 from convlint.run_inputs import inputs_of
@@ -100,7 +100,7 @@ def run_probe(
     if tier not in TIERS:
         raise ProbeError(f"--tier {tier}: choose {', '.join(TIERS)}")
     size = TIERS[tier]
-    steps = size.steps if steps is None else steps
+    steps = steps_of(tier, remedies) if steps is None else steps
     hold = size.hold if hold is None else hold
     budget = budget_of(tier, remedies) if budget is None else budget
     target = script if isinstance(script, Target) else Target(script, tuple(arguments))

@@ -24,6 +24,7 @@ __all__ = [
     "Plan",
     "TierSize",
     "budget_of",
+    "steps_of",
 ]
 
 
@@ -73,6 +74,11 @@ REMEDY_SECONDS = 120.0
 def budget_of(tier: str, remedies: bool) -> float:
     """The seconds a run of ``tier`` takes at most, when nobody says, with remedies or without."""
     return TIERS[tier].budget + (REMEDY_SECONDS if remedies and tier != DEEP else 0.0)
+
+
+def steps_of(tier: str, remedies: bool) -> int:
+    """The real steps a run of ``tier`` takes, when nobody says, with remedies or without."""
+    return max(TIERS[tier].steps, REMEDY_STEPS if remedies else 0)
 
 
 @dataclass(frozen=True)

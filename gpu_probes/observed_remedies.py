@@ -24,8 +24,8 @@ class Remedy:
     ``change`` names it, ``code`` is what to write, ``predicted`` what theory or another
     measurement expects of it. ``effect`` is by how much the change lowers the mean loss on
     held-out batches at the last checkpoint, paired over ``orders`` orders of the training
-    batches; ``share`` is that effect as a share of the way from an untrained model to the loss
-    reached with the change. ``p`` is the one-sided probability of such an effect by chance,
+    batches; ``share`` is that effect as a share of the way from an untrained model to the lowest
+    loss that any change reached. ``p`` is the one-sided probability of such an effect by chance,
     corrected for the number of changes tried. ``course`` is the mean held-out loss at each
     checkpoint, None where it is not finite.
 

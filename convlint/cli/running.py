@@ -16,7 +16,7 @@ from convlint.cli.sections import option
 from convlint.cli.streams import complain
 from convlint.errors import UserError
 from convlint.gpu_probes.attach.settings import ISOLATIONS
-from convlint.gpu_probes.measurements import REMEDY_SECONDS, STANDARD, TIERS, budget_of
+from convlint.gpu_probes.measurements import REMEDY_SECONDS, STANDARD, TIERS, budget_of, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -276,8 +276,8 @@ def observe(
             return Probed(kept.observations, kept.measured_at)
     if not quiet:
         writes = "" if allow_writes else "; the files it writes are held back"
-        size = TIERS[tier]
-        bounds = f"{steps or size.steps} steps or {budget or budget_of(tier, remedies):g} s"
+        seconds = budget or budget_of(tier, remedies)
+        bounds = f"{steps or steps_of(tier, remedies)} steps or {seconds:g} s"
         complain(f"running {target.shown} for up to {bounds}{writes}")
     began = time.time()
     inputs: list[RunInputs] = []

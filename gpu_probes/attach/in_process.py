@@ -16,7 +16,7 @@ from convlint.gpu_probes.attach.measuring import kept_random_state
 from convlint.gpu_probes.attach.observer import Observer
 from convlint.gpu_probes.attach.run_script import Probe
 from convlint.gpu_probes.attach.settings import ProbeSettings
-from convlint.gpu_probes.measurements import CURVATURE, REMEDIES, TIERS, budget_of
+from convlint.gpu_probes.measurements import CURVATURE, REMEDIES, TIERS, budget_of, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -66,7 +66,7 @@ def probe(
             script=sys._getframe(1).f_code.co_filename,
             arguments=(),
             directory=directory,
-            steps=size.steps if steps is None else steps,
+            steps=steps_of(tier, remedies) if steps is None else steps,
             hold=size.hold if hold is None else hold,
             budget=budget_of(tier, remedies) if budget is None else budget,
             seed=None,

@@ -127,7 +127,8 @@ def rate_times(factor: float, setting: Setting) -> Candidate:
         kind="learning rate",
         change=f"learning rate {_number(rate)} → {_number(new)} (× {_number(factor)})",
         code=f"{setting.optimizer}(..., lr={_number(new)}){scheduled}",
-        predicted=_first_step(rate, new, setting.rates),
+        predicted=_first_step(rate, new, setting.rates)
+        or f"every step {_number(factor)} times as long",
         course=_with_options(scaled),
         place=setting.place,
         factor=factor,

@@ -138,6 +138,8 @@ def test_the_tier_gives_the_bounds_that_are_not_given(convlint, write, run, tier
 def test_remedies_get_time_of_their_own(convlint, write, run):
     write("a.py")
     assert "for up to 100 steps or 180 s;" in convlint("probe", "a.py", "--remedies").stderr
+    quick = convlint("probe", "a.py", "--remedies", "--tier", "quick")
+    assert "for up to 100 steps or 150 s;" in quick.stderr
     deep = convlint("audit", "a.py", "--remedies", "--tier", "deep")
     assert "for up to 200 steps or 300 s;" in deep.stderr
     given = convlint("audit", "a.py", "--remedies", "--budget", "9")
