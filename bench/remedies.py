@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from convlint.audit import join
@@ -34,8 +35,6 @@ FIXTURES = ROOT / "fixtures"
 RUNNER = Path(__file__).with_name("changed_run.py")
 EQUALLY_GOOD = 0.02
 """Scores that differ by less are equal: seeds differ by as much."""
-FULL_RUNS = 3
-"""Other changes than the first and the cure that are run to the end."""
 
 Edits = tuple[tuple[str, str], ...]
 
@@ -164,6 +163,7 @@ def table_of(script: Path, budget: float) -> tuple[Remedies | None, str]:
     return fitted, skipped
 
 
+@cache
 def score(script: Path, seeds: int, kind: str, value: float | None, edits: Edits) -> float:
     """The mean score of full runs with one change."""
     found = []
@@ -192,7 +192,7 @@ def is_cure(case: Case, remedy: Remedy) -> bool:
     return remedy.kind in case.kinds or (remedy.kind == "code" and bool(edits_of(case, remedy)))
 
 
-def judge(case: Case, budget: float, seeds: int) -> dict[str, object]:
+def judge(case: Case, budget: float, seeds: int, changes: int) -> dict[str, object]:
     """One case: the table and what full runs say of its best."""
     script = FIXTURES / f"{case.script}.py"
     remedies, reason = table_of(script, budget)
@@ -210,7 +210,7 @@ def judge(case: Case, budget: float, seeds: int) -> dict[str, object]:
     }
     if case.healthy:
         return {**result, "right": first.kind == KEEP}
-    scores = full_runs(case, script, remedies, seeds)
+    scores = full_runs(case, script, remedies, seeds, changes)
     own = scores.get(KEEP if first.kind == KEEP else first.change)
     cures = [scores[r.change] for r in remedies.tried if is_cure(case, r) and r.change in scores]
     known = [scores[name] for name in scores if name.startswith("known cure")]
@@ -219,8 +219,10 @@ def judge(case: Case, budget: float, seeds: int) -> dict[str, object]:
     return {**result, "right": good, "cure first": is_cure(case, first), "regret": regret, **scores}
 
 
-def full_runs(case: Case, script: Path, remedies: Remedies, seeds: int) -> dict[str, float]:
-    """Scores of the run as it is, of the known cure, and of the best change of every kind."""
+def full_runs(
+    case: Case, script: Path, remedies: Remedies, seeds: int, changes: int
+) -> dict[str, float]:
+    """Scores of the run as it is, of the known cure, and of the first ``changes`` kinds of change."""
     scores = {KEEP: score(script, seeds, "", None, ())}
     for answers, edits in case.edits:
         scores[f"known cure ({answers})"] = score(script, seeds, "", None, edits)
@@ -228,7 +230,7 @@ def full_runs(case: Case, script: Path, remedies: Remedies, seeds: int) -> dict[
     for remedy in remedies.tried:
         key = remedy.change if remedy.kind == "code" else remedy.kind
         wanted = remedy.outcome == BETTER or remedy.kind in case.kinds
-        if not wanted or key in tried or len(tried) >= FULL_RUNS + 1:
+        if not wanted or key in tried or len(tried) >= changes:
             continue
         edits = edits_of(case, remedy)
         if edits is None:
@@ -246,12 +248,13 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", help="scripts by name; all of them by default")
     parser.add_argument("--budget", type=float, default=400.0, help="seconds of each probe")
     parser.add_argument("--seeds", type=int, default=2, help="full runs of each change")
+    parser.add_argument("--changes", type=int, default=4, help="kinds of change run to the end")
     parser.add_argument("--output", type=Path, help="append each result to this file as JSON")
     options = parser.parse_args()
     chosen = [c for c in CASES if not options.cases or Path(c.script).name in options.cases]
     results = []
     for case in chosen:
-        result = judge(case, options.budget, options.seeds)
+        result = judge(case, options.budget, options.seeds, options.changes)
         results.append(result)
         print(json.dumps(result), flush=True)
         if options.output:
