@@ -28,6 +28,10 @@ SAME_PLACE_LINES = 2
 far apart: an argument of a call that spans lines, a layer and its activation."""
 
 
+FEWEST_STEPS = 10
+"""A run that its budget ended before this many steps, after a slow start or on a busy machine, has
+shown too little for a go."""
+
 NO_PROGRESS = ("stalled-loss", "beats-no-baseline")
 """Rules whose finding, together with a cause, says that the run trains nothing."""
 
@@ -299,6 +303,12 @@ def _decide(findings: Sequence[Finding], seen: Observations | None) -> RunVerdic
         return verdict(Decision.CARE, reason)
     if not seen.steps:
         reason = "nothing stands against it, but no real step was taken"
+        return verdict(Decision.CARE, reason)
+    if seen.stopped == "budget" and seen.steps < FEWEST_STEPS:
+        steps = "1 step was" if seen.steps == 1 else f"{seen.steps} steps were"
+        reason = (
+            f"nothing stands against it, but only {steps} run within the budget; raise --budget"
+        )
         return verdict(Decision.CARE, reason)
     return verdict(Decision.GO, _all_clear(seen, counts["refuted"]))
 

@@ -43,10 +43,6 @@ KEPT_FOR = 30 * 86_400
 RUNS_KEPT = 64
 """A run with curves, spectra and layers takes some 20 KB compressed."""
 
-FEWEST_STEPS = 10
-"""A run that its budget ended before this many steps was kept from them by a cold start or a busy
-machine; the next one may do better."""
-
 _ENVIRONMENT = (
     "CUBLAS", "CUDA_", "HF_", "MKL_", "NCCL_", "NVIDIA_", "OMP_", "OPENBLAS_", "PYTHON", "PYTORCH_",
     "TORCH",
@@ -92,7 +88,13 @@ def question_of(target: Target, run: Mapping[str, Any]) -> str:
 
 
 def is_complete(seen: Observations) -> bool:
-    """Whether a run ended in a way that makes it worth keeping."""
+    """Whether a run ended in a way that makes it worth keeping.
+
+    One whose budget ended it within few steps was held up by a slow start or a busy machine; the
+    next may do better.
+    """
+    from convlint.audit import FEWEST_STEPS
+
     if seen.stopped == "budget":
         return seen.steps >= FEWEST_STEPS
     return seen.stopped in ("steps", "finished")

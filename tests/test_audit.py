@@ -301,6 +301,11 @@ def test_a_go_does_not_rest_on_the_loss_of_one_of_several_players() -> None:
             "had not begun to train when its 60 s were used up",
         ),
         ({"steps": 0}, Decision.CARE, "no real step was taken"),
+        (
+            {"stopped": "budget", "steps": 5},
+            Decision.CARE,
+            "only 5 steps were run within the budget; raise --budget",
+        ),
     ],
 )
 def test_runs_that_show_no_training(
