@@ -594,7 +594,7 @@ class LearningRateRange:
     Entry k of ``one_step`` is the held-out loss after one step at ``rates[k]``, of ``sweep`` the
     loss when the rising rate reached it; both may end early. ``initial`` is the held-out loss at
     the start, ``bound`` the loss above which a sweep has left. ``best`` lowers the held-out loss
-    most in one step, ``steepest`` is where the sweep falls fastest, ``diverges`` is the
+    most in one step, None when none does or not all rates were tried, ``steepest`` is where the sweep falls fastest, ``diverges`` is the
     smaller of where the rise begins that carries the sweep over the bound, and of where a single
     step begins to raise the held-out loss.
     """

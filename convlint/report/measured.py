@@ -181,18 +181,16 @@ def _skipped_by_reason(seen: Observations) -> dict[str, list[str]]:
 
 def rate_range(tested: LearningRateRange) -> str:
     """What the learning-rate range test says."""
-    in_use = f"in use: {format_number(tested.in_use)}"
-    best = (
-        "no single step lowers the loss of other batches"
-        if tested.best is None
-        else f"one step lowers the loss of other batches most at {format_number(tested.best)}"
-    )
-    leaves = (
-        ""
-        if tested.diverges is None
-        else f"; a rising rate diverges at {format_number(tested.diverges)}"
-    )
-    return f"{best}{leaves}; {in_use}"
+    said = []
+    if tested.best is not None:
+        best = format_number(tested.best)
+        said.append(f"one step lowers the loss of other batches most at {best}")
+    elif len(tested.one_step) == len(tested.rates):
+        said.append("no single step lowers the loss of other batches")
+    if tested.diverges is not None:
+        said.append(f"a rising rate diverges at {format_number(tested.diverges)}")
+    said.append(f"in use: {format_number(tested.in_use)}")
+    return "; ".join(said)
 
 
 def noise_scale(noise: GradientNoise) -> str:

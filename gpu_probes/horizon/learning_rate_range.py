@@ -63,7 +63,8 @@ def learning_rate_range(
     spread = math.sqrt(sum((x - first) ** 2 for x in initial) / max(1, len(initial) - 1))
     bound = first + max(DIVERGED_SIGMAS * spread, DIVERGED_SHARE * abs(first))
 
-    sweep = _sweep(start, steps, tried, bound, deadline)
+    now = time.monotonic()
+    sweep = _sweep(start, steps, tried, bound, now + (deadline - now) / 2)
     one_step: list[float | None] = []
     for rate in tried:
         if time.monotonic() >= deadline:
@@ -79,7 +80,7 @@ def learning_rate_range(
         bound=bound,
         one_step=tuple(one_step),
         sweep=tuple(x if math.isfinite(x) else None for x in sweep),
-        best=_best(tried, one_step, first),
+        best=_best(tried, one_step, first) if len(one_step) == len(tried) else None,
         steepest=_steepest(tried, smooth),
         diverges=min(
             (r for r in (_diverges(tried, sweep, bound), _raises(tried, one_step, first)) if r),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from convlint.gpu_probes.horizon.learning_rate_range import learning_rate_range
 from convlint.gpu_probes.observations import LearningRateRange
 from convlint.gpu_probes.tape import TapeRecorder
 from convlint.gpu_probes.tape.trajectory import RecordedStep, Start
+from convlint.report.measured import rate_range
 
 
 class Quadratic(nn.Module):
@@ -26,7 +29,7 @@ class Quadratic(nn.Module):
         return 0.5 * (self.curvatures * self.theta.square()).sum()
 
 
-def ranged(curvatures: list[float], in_use: float) -> LearningRateRange:
+def ranged(curvatures: list[float], in_use: float, deadline: float = math.inf) -> LearningRateRange:
     model = Quadratic(curvatures)
     optimizer = torch.optim.SGD(model.parameters(), lr=in_use)
     steps = []
@@ -36,7 +39,7 @@ def ranged(curvatures: list[float], in_use: float) -> LearningRateRange:
             loss = model()
         steps.append(RecordedStep((recorder.finish(loss),), ({"lr": in_use},)))
     result = learning_rate_range(
-        Start(optimizer), steps[:2], steps[2:], in_use=in_use, deadline=math.inf
+        Start(optimizer), steps[:2], steps[2:], in_use=in_use, deadline=deadline
     )
     assert result is not None
     return result
@@ -48,6 +51,16 @@ def test_one_step_is_exact_on_a_quadratic():
         expected = 0.5 * sum(c * (1 - rate * c) ** 2 for c in (4.0, 1.0, 0.5))
         # A rate of 100 squares to 1e5; float32 carries seven digits of it.
         assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_both_tests_get_time_and_no_best_step_is_told_of_a_part_of_the_rates(monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))
+    result = ranged([4.0, 1.0, 0.5], in_use=0.1, deadline=60.0)
+    assert 0 < len(result.one_step) < len(result.rates)
+    assert 0 < len(result.sweep) < len(result.rates)
+    assert result.best is None
+    assert "single step" not in rate_range(result)
 
 
 def test_the_best_single_step_is_the_exact_line_search():
