@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from convlint.gpu_probes.observations import ModeUse, Observations
     from convlint.program.facts import Loop, TrainingProgram
     from convlint.rules import Changes
-    from convlint.rules.patterns.paths import Occurrence, Path, TrainingLoop
+    from convlint.rules.patterns.paths import Occurrence, Path
 
 EVAL_FORWARDS = 2
 """Forwards whose loss was back-propagated, in eval mode. An evaluation is not back-propagated, so a
@@ -135,13 +135,13 @@ class EvalModeInTraining(Rule):
                     if hit is None:
                         continue
                     if one_per_place(places, hit[0].event.location):
-                        yield self._finding(program, loop, model, *hit)
+                        yield self._finding(program, around, model, *hit)
                     break
 
     def _finding(
         self,
         program: TrainingProgram,
-        loop: TrainingLoop,
+        loop: Loop,
         model: int,
         switch: Occurrence,
         backward: Occurrence,
@@ -300,16 +300,14 @@ def _train_call_out_of_sight(program: TrainingProgram, loop: Loop, model: int) -
     return any(parts & {*call.escapes, call.target} for call in calls)
 
 
-def _switched_back(program: TrainingProgram, loop: TrainingLoop, switch: Occurrence) -> Changes:
-    """Call ``train()`` at the top of the outermost loop that both switches and trains."""
+def _switched_back(program: TrainingProgram, loop: Loop, switch: Occurrence) -> Changes:
+    """Call ``train()`` at the top of the loop from one iteration of which the next is trained in
+    eval mode."""
     name = edits.receiver_of(program, switch.event.location)
     statement = statement_edits.statement_at(program, switch.event.location)
-    if statement is None or name is None:
+    outer = statement_edits.compound_at(program, loop.location)
+    if statement is None or name is None or outer is None or outer not in statement.around():
         return None
-    for around in loop.nest:
-        outer = statement_edits.compound_at(program, around.location)
-        if outer is None or outer not in statement.around():
-            continue
-        if outer.function == statement.function:
-            return statement_edits.insert_at_start(program, outer, f"{name}.train()")
-    return None
+    if outer.function != statement.function:
+        return None
+    return statement_edits.insert_at_start(program, outer, f"{name}.train()")

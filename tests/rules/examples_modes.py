@@ -20,6 +20,19 @@ SICK: dict[tuple[str, str], str] = {
             F.cross_entropy(net(x), y).backward()
             algorithm.step()
     """,
+    ("eval-mode-in-training", "a checkpoint within the epoch"): """
+        model = nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.2), nn.Linear(16, 2))
+        optimizer = optim.Adam(model.parameters(), lr=1e-3)
+        for epoch in range(5):
+            model.train()
+            for number, (x, y) in enumerate(loader):
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+                if (number + 1) % 100 == 0:
+                    model.eval()
+                    torch.save(model.state_dict(), f"{epoch}-{number}.pt")
+    """,
 }
 
 HEALTHY = {
