@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from convlint.report.charts import HEAT_STEPS, Axis, Drawing, Shape, Tick, frame, placing
-from convlint.report.scales import Scale, scale_for, tick_label
+from convlint.report.scales import Scale, tick_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-WIDE_RANGE = 30.0
-"""Positive values that differ by this factor are coloured by their logarithm."""
-
 Place = tuple[float, float]
 Edge = tuple[Place, Place]
+
+
+@dataclass(frozen=True)
+class _Shade:
+    """The share of the colours a value has: by the root, which spaces the lines of a bowl evenly
+    and keeps a wall at the rim from flattening the floor."""
+
+    low: float
+    high: float
+
+    def share(self, value: float) -> float:
+        if self.high <= self.low:
+            return 0.0
+        return math.sqrt(max(value - self.low, 0.0) / (self.high - self.low))
+
+    def value(self, share: float) -> float:
+        return self.low + share**2 * (self.high - self.low)
 
 
 def contour_map(
@@ -40,8 +56,7 @@ def contour_map(
     drawing.x_ticks.extend(Tick(place_x(v), tick_label(v)) for v in across.ticks())
     drawing.y_ticks.extend(Tick(place_y(v), tick_label(v)) for v in up.ticks())
     known = [value for row in rows for value in row if value is not None]
-    wide = min(known) > 0.0 and max(known) > WIDE_RANGE * min(known)
-    shade = scale_for(known, log=wide, pad=0.0)
+    shade = _Shade(min(known), max(known))
     for j, row in enumerate(rows):
         top, bottom = place_y(ys[j] + half_y), place_y(ys[j] - half_y)
         for i, value in enumerate(row):
@@ -54,7 +69,7 @@ def contour_map(
                 Shape("rect", f"heat{step}", title, "", left, top, right - left, bottom - top)
             )
     for step in range(1, HEAT_STEPS):
-        level = _at(shade, step / HEAT_STEPS)
+        level = shade.value(step / HEAT_STEPS)
         path = "".join(
             f"M{place_x(a[0]):.1f} {place_y(a[1]):.1f}L{place_x(b[0]):.1f} {place_y(b[1]):.1f}"
             for a, b in contour(xs, ys, rows, level)
@@ -63,7 +78,7 @@ def contour_map(
             title = f"{quantity} {tick_label(float(f'{level:.3g}'))}"
             drawing.shapes.append(Shape("path", "contour", title, path))
     for step in (0, HEAT_STEPS // 2, HEAT_STEPS - 1):
-        value = float(f"{_at(shade, step / (HEAT_STEPS - 1)):.3g}")
+        value = float(f"{shade.value(step / (HEAT_STEPS - 1)):.3g}")
         drawing.legend.append((f"heat{step}", f"{quantity} {tick_label(value)}"))
     if here is not None:
         path = f"M{place_x(here[0]):.1f} {place_y(here[1]):.1f}h0"
@@ -107,10 +122,3 @@ def contour(
                 first, second = ((0, 1), (2, 3)) if joined else ((3, 0), (1, 2))
                 yield crossings[first[0]], crossings[first[1]]
                 yield crossings[second[0]], crossings[second[1]]
-
-
-def _at(scale: Scale, share: float) -> float:
-    """The value at ``share`` of a scale."""
-    if scale.log:
-        return float(scale.low * (scale.high / scale.low) ** share)
-    return scale.low + share * (scale.high - scale.low)

@@ -20,6 +20,9 @@ EDGE_SHOWN = 4.0
 
 NEAR_ZERO = 0.01
 
+REACH = 3.0
+"""Foretold losses are drawn up to this many times the largest change that was measured."""
+
 DIRECTIONS = {
     "gradient": "distance along −gradient",
     "top eigenvector": "distance along top eigenvector",
@@ -93,9 +96,11 @@ def _forecast(seen: Observations) -> Iterator[Plot]:
         made = curvature.forecast
         if made is None:
             continue
-        shown = 2.0 * max(made.loss, *(check.measured for check in made.checks), 0.0)
+        # What the model foretells beyond its range would flatten all that matters.
+        measured = [made.loss, *(check.measured for check in made.checks)]
+        room = REACH * (max(measured) - min(measured))
         foretold = [
-            (rate, loss if loss is not None and loss <= shown else None)
+            (rate, loss if loss is not None and abs(loss - made.loss) <= room else None)
             for rate, loss in zip(made.rates, made.predicted, strict=True)
         ]
         taken = [(c.rate, c.measured) for c in made.checks if c.steps == made.steps]
