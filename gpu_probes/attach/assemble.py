@@ -188,7 +188,7 @@ def _recognised(observer: Observer) -> tuple[str, ...]:
     elif any((record.accumulation or 0.0) >= _ACCUMULATES for record in stepping):
         closure = any(record.uses_closure for record in stepping)
         seen.append("closure" if closure else "gradient accumulation")
-    elif not stepping and observer.updates_by_hand:
+    elif not stepping and observer.by_hand.updates:
         seen.append("updates by hand")
     if observer.forward.targets.seen():
         seen.append("moving targets")

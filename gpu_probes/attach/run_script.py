@@ -33,6 +33,7 @@ from convlint.gpu_probes.attach.overlay import (
     OverlayUnavailable,
     cover_working_directory,
 )
+from convlint.gpu_probes.attach.phases import first_step_patience
 from convlint.gpu_probes.attach.places import is_user_code, place_of
 from convlint.gpu_probes.attach.program import NoProgram, execute, read_program
 from convlint.gpu_probes.attach.ranks import rank_of_this_process
@@ -222,8 +223,11 @@ class Probe:
             if self.seconds() < deadline:
                 continue
             # A training loop stops itself at its next step; a script that hangs does not.
-            training = self.observer is not None and self.observer.steps_seen() > 0
-            if not training or self.seconds() > deadline + grace:
+            seen = self.observer
+            first = seen is not None and seen.phases.may_await_first_step()
+            training = first or (seen is not None and seen.steps_seen() > 0)
+            wait = max(grace, first_step_patience(deadline)) if first else grace
+            if not training or self.seconds() > deadline + wait:
                 self.conclude("budget")
 
 
