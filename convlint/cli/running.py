@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 RUN = "The run"
 _MISSING_MODULE = "ModuleNotFoundError:"
+_STARTS_PROCESSES = (b"mp.spawn(", b"multiprocessing.spawn(", b"start_processes(")
 TRAINING = "training"
 """The measurement a probe names as skipped when the script trains where it cannot see."""
 
@@ -315,18 +316,40 @@ def observe_or_explain(target: Target, outcome: Outcome, **run: Any) -> Probed:
         probed = observe(target, **run)
         assert probed.seen is not None
         problem = why_not_measured(probed.seen) or crash_after_steps(probed.seen)
-        if problem is not None and _MISSING_MODULE in probed.seen.error:
-            interpreter = target.python or sys.executable
-            problem.message += (
-                f"; {interpreter} ran it: install the module there, or name the interpreter"
-                " that has it with --python"
-            )
+        if problem is not None:
+            problem.message += _hint(target, probed.seen)
     except UserError as error:
         problem = error
     if problem is not None:
         outcome.problems.append(problem)
         complain(str(problem))
     return probed
+
+
+def _hint(target: Target, seen: Observations) -> str:
+    """What to try when a script could not be measured, where the reason tells; else empty."""
+    if _MISSING_MODULE in seen.error:
+        interpreter = target.python or sys.executable
+        return (
+            f"; {interpreter} ran it: install the module there, or name the interpreter"
+            " that has it with --python"
+        )
+    if seen.stopped == "no-training" and _starts_processes(Path(target.script)):
+        return (
+            "; it starts processes of its own, which are not followed: start one that trains in"
+            " the first process, or give the command after --, as in -- torchrun train.py"
+        )
+    return ""
+
+
+def _starts_processes(script: Path) -> bool:
+    from convlint.sources import read_file
+
+    try:
+        text = read_file(script)
+    except UserError:
+        return False
+    return any(call in text for call in _STARTS_PROCESSES)
 
 
 def exit_code(seen: Observations | None, outcome: Outcome) -> int:

@@ -291,6 +291,15 @@ def test_missing_module_names_the_interpreter_that_lacks_it(convlint, write, run
     )
 
 
+def test_script_that_spawns_its_trainers_is_told_that_they_are_not_followed(convlint, write, run):
+    write("a.py", "torch.multiprocessing.spawn(train, nprocs=2)")
+    run.seen = dataclasses.replace(NEVER, stopped="no-training")
+    result = convlint("probe", "a.py", "-q")
+    assert result.exit_code == 2
+    assert "no backward pass was seen; it starts processes of its own" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_crash_after_some_steps_is_told_and_exits_with_one(convlint, write, run):
     write("a.py")
     run.seen = dataclasses.replace(HEALTHY, stopped="crashed", steps=30, error="Boom: late")
