@@ -10,9 +10,18 @@ import msgspec
 from convlint.notebooks import cell_starts, only_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from convlint.findings import Finding, Fix, Location
+
+
+SHOWN_AT_THE_END = ("discarded-result",)
+"""Rules about values nobody takes: of the last line of a cell, the reader does."""
+
+NEVER_HAPPENS = ("never-stepped",)
+"""Rules about what is never done with an object: a cell that does not train leaves that to others."""
+
+BACKWARD = ".backward("
 
 
 def settled_in_cells(
@@ -30,6 +39,8 @@ def settled_in_cells(
     for finding in findings:
         place = places.named(finding.location)
         if place.path == path and place.cell:
+            if not places.may_speak(finding, place):
+                continue
             if place.cell not in alone:
                 judged = judge(only_cell(text, place.cell))
                 alone[place.cell] = {_key(other) for other in judged}
@@ -69,7 +80,26 @@ def _key(finding: Finding) -> tuple[int, int, str]:
 class _Cells:
     def __init__(self, text: str, path: str) -> None:
         self._path = path
+        self._lines = text.splitlines()
         self._starts = cell_starts(text)
+
+    def may_speak(self, finding: Finding, place: Location) -> bool:
+        """Whether the finding holds for code that is run cell by cell."""
+        if finding.slug in SHOWN_AT_THE_END:
+            return any(self._of(place, place.end_line))
+        if finding.slug in NEVER_HAPPENS:
+            cell = self._of(place, place.cell_start)
+            return any(BACKWARD in line for line in cell)
+        return True
+
+    def _of(self, place: Location, after: int) -> Iterator[str]:
+        """The lines of the cell of ``place`` behind line ``after``, without comments and magics."""
+        ends = [start for start, _ in self._starts if start > place.line]
+        last = ends[0] - 1 if ends else len(self._lines)
+        for line in self._lines[after:last]:
+            code = line.partition("#")[0].strip()
+            if code and code != "pass":
+                yield code
 
     def named(self, place: Location) -> Location:
         """``place`` with its cell, when it lies in the notebook."""

@@ -142,6 +142,34 @@ def test_what_another_cell_did_before_is_no_fault(checked):
     assert checked(notebook(SETUP, evaluated, healthy)).findings == []
 
 
+def test_value_a_cell_ends_with_is_shown_and_not_discarded(checked):
+    found = checked(notebook("import torch\nx = torch.zeros(6)", "x.reshape(3, 2)\n# its shape"))
+    assert places(found) == []
+    found = checked(notebook("import torch\nx = torch.zeros(6)", "x.reshape(3, 2)\nprint(x)"))
+    assert places(found) == [("a.ipynb:cell 2", 1, "discarded-result")]
+
+
+def test_optimizer_of_a_cell_that_does_not_train_is_left_to_other_cells(checked):
+    define = (
+        "def train(model, optimizer):\n"
+        "    for x, y in loader:\n"
+        "        optimizer.zero_grad()\n"
+        "        nn.functional.mse_loss(model(x), y).backward()\n"
+        "        optimizer.step()\n"
+    )
+    shown = (
+        "model = nn.Linear(2, 1)\n"
+        "optimizer = torch.optim.AdamW(model.parameters())\n"
+        "for x, y in loader:\n"
+        "    optimizer.zero_grad()\n"
+    )
+    backward = "    nn.functional.mse_loss(model(x), y).backward()\n"
+    data = "import torch\nfrom torch import nn\nloader = [(torch.zeros(4, 2), torch.zeros(4, 1))] * 3\n"
+    assert places(checked(notebook(data, shown, define.replace("optimizer.step()", "pass")))) == []
+    found = places(checked(notebook(data, shown + backward)))
+    assert ("a.ipynb:cell 2", 2, "never-stepped") in found
+
+
 def test_third_format_is_read(checked):
     cells = [
         {"cell_type": "code", "language": "python", "input": [SETUP]},
