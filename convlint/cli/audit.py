@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convlint.cli.check_options import FIXES
-from convlint.cli.running import run_options
+from convlint.cli.run_options import run_options
 from convlint.cli.sections import SectionedCommand, option
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ def audit_of(
     quiet: bool,
     **options: Any,
 ) -> Audited:
-    """Audit what ``words`` start; ``options`` are those of ``convlint.cli.running.run_options``.
+    """Audit what ``words`` start; ``options`` are those of ``convlint.cli.run_options``.
 
     Raises:
         UserError: there is no such script, it cannot be read or parsed, or the configuration has a

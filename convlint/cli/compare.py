@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convlint.cli.options import OUTPUT, color_option
-from convlint.cli.running import RUN, device_option
+from convlint.cli.run_options import RUN, device_option
 from convlint.cli.sections import SectionedCommand, option
 from convlint.gpu_probes.measurements import STANDARD, TIERS
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convlint.cli.overrides import take_overrides
+from convlint.cli.run_options import run_options
 from convlint.cli.running import (
     cost_of_run,
     exit_code,
     observe_or_explain,
-    run_options,
     why_not_measured,
     write_reports,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convlint.cli.running import device_option
+from convlint.cli.run_options import device_option
 from convlint.cli.sections import SectionedCommand, option
 from convlint.errors import UserError
 
