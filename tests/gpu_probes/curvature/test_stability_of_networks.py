@@ -21,7 +21,12 @@ spec.loader.exec_module(bench)
 
 
 @pytest.mark.parametrize("optimizer", bench.OPTIMIZERS)
-def test_the_predicted_limit_is_where_full_batch_training_stops_being_stable(optimizer):
+def test_the_predicted_limit_is_where_full_batch_training_stops_being_stable(
+    optimizer, monkeypatch
+):
+    # 2.6 % of the rate is left after five halvings of what lies between 2/3 and 3/2 of it.
+    monkeypatch.setattr(bench, "FACTOR", 1.5)
+    monkeypatch.setattr(bench, "BISECTIONS", 5)
     seen = bench.compare(bench.mlp(), optimizer)
     # The network keeps learning a little while the rates are tried, which moves its sharpness.
     assert seen.predicted == pytest.approx(seen.measured, rel=bench.TOLERANCE)
