@@ -28,6 +28,9 @@ SUSTAINED_STEPS: Final = 5
 SMALL: Final = 100_000
 """Elements that are measured at every step: that costs less than finding out whether to."""
 
+EVERY_STEP: Final = 10
+"""First steps that are measured whatever the size; from then on five of ten, in a row."""
+
 MOVED: Final = 0.1
 """A step that changes a tensor by more of its norm has the norm itself measured anew: five smaller
 ones change it by a third at most, where what is healthy spans two decades."""
@@ -68,7 +71,7 @@ class _Series:
 class UpdateRecorder:
     """Norms of each tensor and of its change over the real optimizer steps.
 
-    Every step of small models; of large ones every other five, the first five among them. ``describe(tensor)`` gives a parameter's name and the line that created it. Costs one copy of
+    Every step of small models; of large ones the first ten and then every other five. ``describe(tensor)`` gives a parameter's name and the line that created it. Costs one copy of
     the weights that the optimizer holds, kept and reused between steps; where the device cannot
     spare it the recorder stops and says so in ``skipped``.
     """
@@ -96,7 +99,7 @@ class UpdateRecorder:
             # Sharded tensors change their storage under the step; their shards are not comparable.
             if p.grad is not None and measurable(p) and not hasattr(p, "to_local")
         ]
-        in_turn = (step // SUSTAINED_STEPS) % 2 == 0
+        in_turn = step < EVERY_STEP or (step // SUSTAINED_STEPS) % 2 == 0
         if not in_turn and sum(p.numel() for p in parameters) > SMALL:
             self._left_out[id(optimizer)] = self._left_out.get(id(optimizer), 0) + 1
             return
