@@ -24,11 +24,11 @@ from functools import cache
 from pathlib import Path
 
 from convlint.audit import join
-from convlint.config import Overrides
 from convlint.engine import check_paths
 from convlint.gpu_probes.observed_remedies import BETTER, KEEP, Remedies, Remedy
 from convlint.launch import run_probe
 from convlint.remedies import fitting
+from convlint.settings import Overrides
 
 ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "fixtures"

@@ -24,11 +24,11 @@ from collections import Counter
 from pathlib import Path
 
 from convlint.audit import join
-from convlint.config import Overrides
 from convlint.engine import check_paths
 from convlint.findings import Confidence, Finding, Severity, Verdict
 from convlint.launch import run_probe
 from convlint.rules import find_rule
+from convlint.settings import Overrides
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 KINDS = ("true", "false", "unjudged")

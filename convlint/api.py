@@ -30,9 +30,9 @@ def check(
             a rule name or the configuration has a mistake.
         ValueError: neither or both of several paths and ``source`` are given.
     """
-    from convlint.config import Overrides
     from convlint.engine import STDIN, STDIN_NAME, check_paths
     from convlint.selection import RuleChoice
+    from convlint.settings import Overrides
 
     if source is None and not paths:
         raise ValueError("give paths or source=")

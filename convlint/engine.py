@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from convlint import sources
 from convlint.catalogue import cards_of, rule_cards
-from convlint.config import Overrides, SettingsFinder
+from convlint.config import SettingsFinder
 from convlint.dependencies import Surroundings
 from convlint.errors import UserError
 from convlint.findings import Confidence, Finding
@@ -23,6 +23,7 @@ from convlint.judge import Judge, collecting_between_files
 from convlint.judging import run_measured_rules, run_rules
 from convlint.outcome import Outcome, keep_wanted, unused_comments
 from convlint.selection import RuleChoice, resolve_selection
+from convlint.settings import Overrides
 from convlint.suppressions import find_suppressions, without_suppressed
 from convlint.workload import Workload
 

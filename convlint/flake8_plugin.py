@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import ast
     from collections.abc import Iterator
 
-    from convlint.config import Overrides
     from convlint.findings import Finding
+    from convlint.settings import Overrides
 
 _PREFIX = re.compile(r"[A-Z]{3}")
 
@@ -59,8 +59,8 @@ class Category:
     @classmethod
     def parse_options(cls, options: argparse.Namespace) -> None:
         """Take what was said."""
-        from convlint.config import Overrides
         from convlint.selection import RuleChoice
+        from convlint.settings import Overrides
 
         Category.overrides = Overrides(
             rules=RuleChoice(extend_select=tuple(options.convlint_extend_select)),

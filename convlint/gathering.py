@@ -15,8 +15,9 @@ from convlint.outcome import Outcome, keep_wanted
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from convlint.config import Settings, SettingsFinder
+    from convlint.config import SettingsFinder
     from convlint.judging import FileReport
+    from convlint.settings import Settings
     from convlint.suppressions import Suppression
 
 

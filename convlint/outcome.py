@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from convlint.catalogue import RuleCard
-    from convlint.config import Settings, SettingsFinder
+    from convlint.config import SettingsFinder
     from convlint.program.facts import TrainingProgram
+    from convlint.settings import Settings
 
 UNUSED_SUPPRESSION = "unused-suppression"
 """The rule whose findings only the engine can make: it alone knows what comments silenced."""

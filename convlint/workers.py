@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from multiprocessing.connection import Connection
 
-    from convlint.config import Overrides
+    from convlint.settings import Overrides
     from convlint.workload import Job
 
 _LARGEST_BATCH = 16

@@ -15,12 +15,13 @@ from convlint.judging import own_fault
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from convlint.config import Overrides, SettingsFinder
+    from convlint.config import SettingsFinder
     from convlint.dependencies import Surroundings
     from convlint.judge import Judge
     from convlint.judging import FileReport, JudgedFile
     from convlint.memory import Memory
     from convlint.outcome import Outcome
+    from convlint.settings import Overrides
 
 Job = tuple[str, str]
 """The path of a file and the path it is shown as."""

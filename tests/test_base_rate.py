@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from convlint.config import Overrides
 from convlint.engine import Outcome, check_paths
 from convlint.findings import Finding, Severity
 from convlint.rules import all_rules
 from convlint.selection import RuleChoice
+from convlint.settings import Overrides
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import convlint.judge
-from convlint.config import Overrides
 from convlint.engine import Outcome, check_paths
 from convlint.findings import Confidence, Severity
 from convlint.report_store import cache_directory
 from convlint.selection import RuleChoice
+from convlint.settings import Overrides
 
 SCRIPT = """\
 import torch

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from convlint.config import Overrides, Setting, SettingsFinder
+from convlint.config import SettingsFinder
 from convlint.configuration import read_inline
 from convlint.errors import UserError
 from convlint.findings import Confidence, Severity
 from convlint.selection import RuleChoice
+from convlint.settings import Overrides, Setting
 
 pytestmark = pytest.mark.usefixtures("stub_rules")
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from convlint.config import Overrides, SettingsFinder
+from convlint.config import SettingsFinder
 from convlint.configuration import KEYS, read_inline
 from convlint.errors import UserError
 from convlint.findings import Severity
+from convlint.settings import Overrides
 
 NAMES = st.sampled_from(
     ["LOP", "LOP001", "zero-grad-missing", "loop", "ALL", "", "nothing", "*", "adaptive-lr-high"]

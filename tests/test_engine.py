@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import convlint
-from convlint.config import Overrides, SettingsFinder
+from convlint.config import SettingsFinder
 from convlint.engine import Outcome, check_paths, check_source, keep_wanted
 from convlint.errors import UserError
 from convlint.findings import (
@@ -15,6 +15,7 @@ from convlint.findings import (
     Verdict,
 )
 from convlint.selection import RuleChoice
+from convlint.settings import Overrides
 
 pytestmark = pytest.mark.usefixtures("stub_rules")
 

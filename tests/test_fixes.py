@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convlint.config import Overrides
 from convlint.documents import PythonDocument
 from convlint.engine import check_paths
 from convlint.findings import (
@@ -27,6 +26,7 @@ from convlint.fixes import (
 )
 from convlint.outcome import Outcome, SourceTexts
 from convlint.selection import RuleChoice
+from convlint.settings import Overrides
 from convlint.workload import FEWEST_FOR_PROCESSES
 
 

@@ -23,13 +23,13 @@ import pytest
 from probe_server import probing_by_fork
 
 from convlint.audit import join, measure
-from convlint.config import Overrides
 from convlint.engine import check_paths
 from convlint.findings import Confidence, Finding, Severity, Verdict
 from convlint.gpu_probes.measurements import MEASUREMENTS, QUICK, STANDARD
 from convlint.launch import _start as started_by_launch
 from convlint.launch import run_probe
 from convlint.rules import find_rule
+from convlint.settings import Overrides
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

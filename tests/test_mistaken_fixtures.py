@@ -15,11 +15,11 @@ import pytest
 from probe_server import probing_by_fork
 
 from convlint.audit import join
-from convlint.config import Overrides
 from convlint.engine import check_paths
 from convlint.findings import Confidence, Severity, Verdict
 from convlint.gpu_probes.measurements import QUICK
 from convlint.launch import run_probe
+from convlint.settings import Overrides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

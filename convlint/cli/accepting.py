@@ -10,10 +10,10 @@ from convlint.cli.mistakes import usage_error
 
 if TYPE_CHECKING:
     from convlint.baseline import Baseline
-    from convlint.config import Overrides
     from convlint.errors import UserError
     from convlint.findings import Finding
     from convlint.outcome import Outcome
+    from convlint.settings import Overrides
 
 
 class Accepting:

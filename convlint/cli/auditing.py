@@ -25,11 +25,11 @@ from convlint.targets import Target, target_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from convlint.config import Overrides
     from convlint.cost import Cost
     from convlint.engine import Outcome
     from convlint.gpu_probes.observations import Observations
     from convlint.report.text import Line
+    from convlint.settings import Overrides
 
 
 def audit_of(

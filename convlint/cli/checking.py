@@ -17,9 +17,9 @@ from convlint.cli.reporting import Reporting
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from convlint.config import Overrides
     from convlint.engine import Outcome
     from convlint.errors import UserError
+    from convlint.settings import Overrides
 
 
 def run_check(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from convlint.cli.mistakes import usage_error
 
 if TYPE_CHECKING:
-    from convlint.config import Overrides
+    from convlint.settings import Overrides
 
 NEVER = "never"
 """The value of --fail-on under which nothing fails."""
@@ -16,10 +16,10 @@ NEVER = "never"
 def take_overrides(options: dict[str, Any]) -> Overrides:
     """What the options of ``options.selection_options`` and ``options.file_options`` say; they are taken out of
     ``options``."""
-    from convlint.config import Overrides
     from convlint.configuration import Configuration
     from convlint.findings import Confidence, Severity
     from convlint.selection import RuleChoice
+    from convlint.settings import Overrides
 
     select = split_names(options.pop("select"))
     fail_on: str | None = options.pop("fail_on")

@@ -13,7 +13,7 @@ from convlint.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from convlint.config import Overrides
+    from convlint.settings import Overrides
 
 PAUSE = 0.3
 """Seconds between two looks at the files: no longer than an editor takes to come back, and long

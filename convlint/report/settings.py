@@ -12,7 +12,7 @@ from convlint.report.text import FAINT, STRONG, Line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.config import Settings
+    from convlint.settings import Settings
 
 _NEVER_SHOWN = frozenset({"extend"})
 """Said of one file alone; the files it led to are listed."""

@@ -9,7 +9,7 @@ import msgspec
 from convlint.findings import Confidence, Finding
 
 if TYPE_CHECKING:
-    from convlint.config import Overrides
+    from convlint.settings import Overrides
 
 
 class Options(
@@ -39,8 +39,8 @@ class Options(
         """The same, as the command line would say it."""
         from pathlib import Path
 
-        from convlint.config import Overrides
         from convlint.selection import RuleChoice
+        from convlint.settings import Overrides
 
         choice = RuleChoice(
             select=self.select, extend_select=self.extend_select, ignore=self.ignore

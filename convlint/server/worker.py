@@ -27,11 +27,11 @@ from convlint.server.messages import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from convlint.config import Settings
     from convlint.documents import Document
     from convlint.findings import Finding
     from convlint.outcome import Outcome
     from convlint.server.messages import Request
+    from convlint.settings import Settings
 
 
 def main() -> None:

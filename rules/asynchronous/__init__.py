@@ -1,0 +1,1 @@
+"""Rules about gradients that arrive late, compressed or rounded from other workers."""

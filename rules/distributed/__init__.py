@@ -1,0 +1,1 @@
+"""Rules about several processes: which data, seeds, parameters and statistics each has."""

@@ -90,6 +90,7 @@ def test_options_shown_are_options_the_configuration_takes(convlint, tmp_path):
 def test_categories_select_what_they_list(convlint):
     listed = json.loads(convlint("categories", "--output-format", "json").stdout)
     assert sum(category["rules"] for category in listed) == len(all_rules())
+    assert all(category["about"] for category in listed)
     loop = next(category for category in listed if category["name"] == "loop")
     by_name = json.loads(convlint("config", "--select", "loop", "--output-format", "json").stdout)
     by_code = json.loads(

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from convlint.config import Overrides
 from convlint.engine import check_paths
 from convlint.program.requirements import clauses_of
 from convlint.selection import RuleChoice
+from convlint.settings import Overrides
 
 SCRIPT = """
 import numpy as np

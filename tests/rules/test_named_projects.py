@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from convlint.config import Overrides
 from convlint.engine import check_paths
 from convlint.findings import Severity
 from convlint.selection import RuleChoice
+from convlint.settings import Overrides
 
 HERE = Path(__file__).parent
 CASES = {
