@@ -206,8 +206,8 @@ def noise_scale(noise: GradientNoise) -> str:
         text += f"; a step averages {noise.step_size}"
     if noise.best_rate is not None and noise.best_rate.value and noise.rate_in_use:
         text += (
-            f"; the best plain step has lr {format_number(noise.best_rate.value)}"
-            f" (in use: {format_number(noise.rate_in_use)})"
+            f"; the best step of plain SGD has lr {format_number(noise.best_rate.value)}"
+            f" (steps as long as those in use: {format_number(noise.rate_in_use)})"
         )
     return text
 
