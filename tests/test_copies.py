@@ -49,7 +49,7 @@ class ProcessNamed(Rule):
         if os.path.exists("deadly") and os.getpid() != ORIGINAL:
             os.kill(os.getpid(), signal.SIGKILL)
         if os.path.exists("slow"):
-            print("judging", flush=True)
+            os.write(1, b"judging\\n")
             time.sleep(60)
         yield self.finding(Location(program.path, 1, 1, 1, 2), f"judged by {os.getpid()}")
 """

@@ -69,19 +69,18 @@ class PrematureConvergence(Rule):
 
     code, slug, severity = "CVG008", "premature-convergence", Severity.WARNING
     twins = ("lr-schedule-collapses",)
+    explained_by = ("SCH",)
 
     def measured(self, seen: Observations) -> Iterator[Finding]:
         """One finding for the run; none where a loss, rate or gradient norm is missing."""
         course = seen.convergence
         if course is None or course.standing != STOPPED or has_moving_objective(seen):
             return
-        rates, norms = finite(seen.series.learning_rate), finite(seen.series.gradient_norm)
-        losses = finite(seen.series.loss)
-        if not len(rates) == len(norms) == len(losses) == len(seen.series.loss):
+        ends = _ends(seen)
+        if ends is None:
             return
-        half = len(rates) // 2
-        highest, left = max(rates), max(rates[half:])
-        first, last = middle(norms[: max(3, half // 5)]), middle(norms[half:])
+        half, highest, left, first, last = ends
+        losses = finite(seen.series.loss)
         if half < FEWEST or left > RATE_LEFT * highest or last < GRADIENT_LEFT * first:
             return
         level = middle(losses[half:])
@@ -97,6 +96,17 @@ class PrematureConvergence(Rule):
                 value=left / highest,
                 expected=f"above {RATE_LEFT:g} while the gradient has not vanished",
             ),
+        )
+
+    def reading(self, seen: Observations) -> str | None:
+        """What is left of the rate and of the gradient in the later half of the run."""
+        ends = _ends(seen)
+        if ends is None or ends[0] < FEWEST:
+            return None
+        _, highest, left, first, last = ends
+        return (
+            f"over the later half the learning rate is at {left / highest:.0%} of its highest and "
+            f"the gradient norm at {last / first:.0%} of its first level"
         )
 
     def logged(self, curves: Curves) -> Iterator[Finding]:
@@ -128,6 +138,20 @@ class PrematureConvergence(Rule):
                 expected=f"above {RATE_LEFT:g} while the gradient has not vanished",
             ),
         )
+
+
+def _ends(seen: Observations) -> tuple[int, float, float, float, float] | None:
+    """The step of the half, the highest rate of the run and of its later half, the gradient norm
+    at first and over the later half; None where a loss, rate or norm is missing."""
+    rates, norms = finite(seen.series.learning_rate), finite(seen.series.gradient_norm)
+    losses = finite(seen.series.loss)
+    if not losses or not len(rates) == len(norms) == len(losses) == len(seen.series.loss):
+        return None
+    half = len(rates) // 2
+    first, last = middle(norms[: max(3, half // 5)]), middle(norms[half:])
+    if max(rates) <= 0.0 or first <= 0.0:
+        return None
+    return half, max(rates), max(rates[half:]), first, last
 
 
 def _after(curve: Curve, start: float) -> float | None:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from convlint.findings import Severity
+from convlint.gpu_probes.gradient_noise import GradientNoise
 from convlint.gpu_probes.observations import (
     Activation,
     Convergence,
@@ -256,6 +257,17 @@ def healthy(**changes: Any) -> Observations:
             targets=64,
         ),
         "sample_dependence": (dependence(),),
+        "gradient_noise": GradientNoise(
+            scale=Measurement(80.0, unit="samples", n=32, ci=(60.0, 110.0)),
+            at_least=False,
+            batch_size=64,
+            step_size=64,
+            gradients=32,
+            optimizer=0,
+            cls="SGD",
+            rate_in_use=0.1,
+            place=place(21),
+        ),
         "graph_growth": GraphGrowth(alive=(0, *([1] * 107)), nodes=(12,) * 32),
         "baseline": number(2.29),
         **course("converging", falling()),

@@ -35,6 +35,7 @@ from convlint.rules.flow.vanishing_gradient import VanishingGradient
 
 INFO, WARNING, ERROR = Severity.INFO, Severity.WARNING, Severity.ERROR
 UNMEASURED = healthy(
+    gradient_noise=None,
     backwards=0,
     steps=0,
     activations=(),
