@@ -24,6 +24,9 @@ from convlint.settings import Overrides
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# In one process: the last test counts what the others have found.
+pytestmark = pytest.mark.xdist_group("mistaken")
+
 SCRIPTS = sorted((Path(__file__).parent.parent / "fixtures" / "mistaken").glob("*.py"))
 SECONDS = 300.0
 """A budget no fixture reaches on an idle machine, so that a loaded one sees the same steps."""

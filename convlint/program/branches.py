@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from typing import Any
 
 from convlint.program.assignment import Assignment
 from convlint.program.domain import (
@@ -24,6 +23,7 @@ from convlint.program.drafts import (
     BranchDraft,
 )
 from convlint.program.monitoring import Monitoring
+from convlint.program.state import ArmWrite
 from convlint.program.syntax import dotted
 
 _LONGEST_CONDITION = 80
@@ -126,7 +126,7 @@ class Branches(Assignment, Monitoring):
     ) -> str | None:
         outer = self.block
         arms: list[ArmDraft] = []
-        writes: list[list[tuple[dict[Any, Any], Any, Any]]] = []
+        writes: list[list[ArmWrite]] = []
         statuses: list[str | None] = []
         for run in runs:
             self.block = []
@@ -211,7 +211,9 @@ class Branches(Assignment, Monitoring):
                 # What a handler does is not followed, so nothing may be concluded about its objects.
                 instance.escaped = True
             for mapping, key, value in changed:
-                if key not in mapping and isinstance(value, Abstract):
+                if isinstance(mapping, Seq):
+                    mapping.complete = False
+                elif key not in mapping and isinstance(value, Abstract):
                     self.write(mapping, key, value)
         return self.execute(statement.finalbody, scope) or status
 

@@ -139,6 +139,8 @@ class ValueMethods(LibraryCalls):
         self, sequence: Seq, name: str, arguments: Arguments, site: Site
     ) -> Abstract:
         value = arguments.positional[-1].value if arguments.positional else UNKNOWN
+        if name in ("append", "extend"):
+            self.grows(sequence)
         if name == "append":
             if isinstance(value, Tensor) and self.loops:
                 self.emit(EventKind.ACCUMULATE, site, flow=value.flow, flags=("append",))

@@ -88,6 +88,7 @@ class Interpreter(Statements):
         self.within = ()
         self.conditions = []
         self._trail.clear()
+        self._grown.clear()
 
     def _walk_uncalled(self, scope: Scope, module: SourceModule) -> None:
         called = _called_names(module.source)

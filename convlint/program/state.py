@@ -3,6 +3,7 @@ trail that lets both arms of a branch start from the same state."""
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from convlint.program.domain import (
@@ -62,6 +63,10 @@ class BudgetExceeded(Exception):
     """The program is too large to walk to its end; what was seen so far stands."""
 
 
+ArmWrite = tuple[Any, Any, Any]
+"""A mapping, a key and its value; or a sequence, its length and what was appended to it."""
+
+
 class State:
     """Everything the interpreter accumulates while it walks one program."""
 
@@ -112,6 +117,8 @@ class State:
         self.inert_functions: set[int] = set()
         """Functions that were walked and had nothing to do with any training."""
         self._trail: list[list[tuple[Any, Any, Any]]] = []
+        self._grown: list[dict[int, tuple[Seq, int]]] = []
+        """For each arm being walked, the sequences appended to and their lengths before."""
 
     def spend(self) -> None:
         """Count one statement against the budget. Raises BudgetExceeded when it is used up."""
@@ -272,6 +279,12 @@ class State:
     def begin_arm(self) -> None:
         """Start recording writes."""
         self._trail.append([])
+        self._grown.append({})
+
+    def grows(self, sequence: Seq) -> None:
+        """Something is about to be appended to ``sequence``."""
+        for arm in self._grown:
+            arm.setdefault(id(sequence), (sequence, len(sequence.items)))
 
     def innermost_arm(self) -> object:
         """The identity of the branch arm being walked, None outside of all."""
@@ -281,8 +294,14 @@ class State:
         """Whether ``arm`` is being walked still (None: always)."""
         return arm is None or any(open_arm is arm for open_arm in self._trail)
 
-    def end_arm(self) -> list[tuple[dict[Any, Any], Any, Any]]:
-        """Undo the writes since ``begin_arm`` and return them in order as (mapping, key, value)."""
+    def end_arm(self) -> list[ArmWrite]:
+        """Undo the writes since ``begin_arm`` and return them in order as (mapping, key, value).
+
+        Of a sequence that has grown it is the sequence, its length before, and what was appended.
+        """
+        grown = [(s, start, s.items[start:]) for s, start in self._grown.pop().values()]
+        for sequence, start, _ in grown:
+            del sequence.items[start:]
         changed: dict[tuple[int, Any], tuple[dict[Any, Any], Any, Any]] = {}
         for mapping, key, old in reversed(self._trail.pop()):
             changed.setdefault((id(mapping), key), (mapping, key, mapping.get(key, _MISSING)))
@@ -290,15 +309,20 @@ class State:
                 mapping.pop(key, None)
             else:
                 mapping[key] = old
-        return list(reversed(changed.values()))
+        return [*reversed(changed.values()), *grown]
 
-    def merge_arms(self, arms: list[list[tuple[dict[Any, Any], Any, Any]]]) -> None:
+    def merge_arms(self, arms: list[list[ArmWrite]]) -> None:
         """Write the join of what the arms that fall through left behind."""
+        self._merge_growth(
+            [[(seq, tail) for seq, _, tail in arm if isinstance(seq, Seq)] for arm in arms]
+        )
         places: dict[tuple[int, Any], tuple[dict[Any, Any], Any]] = {}
         written: list[dict[tuple[int, Any], Any]] = []
         for arm in arms:
             values: dict[tuple[int, Any], Any] = {}
             for mapping, key, value in arm:
+                if isinstance(mapping, Seq):
+                    continue
                 place = (id(mapping), key)
                 places.setdefault(place, (mapping, key))
                 values.setdefault(place, value)
@@ -316,6 +340,17 @@ class State:
                 self.write(mapping, key, self.join(present))
             else:
                 self.write(mapping, key, present[-1])
+
+    def _merge_growth(self, arms: list[list[tuple[Seq, list[Abstract]]]]) -> None:
+        """Append what one of several arms appended: theirs are alternatives, not neighbours."""
+        tails: dict[int, tuple[Seq, list[list[Abstract]]]] = {}
+        for arm in arms:
+            for sequence, tail in arm:
+                tails.setdefault(id(sequence), (sequence, []))[1].append(tail)
+        for sequence, alternatives in tails.values():
+            for column in zip_longest(*alternatives):
+                self.grows(sequence)
+                sequence.items.append(self.join([item for item in column if item is not None]))
 
     def join(self, values: list[Abstract]) -> Abstract:
         """The least value that covers all of ``values``."""

@@ -109,6 +109,9 @@ class Statements(Definitions):
         kind = type(statement)
         if isinstance(statement, ast.Expr):
             value = self.evaluate(statement.value, scope)
+            detached = _detached_name(statement.value)
+            if isinstance(value, Tensor) and detached in scope.names:
+                self.write(scope.names, detached, value)
             self.note_unused(statement, value, scope)
             if self._leaves_process(statement.value, scope):
                 return "raise"
@@ -144,6 +147,18 @@ class Statements(Definitions):
 
 
 _LEAVES_PROCESS = frozenset({"sys.exit", "os._exit", "builtins.exit", "builtins.quit"})
+
+
+def _detached_name(node: ast.expr) -> str:
+    """The ``x`` of ``x.detach_()``: from here on the name stands for the detached tensor."""
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "detach_"
+        and isinstance(node.func.value, ast.Name)
+    ):
+        return node.func.value.id
+    return ""
 
 
 def _assigned_name(statement: ast.stmt) -> str:

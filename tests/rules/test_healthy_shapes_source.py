@@ -288,3 +288,65 @@ def test_a_step_shared_with_evaluation_asks_for_gradients_first() -> None:
     goes_back = textwrap.dedent(SHARED_STEP).format(guard="len(batches) > 1")
     assert found("backward-under-no-grad", asks) == 0
     assert found("backward-under-no-grad", goes_back) == 1
+
+
+LAYERS_BY_OPTION = """
+    import torch
+    from torch import nn
+
+    class Reduce(nn.Module):
+        def __init__(self, width, kind):
+            super().__init__()
+            layers = [nn.Linear(8, width)]
+            if kind == "relu":
+                layers.append(nn.ReLU())
+            {second}
+                layers.extend([nn.LeakyReLU(0.1)])
+            {last}
+            self.layers = nn.Sequential(*layers)
+
+        def forward(self, x):
+            return self.layers(x)
+    """
+
+
+@pytest.mark.parametrize(
+    ("second", "faults"), [('elif kind == "leaky":', 0), ("else:", 0), ('if kind != "x":', 1)]
+)
+def test_layers_appended_under_an_option_are_alternatives(second: str, faults: int) -> None:
+    source = textwrap.dedent(LAYERS_BY_OPTION).format(second=second, last="")
+    assert found("stacked-activations", source) == faults
+
+
+def test_what_a_handler_appends_leaves_the_list_open() -> None:
+    handled = """try:
+                layers.append(nn.Sigmoid())
+            except RuntimeError:
+                layers.append(nn.Tanh())"""
+    source = textwrap.dedent(LAYERS_BY_OPTION.format(second="else:", last=handled))
+    assert found("stacked-activations", source) == 0
+
+
+CARRIED_REWARDS = """
+    import torch
+    from torch import nn
+
+    def fit(batches, rewards):
+        model = nn.GRU(8, 2, batch_first=True)
+        optimizer = torch.optim.Adam(model.parameters())
+        for x in batches:
+            optimizer.zero_grad()
+            output, rewards = model(x, rewards)
+            output.square().mean().backward()
+            optimizer.step()
+            {cut}
+
+    fit(torch.utils.data.DataLoader(read("train"), shuffle=True), torch.zeros(1, 32, 2))
+    """
+
+
+def test_a_state_detached_in_place_is_detached() -> None:
+    detached = textwrap.dedent(CARRIED_REWARDS).format(cut="rewards.detach_()")
+    carried = textwrap.dedent(CARRIED_REWARDS).format(cut="rewards.size()")
+    assert found("hidden-state-not-detached", detached) == 0
+    assert found("hidden-state-not-detached", carried) == 1
