@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING
 from convlint.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 _PYTHON = re.compile(r"(?:python|pypy)(?:\d(?:\.\d+)?)?(?:\.exe)?")
 _OPTION_WITH_VALUE = re.compile(r"-[WX]|--check-hash-based-pycs")
 _TORCHRUN_MODULE = "torch.distributed.run"
-# torchrun's options that take no value; every other one does.
-_TORCHRUN_SWITCHES = {"--standalone", "--virtual-local-rank", "--virtual_local_rank"}
-_TORCHRUN_UNFOLLOWED = {"--no-python", "--no_python", "--run-path", "--run_path"}
+# Options of launchers that take no value; every other one does.
+_TORCHRUN_SWITCHES = {"--standalone", "--virtual-local-rank"}
+_TORCHRUN_UNFOLLOWED = {"--no-python", "--run-path"}
 ACCELERATE = "accelerate"
 _ACCELERATE_MODULE = "accelerate.commands.launch"
-# accelerate's options that take no value; every other one does. Dashes and underscores are the same.
 _ACCELERATE_SWITCHES = {
     "-q", "--quiet", "--cpu", "--multi-gpu", "--enable-cpu-affinity", "--dynamo-use-fullgraph",
     "--dynamo-use-dynamic", "--dynamo-use-regional-compilation", "--use-deepspeed", "--use-fsdp",
@@ -155,27 +154,9 @@ def _python_command(python: str, words: Sequence[str]) -> Target:
 
 
 def _torchrun(words: Sequence[str]) -> Target:
-    options: list[str] = []
-    module = False
-    position = 0
-    while position < len(words) and words[position].startswith("-"):
-        word = words[position]
-        name, equals, value = word.partition("=")
-        position += 1
-        if name in _TORCHRUN_UNFOLLOWED:
-            raise UserError(f"torchrun {name} cannot be followed; give torchrun a Python script")
-        if name in ("-m", "--module"):
-            module = True
-            continue
-        options.append(word)
-        if name not in _TORCHRUN_SWITCHES and not equals and position < len(words):
-            value = words[position]
-            options.append(value)
-            position += 1
-        if name == "--nnodes" and value not in ("1", "1:1"):
-            raise UserError(f"torchrun --nnodes {value}: only one machine can be probed")
-    if position == len(words):
-        raise UserError("the command names no script: torchrun [OPTIONS] SCRIPT")
+    options, module, position = _launcher_options(
+        "torchrun", words, _TORCHRUN_SWITCHES, _TORCHRUN_UNFOLLOWED, "--nnodes", ("1", "1:1")
+    )
     if not any(_CHOOSES_MEETING_POINT.match(option) for option in options):
         # A port of its own, so that a job already running here is not met.
         options.insert(0, "--standalone")
@@ -186,28 +167,14 @@ def _torchrun(words: Sequence[str]) -> Target:
 
 
 def _accelerate(words: Sequence[str]) -> Target:
-    options: list[str] = []
-    module = False
-    position = 0
-    while position < len(words) and words[position].startswith("-"):
-        word = words[position]
-        name, equals, value = word.partition("=")
-        name = name.replace("_", "-")
-        position += 1
-        if name in _ACCELERATE_UNFOLLOWED:
-            raise UserError(f"accelerate launch {name} cannot be followed")
-        if name in ("-m", "--module"):
-            module = True
-            continue
-        options.append(word)
-        if name not in _ACCELERATE_SWITCHES and not equals and position < len(words):
-            value = words[position]
-            options.append(value)
-            position += 1
-        if name == "--num-machines" and value != "1":
-            raise UserError(f"accelerate --num_machines {value}: only one machine can be probed")
-    if position == len(words):
-        raise UserError("the command names no script: accelerate launch [OPTIONS] SCRIPT")
+    options, module, position = _launcher_options(
+        "accelerate launch",
+        words,
+        _ACCELERATE_SWITCHES,
+        _ACCELERATE_UNFOLLOWED,
+        "--num-machines",
+        ("1",),
+    )
     if not any(option.replace("_", "-").startswith("--main-process-port") for option in options):
         # A free port, so that a job already running here is not met.
         options += ["--main_process_port", "0"]
@@ -216,6 +183,47 @@ def _accelerate(words: Sequence[str]) -> Target:
     return Target(
         script, rest, named if module else "", torchrun=tuple(options), launcher=ACCELERATE
     )
+
+
+def _launcher_options(
+    launcher: str,
+    words: Sequence[str],
+    switches: Collection[str],
+    unfollowed: Collection[str],
+    machines: str,
+    one_machine: Collection[str],
+) -> tuple[list[str], bool, int]:
+    """The options before the script, whether it is given as a module, and where it stands.
+
+    ``switches`` take no value, ``unfollowed`` cannot be probed, and neither can more machines than
+    the option ``machines`` has in ``one_machine``. Dashes and underscores are the same.
+
+    Raises:
+        UserError: such an option is there, or no script is.
+    """
+    options: list[str] = []
+    module = False
+    position = 0
+    while position < len(words) and words[position].startswith("-"):
+        word = words[position]
+        said, equals, value = word.partition("=")
+        name = said.replace("_", "-")
+        position += 1
+        if name in unfollowed:
+            raise UserError(f"{launcher} {said} cannot be followed; give it a Python script")
+        if name in ("-m", "--module"):
+            module = True
+            continue
+        options.append(word)
+        if name not in switches and not equals and position < len(words):
+            value = words[position]
+            options.append(value)
+            position += 1
+        if name == machines and value not in one_machine:
+            raise UserError(f"{launcher} {said} {value}: only one machine can be probed")
+    if position == len(words):
+        raise UserError(f"the command names no script: {launcher} [OPTIONS] SCRIPT")
+    return options, module, position
 
 
 def _file_of(module: str) -> str:

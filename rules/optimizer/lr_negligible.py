@@ -70,8 +70,8 @@ class LrNegligible(Rule):
                 optimizer.step()
 
     ## When it is fine
-    Scripts that set the rate of each step themselves start from 0, and so do some warm-ups:
-    neither is reported. Groups that are frozen by a rate of 0 beside others that learn are not
+    Scripts that set the rate of each step themselves start from 0, and so do some warm-ups and
+    optimizers that a checkpoint is loaded into: none is reported. Groups that are frozen by a rate of 0 beside others that learn are not
     reported either.
 
     ## Measured
@@ -102,6 +102,8 @@ class LrNegligible(Rule):
                 continue
             if rate_is_set_elsewhere(program, optimizer):
                 continue
+            if "load_state_dict" in optimizer.methods:
+                continue  # a checkpoint brings its own rates
             if not any(rate.number for rate in rates) and _goes_elsewhere(program, optimizer):
                 continue  # a zero says that what it is handed to sets the rate
             rate = rates[0]

@@ -350,3 +350,24 @@ def test_a_state_detached_in_place_is_detached() -> None:
     carried = textwrap.dedent(CARRIED_REWARDS).format(cut="rewards.size()")
     assert found("hidden-state-not-detached", detached) == 0
     assert found("hidden-state-not-detached", carried) == 1
+
+
+RESTORED_OPTIMIZER = """
+    import torch
+    from torch import nn
+
+    model = nn.Linear(8, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0)
+    {restored}
+    for x, y in torch.utils.data.DataLoader(read("train"), shuffle=True):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    """
+
+
+def test_a_checkpoint_brings_its_own_learning_rate() -> None:
+    restored = 'optimizer.load_state_dict(torch.load("last.pt")["optimizer"])'
+    source = textwrap.dedent(RESTORED_OPTIMIZER)
+    assert found("lr-negligible", source.format(restored=restored)) == 0
+    assert found("lr-negligible", source.format(restored="")) == 1
