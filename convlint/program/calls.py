@@ -114,6 +114,7 @@ class Calls(Expressions):
             options = something(callee)
             if not options:
                 return self.unresolved_call(arguments, site)
+            options = [o for o in options if self._may_take(o, arguments)] or options
             if len(options) == 1:
                 return self.apply(options[0], arguments, site, scope)
             leaders = {o.leader.id for o in options if isinstance(o, Instance)}
@@ -121,6 +122,20 @@ class Calls(Expressions):
                 return self.apply(options[0], arguments, site, scope)
             return self._call_either(options, arguments, site, scope)
         return self.unresolved_call(arguments, site)
+
+    def _may_take(self, option: Abstract, arguments: Arguments) -> bool:
+        """Whether a function, or the forward of a module, has all the arguments it needs."""
+        if isinstance(option, Instance) and option.klass is not None:
+            option = self.method_of(option, "forward") or option
+        if not isinstance(option, Function) or option.decorators or not arguments.complete:
+            return True
+        needed = [
+            parameter.arg
+            for parameter, default in positional_parameters(option.node.args)
+            if default is None and parameter.arg not in option.options
+        ]
+        given = len(arguments.positional) + (option.bound is not None)
+        return set(needed[given:]) <= arguments.keywords.keys()
 
     def _call_either(
         self, options: list[Abstract], arguments: Arguments, site: Site, scope: Scope

@@ -371,3 +371,37 @@ def test_a_checkpoint_brings_its_own_learning_rate() -> None:
     source = textwrap.dedent(RESTORED_OPTIMIZER)
     assert found("lr-negligible", source.format(restored=restored)) == 0
     assert found("lr-negligible", source.format(restored="")) == 1
+
+
+ONE_OF_TWO_LOSSES = """
+    import torch
+    from torch import nn
+
+    class Distillation(nn.Module):
+        def __init__(self, base):
+            super().__init__()
+            self.base = base
+
+        def forward(self, {taken}):
+            return self.base(outputs, labels)
+
+    criterion = Distillation(nn.BCEWithLogitsLoss())
+    if read("plain"):
+        criterion = nn.BCEWithLogitsLoss()
+    model = nn.Linear(8, 2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for x, y in torch.utils.data.DataLoader(read("train"), shuffle=True):
+        outputs = model(x)
+        loss = criterion(outputs, outputs.detach().sigmoid())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    """
+
+
+@pytest.mark.parametrize(
+    ("taken", "faults"), [("inputs, outputs, labels", 0), ("labels, outputs", 1)]
+)
+def test_a_loss_that_needs_more_arguments_is_not_the_one_called(taken: str, faults: int) -> None:
+    source = textwrap.dedent(ONE_OF_TWO_LOSSES).format(taken=taken)
+    assert found("sigmoid-into-bce-logits", source) == faults
