@@ -25,7 +25,7 @@ from pathlib import Path
 
 from convlint.audit import join
 from convlint.engine import check_paths
-from convlint.gpu_probes.observed_remedies import BETTER, KEEP, Remedies, Remedy
+from convlint.gpu_probes.observations.remedies import BETTER, KEEP, Remedies, Remedy
 from convlint.launch import run_probe
 from convlint.remedies import fitting
 from convlint.settings import Overrides

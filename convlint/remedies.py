@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity, Verdict
-from convlint.gpu_probes.observed_remedies import BETTER, Remedies, Remedy
+from convlint.gpu_probes.observations.remedies import BETTER, Remedies, Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from observed import observations
 
 from convlint.audit import Decision, join, measure
 from convlint.findings import Confidence, Evidence, Finding, Location, Severity, Verdict
-from convlint.gpu_probes.observations import Convergence, Device, Observations, Skipped
+from convlint.gpu_probes.observations import Convergence, Observations, Skipped
 from convlint.rules import Rule
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ def at(line: int, path: str = SCRIPT) -> Location:
 def seen(**changes: Any) -> Observations:
     values: dict[str, Any] = {
         "script": SCRIPT,
-        "arguments": (),
-        "device": Device("cpu", "cpu", "2.13", "3.12", "torch"),
-        "stopped": "steps",
-        "held": 8,
         "steps": 100,
         "seconds": 3.0,
         "backwards": 108,
@@ -42,7 +39,7 @@ def seen(**changes: Any) -> Observations:
             steps=100,
         ),
     }
-    return Observations(**{**values, **changes})
+    return observations(**{**values, **changes})
 
 
 def rule(

@@ -10,6 +10,7 @@ import random
 import msgspec
 import pytest
 from click.testing import CliRunner
+from observed import observations
 
 from convlint.cli.group import main
 from convlint.comparison import Change, compare
@@ -40,12 +41,8 @@ def losses(end: float, seed: int) -> tuple[float, ...]:
 
 def run(end: float = 0.5, seed: int = 0, **other) -> Observations:
     series = losses(end, seed)
-    seen = Observations(
+    seen = observations(
         script="a.py",
-        arguments=(),
-        device=Device("cpu", "cpu", "2.13.0", "3.11", "torch"),
-        stopped="steps",
-        held=8,
         steps=STEPS,
         seconds=3.0,
         backwards=STEPS + 8,

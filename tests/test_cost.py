@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from observed import observations
 
 from convlint.cli.running import cost_of_run
 from convlint.cost import cost_of
 from convlint.gpu_probes.observations import (
     Batches,
-    Device,
     Observations,
     OptimizerUse,
     PeakMemory,
@@ -21,12 +21,7 @@ from convlint.program import extract_program
 from convlint.report.costs import duration, memory_cost, probe_cost, run_cost
 from convlint.targets import Target
 
-SEEN = Observations(
-    script="a.py",
-    arguments=(),
-    device=Device("cpu", "cpu", "2.13.0", "3.11", "torch"),
-    stopped="steps",
-    held=8,
+SEEN = observations(
     steps=5,
     seconds=36.0,
     backwards=13,

@@ -27,4 +27,5 @@ def test_a_checkout_on_the_path_is_the_whole_package() -> None:
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert Path(run.stdout.strip()).resolve() == (ROOT / "gpu_probes" / "observations.py").resolve()
+    found = Path(run.stdout.strip()).resolve()
+    assert found == (ROOT / "gpu_probes" / "observations" / "__init__.py").resolve()

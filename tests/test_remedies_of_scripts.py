@@ -12,7 +12,7 @@ from torch import nn
 import convlint
 from convlint.audit import measure
 from convlint.gpu_probes.observations import Observations
-from convlint.gpu_probes.observed_remedies import BETTER, KEEP, Remedies
+from convlint.gpu_probes.observations.remedies import BETTER, KEEP, Remedies
 from convlint.launch import run_probe
 from convlint.remedies import fitting
 

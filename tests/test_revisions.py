@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from observed import observations
 
 from convlint.cli.group import main
-from convlint.gpu_probes.observations import Device, Observations
 from convlint.report.json import Output
 
 TRAIN = """\
@@ -71,21 +71,16 @@ def audits(monkeypatch):
             return original(command, **options)
         directory = Path(options["cwd"])
         seen.append((directory, command, (directory / "train.py").read_text()))
-        observations = Observations(
-            script="train.py",
-            arguments=(),
-            device=Device("cpu", "cpu", "2.13.0", "3.11", "torch"),
-            stopped="steps",
+        measured = observations(
             held=0,
             steps=10,
-            seconds=1.0,
             backwards=10,
             loaded_files=loaded or (str((directory / "train.py").resolve()),),
         )
         import msgspec
 
         output = Output(
-            version="0", findings=(), problems=(), observations=observations, verdict=None,
+            version="0", findings=(), problems=(), observations=measured, verdict=None,
             cost=None, curves=None,
         )  # fmt: skip
         return subprocess.CompletedProcess(command, 0, msgspec.json.encode(output), b"")

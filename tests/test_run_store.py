@@ -7,21 +7,13 @@ import threading
 import time
 
 import pytest
+from observed import observations
 
-from convlint.gpu_probes.observations import Device, Observations
 from convlint.run_inputs import RunInputs, changed_since, inputs_of
 from convlint.run_store import KEPT_FOR, RUNS_KEPT, KeptRun, RunStore, question_of
 from convlint.targets import Target
 
-SEEN = Observations(
-    script="a.py",
-    arguments=(),
-    device=Device("cpu", "cpu", "2.13.0", "3.11", "torch"),
-    stopped="steps",
-    held=0,
-    steps=1,
-    seconds=1.0,
-)
+SEEN = observations(held=0, steps=1)
 NOTHING = RunInputs(sources={}, files={}, directories={}, libraries={})
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from convlint.findings import Finding, Location
-    from convlint.gpu_probes.observed_remedies import Remedies
+    from convlint.gpu_probes.observations.remedies import Remedies
     from convlint.report.run import RunReport
 
 MOST_FINDINGS = 30

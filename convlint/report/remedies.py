@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convlint.gpu_probes.observed_remedies import BETTER, KEEP, Remedies, Remedy
+from convlint.gpu_probes.observations.remedies import BETTER, KEEP, Remedies, Remedy
 from convlint.remedies import most_valuable
 from convlint.report.text import FAINT, STRONG, Line, count, format_number, one_line
 from convlint.sources import display_path

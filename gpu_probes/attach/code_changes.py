@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from convlint.gpu_probes.attach.observer import Observer
     from convlint.gpu_probes.horizon.counterfactuals import CourseOf, Rewrite
-    from convlint.gpu_probes.observations import Place
     from convlint.gpu_probes.tape import Tape
     from convlint.gpu_probes.tape.trajectory import Start
 
@@ -53,65 +52,55 @@ def code_changes(
 
 
 def _loss_changes(tape: Tape) -> Iterator[Candidate]:
-    rewrite = rewritten_steps.without_output_softmax(tape)
-    if rewrite is not None:
-        yield _code(
-            "no softmax before the cross entropy, which applies one itself",
-            "return the scores: delete the model's last softmax",
-            "the smallest loss becomes 0 instead of about 0.9 to 1.5, and gradients no longer fade",
-            rewrite,
-            ("softmax-into-cross-entropy",),
-            corrects="the cross entropy of the scores, without the second softmax",
-        )
-    rewrite = rewritten_steps.without_output_sigmoid(tape)
-    if rewrite is not None:
-        yield _code(
-            "no sigmoid before the binary cross entropy on logits",
-            "return the logits: delete the model's last sigmoid",
-            "the smallest loss becomes 0 instead of 0.31 to 0.69",
-            rewrite,
-            ("sigmoid-into-bce-logits",),
-            corrects="the cross entropy of the logits, without the second sigmoid",
-        )
-    rewrite = rewritten_steps.log_probabilities(tape)
-    if rewrite is not None:
-        yield _code(
-            "log-probabilities into the negative log likelihood",
-            "F.cross_entropy(scores, target), or log_softmax as the model's last layer",
-            "the loss becomes the cross entropy: its gradient no longer fades where it is wrong",
-            rewrite,
-            ("nll-needs-log-probs",),
-            corrects="the negative log likelihood of log-probabilities",
-        )
-    rewrite = rewritten_steps.matching_shapes(tape)
-    if rewrite is not None:
-        yield _code(
-            "prediction and target of one shape",
-            "criterion(prediction.squeeze(1), target)",
-            "each prediction is compared with its own target instead of with all of them",
-            rewrite,
-            ("mse-shape-broadcast",),
-            corrects="the error of each prediction against its own target",
-        )
+    yield from _code(
+        rewritten_steps.without_output_softmax(tape),
+        "no softmax before the cross entropy, which applies one itself",
+        "return the scores: delete the model's last softmax",
+        "the smallest loss becomes 0 instead of about 0.9 to 1.5, and gradients no longer fade",
+        ("softmax-into-cross-entropy",),
+        corrects="the cross entropy of the scores, without the second softmax",
+    )
+    yield from _code(
+        rewritten_steps.without_output_sigmoid(tape),
+        "no sigmoid before the binary cross entropy on logits",
+        "return the logits: delete the model's last sigmoid",
+        "the smallest loss becomes 0 instead of 0.31 to 0.69",
+        ("sigmoid-into-bce-logits",),
+        corrects="the cross entropy of the logits, without the second sigmoid",
+    )
+    yield from _code(
+        rewritten_steps.log_probabilities(tape),
+        "log-probabilities into the negative log likelihood",
+        "F.cross_entropy(scores, target), or log_softmax as the model's last layer",
+        "the loss becomes the cross entropy: its gradient no longer fades where it is wrong",
+        ("nll-needs-log-probs",),
+        corrects="the negative log likelihood of log-probabilities",
+    )
+    yield from _code(
+        rewritten_steps.matching_shapes(tape),
+        "prediction and target of one shape",
+        "criterion(prediction.squeeze(1), target)",
+        "each prediction is compared with its own target instead of with all of them",
+        ("mse-shape-broadcast",),
+        corrects="the error of each prediction against its own target",
+    )
 
 
 def _wiring_changes(tape: Tape) -> Iterator[Candidate]:
-    rewrite = rewritten_steps.in_training_mode(tape)
-    if rewrite is not None:
-        yield _code(
-            "the model in training mode",
-            "model.train() before the training loop of every epoch",
-            "batch normalisation uses the statistics of the batch",
-            rewrite,
-            ("eval-mode-in-training",),
-        )
-    rewrite = rewritten_steps.attached(tape)
-    if rewrite is not None and _without_gradient(tape) > _without_gradient(rewrite(tape)):
-        yield _code(
+    yield from _code(
+        rewritten_steps.in_training_mode(tape),
+        "the model in training mode",
+        "model.train() before the training loop of every epoch",
+        "batch normalisation uses the statistics of the batch",
+        ("eval-mode-in-training",),
+    )
+    attached = rewritten_steps.attached(tape)
+    if attached is not None and _without_gradient(tape) > _without_gradient(attached(tape)):
+        yield from _code(
+            attached,
             "no detach in the forward pass",
             "delete .detach(), .data or no_grad() between the layers",
             f"{_without_gradient(tape)} parameters get a gradient",
-            rewrite,
             ("parameter-without-gradient", "graph-cut-in-forward"),
         )
 
@@ -173,33 +162,31 @@ def _all_parameters(start: Start, setting: Setting) -> Iterator[Candidate]:
 
 
 def _inputs(tapes: Sequence[Tape], numbers: Sequence[int]) -> Iterator[Candidate]:
-    rewrite = rewritten_steps.standardised(tapes, numbers, _OFFSET, _RATIO)
-    if rewrite is not None:
-        yield _code(
-            "standardised inputs",
-            "x = (x - mean) / std, of each feature over the training set",
-            "the curvature along each feature becomes alike",
-            rewrite,
-            ("unnormalized-input", "image-no-normalize", "initial-loss-off"),
-        )
+    yield from _code(
+        rewritten_steps.standardised(tapes, numbers, _OFFSET, _RATIO),
+        "standardised inputs",
+        "x = (x - mean) / std, of each feature over the training set",
+        "the curvature along each feature becomes alike",
+        ("unnormalized-input", "image-no-normalize", "initial-loss-off"),
+    )
 
 
 def _architecture(tape: Tape) -> Iterator[Candidate]:
     faint = ("vanishing-gradient", "deep-saturating-stack", "saturated-activations")
-    rewrite = rewritten_steps.rectified(tape)
-    if rewrite is not None:
-        yield _code(
-            "ReLU instead of the squashing activations", "nn.ReLU()", _FAINT, rewrite, faint
-        )
-    rewrite = rewritten_steps.normalised(tape)
-    if rewrite is not None:
-        yield _code(
-            "a normalisation before every activation",
-            "nn.BatchNorm1d / nn.LayerNorm between each layer and its activation",
-            "signals and gradients keep their size through the layers",
-            rewrite,
-            (*faint, "exploding-gradient", "deep-plain-network", "deep-plain-default-init"),
-        )
+    yield from _code(
+        rewritten_steps.rectified(tape),
+        "ReLU instead of the squashing activations",
+        "nn.ReLU()",
+        _FAINT,
+        faint,
+    )
+    yield from _code(
+        rewritten_steps.normalised(tape),
+        "a normalisation before every activation",
+        "nn.BatchNorm1d / nn.LayerNorm between each layer and its activation",
+        "signals and gradients keep their size through the layers",
+        (*faint, "exploding-gradient", "deep-plain-network", "deep-plain-default-init"),
+    )
 
 
 def _initialisation(observer: Observer) -> Iterator[Candidate]:
@@ -295,22 +282,22 @@ def _usual(weight: torch.Tensor) -> float:
 
 
 def _code(
+    rewrite: Rewrite | None,
     change: str,
     code: str,
     predicted: str,
-    rewrite: Rewrite,
     answers: tuple[str, ...],
     corrects: str = "",
-    place: Place | None = None,
-) -> Candidate:
-    return Candidate(
-        "code",
-        change,
-        code,
-        predicted,
-        lambda *_: AS_IT_IS,
-        rewrite=rewrite,
-        corrects=corrects,
-        answers=answers,
-        place=place,
-    )
+) -> Iterator[Candidate]:
+    """The change of what a step computes, where the step has what is to be changed."""
+    if rewrite is not None:
+        yield Candidate(
+            "code",
+            change,
+            code,
+            predicted,
+            lambda *_: AS_IT_IS,
+            rewrite=rewrite,
+            corrects=corrects,
+            answers=answers,
+        )

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from convlint.gpu_probes.observed_remedies import KEEP
+from convlint.gpu_probes.observations.remedies import KEEP
 from convlint.gpu_probes.tape.trajectory import AS_RECORDED, Clipping, Course, Options
 
 if TYPE_CHECKING:
-    from convlint.gpu_probes.observations import LearningRateRange
+    from convlint.gpu_probes.observations import LearningRateRange, Place
     from convlint.gpu_probes.tape import Tape
-    from convlint.gpu_probes.values import Place
 
 Rewrite = Callable[["Tape"], "Tape"]
 """Computes a recorded step otherwise; raises ``TapeUnavailable`` where that cannot be done."""

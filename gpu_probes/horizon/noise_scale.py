@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from convlint.gpu_probes.curvature.operator import CurvatureUnavailable, RetainedGraphHessian
-from convlint.gpu_probes.gradient_noise import GradientNoise
-from convlint.gpu_probes.observations import Measurement
+from convlint.gpu_probes.observations import GradientNoise, Measurement
 from convlint.gpu_probes.quantities.gradient_noise import GradientStack, NoiseEstimate
 from convlint.gpu_probes.quantities.uncertainty import student_t
 from convlint.gpu_probes.tape import Change, TapeUnavailable

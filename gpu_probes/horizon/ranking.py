@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from convlint.gpu_probes.horizon.paired_test import holm, mean_and_error, paired_tail
-from convlint.gpu_probes.observed_remedies import (
+from convlint.gpu_probes.observations.remedies import (
     BETTER,
     DROPPED,
     KEEP,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from convlint.gpu_probes.horizon.ranking import Trials, ranked
-from convlint.gpu_probes.observed_remedies import KEEP, Remedies
+from convlint.gpu_probes.observations.remedies import KEEP, Remedies
 from convlint.gpu_probes.tape import Change, TapeUnavailable
 from convlint.gpu_probes.tape.trajectory import RecordedStep, replay
 

@@ -47,28 +47,28 @@ def _first_argument(_operation: Operation, args: tuple[Any, ...], _keywords: dic
 
 def without_output_softmax(tape: Tape) -> Rewrite | None:
     """No softmax between the scores and a cross entropy that applies one itself."""
-    return _exchange(
-        tape,
-        lambda steps: [
-            position
-            for position in steps.named("aten::_log_softmax")
-            if (source := steps.source(position)) is not None
-            and steps.name(source) == "aten::_softmax"
-        ],
-        lambda steps, position: {_known(steps.source(position)): _first_argument},
-    )
+    return _without_before(tape, "aten::_softmax", "aten::_log_softmax")
 
 
 def without_output_sigmoid(tape: Tape) -> Rewrite | None:
     """No sigmoid before a binary cross entropy on logits."""
+    return _without_before(tape, "aten::sigmoid", "aten::binary_cross_entropy_with_logits")
+
+
+def _without_before(tape: Tape, superfluous: str, user: str) -> Rewrite | None:
+    """Whatever ``superfluous`` was given goes into ``user`` as it is."""
+
+    def preceded(steps: _Steps) -> list[int]:
+        sources = {position: steps.source(position) for position in steps.named(user)}
+        return [
+            position
+            for position, source in sources.items()
+            if source is not None and steps.name(source) == superfluous
+        ]
+
     return _exchange(
         tape,
-        lambda steps: [
-            position
-            for position in steps.named("aten::binary_cross_entropy_with_logits")
-            if (source := steps.source(position)) is not None
-            and steps.name(source) == "aten::sigmoid"
-        ],
+        preceded,
         lambda steps, position: {_known(steps.source(position)): _first_argument},
     )
 

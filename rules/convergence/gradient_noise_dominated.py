@@ -19,8 +19,7 @@ from convlint.rules.patterns.runs import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.gpu_probes.gradient_noise import GradientNoise
-    from convlint.gpu_probes.observations import Measurement, Observations
+    from convlint.gpu_probes.observations import GradientNoise, Measurement, Observations
 
 FAR_BELOW = 10.0
 """Noise scale over batch: a step is then less than a tenth as good as one without noise

@@ -11,21 +11,12 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from observed import observations
 
-from convlint.gpu_probes.observations import Device, Observations
 from convlint.report.json import output_schema
 from convlint.run_inputs import RunInputs, file_digest
 
-SEEN = Observations(
-    script="a.py",
-    arguments=(),
-    device=Device("cpu", "cpu", "2.13.0", "3.11", "torch"),
-    stopped="steps",
-    held=8,
-    steps=100,
-    seconds=3.0,
-    backwards=108,
-)
+SEEN = observations(script="a.py", steps=100, seconds=3.0, backwards=108)
 
 TRAIN = """\
 import json

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from observed import observations
 
 from convlint.audit import Decision, RunVerdict
 from convlint.findings import Finding, Judgement, Verdict
 from convlint.gpu_probes.observations import (
-    Device,
     Measurement,
     Observations,
     Place,
     Plan,
     Series,
 )
-from convlint.gpu_probes.observed_remedies import Remedies, Remedy
+from convlint.gpu_probes.observations.remedies import Remedies, Remedy
 from convlint.launch import ProbeError
 from convlint.report.json import output_schema
 from convlint.run_inputs import RunInputs
@@ -27,16 +27,7 @@ from convlint.targets import Target
 
 pytestmark = pytest.mark.usefixtures("stub_rules")
 
-HEALTHY = Observations(
-    script="a.py",
-    arguments=(),
-    device=Device("cpu", "cpu", "2.13.0", "3.11", "torch"),
-    stopped="steps",
-    held=8,
-    steps=100,
-    seconds=3.0,
-    backwards=108,
-)
+HEALTHY = observations(script="a.py", steps=100, seconds=3.0, backwards=108)
 NEVER = dataclasses.replace(HEALTHY, held=0, steps=0, backwards=0)
 
 

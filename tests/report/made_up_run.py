@@ -40,7 +40,7 @@ from convlint.gpu_probes.observations import (
     StabilityLimit,
     UpdateRatio,
 )
-from convlint.gpu_probes.observed_remedies import Remedies, Remedy
+from convlint.gpu_probes.observations.remedies import Remedies, Remedy
 from convlint.report.run import RunReport
 
 HOSTILE = "<img src=x onerror=window.harmed=1>"

@@ -10,7 +10,7 @@ from test_report_measured import observations, plain
 
 from convlint.findings import Confidence, Finding, Judgement, Location, Severity, Verdict
 from convlint.gpu_probes.observations import Measurement, Observations, Place
-from convlint.gpu_probes.observed_remedies import Remedies, Remedy
+from convlint.gpu_probes.observations.remedies import Remedies, Remedy
 from convlint.remedies import fitting, most_valuable
 from convlint.report.remedies import measured_text, remedy_lines, valuable_lines
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from observed import observations
+
 from convlint.findings import Severity
-from convlint.gpu_probes.gradient_noise import GradientNoise
 from convlint.gpu_probes.observations import (
     Activation,
     Convergence,
     Curvature,
-    Device,
     GradientFlow,
+    GradientNoise,
     GraphGrowth,
     LayerFlow,
     LossFunction,
@@ -231,10 +232,6 @@ def healthy(**changes: Any) -> Observations:
     """A digits classifier that trains well, with ``changes``."""
     values: dict[str, Any] = {
         "script": SCRIPT,
-        "arguments": (),
-        "device": Device("cpu", "cpu", "2.13.0", "3.12", "torch"),
-        "stopped": "steps",
-        "held": 8,
         "seconds": 3.0,
         "backwards": 108,
         "activations": (activation(),),
@@ -272,7 +269,7 @@ def healthy(**changes: Any) -> Observations:
         "baseline": number(2.29),
         **course("converging", falling()),
     }
-    return Observations(**{**values, **changes})
+    return observations(**{**values, **changes})
 
 
 def found(rule: Rule, seen: Observations) -> list[Finding]:

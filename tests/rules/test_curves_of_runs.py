@@ -9,9 +9,9 @@ import pytest
 from observed import observations
 
 from convlint.curves.run import judged_schedule, with_curves
-from convlint.gpu_probes.gradient_noise import GradientNoise
 from convlint.gpu_probes.observations import (
     Curvature,
+    GradientNoise,
     Measurement,
     OptimizerUse,
     ParameterGroup,

@@ -9,8 +9,7 @@ import pytest
 from measurements import course, falling, flat, found, healthy, place, severities
 
 from convlint.findings import Severity
-from convlint.gpu_probes.gradient_noise import GradientNoise
-from convlint.gpu_probes.observations import Measurement
+from convlint.gpu_probes.observations import GradientNoise, Measurement
 from convlint.rules.convergence.gradient_noise_dominated import GradientNoiseDominated
 
 RULE = GradientNoiseDominated()

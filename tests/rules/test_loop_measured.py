@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from observed import observations
 
 from convlint.findings import Severity
 from convlint.gpu_probes.observations import (
     Batches,
-    Device,
     ModeUse,
-    Observations,
     OptimizerUse,
     Place,
 )
@@ -45,18 +44,8 @@ def use(events=HEALTHY, *, line=10, carried=0, compared=10, steps=10, closure=Fa
 
 
 def observed(*optimizers, **fields):
-    values = {
-        "script": "/nowhere/train.py",
-        "arguments": (),
-        "device": Device("cpu", "", "2.13.0", "3.12", "torch"),
-        "stopped": "steps",
-        "held": 8,
-        "steps": 10,
-        "seconds": 1.0,
-        "backwards": 18,
-        **fields,
-    }
-    return Observations(optimizers=optimizers, **values)
+    fields = {"script": "/nowhere/train.py", "steps": 10, "backwards": 18, **fields}
+    return observations(optimizers=optimizers, **fields)
 
 
 def judge(rule, seen):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from convlint.gpu_probes.gradient_noise import GradientNoise
 from convlint.gpu_probes.horizon.noise_scale import Steps, gradient_noise
+from convlint.gpu_probes.observations import GradientNoise
 from convlint.gpu_probes.quantities.step_length import plain_rate
 from convlint.gpu_probes.tape import Tape, TapeRecorder, TapeUnavailable
 from convlint.gpu_probes.tape.trajectory import Start

@@ -22,7 +22,7 @@ from convlint.gpu_probes.horizon.counterfactuals import (
     rate_times,
 )
 from convlint.gpu_probes.horizon.remedies import Comparison, Effort, OutOfTime, departs
-from convlint.gpu_probes.observed_remedies import BETTER, KEEP, SAME, Remedies, Remedy
+from convlint.gpu_probes.observations.remedies import BETTER, KEEP, SAME, Remedies, Remedy
 from convlint.gpu_probes.tape import TapeRecorder
 from convlint.gpu_probes.tape.trajectory import SOUND, Handling, RecordedStep, Start
 

@@ -1,13 +1,10 @@
-"""What changes to the run were tried on recorded steps, and what each brought.
-
-A part of ``observations``: plain frozen dataclasses of the standard library.
-"""
+"""What changes to the run were tried on recorded steps, and what each brought."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convlint.gpu_probes.values import Measurement, Place
+from convlint.gpu_probes.observations.values import Measurement, Place
 
 KEEP = "keep"
 """``Remedy.kind`` of the run as it is."""

@@ -1,11 +1,10 @@
-"""What is known of the noise in a script's gradients (PROBES.md M6): facts, as in `observations`."""
+"""How noisy the gradients of a script are (PROBES.md M6)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# At run time: the parent decodes these facts by their types.
-from convlint.gpu_probes.values import Measurement, Place
+from convlint.gpu_probes.observations.values import Measurement, Place
 
 
 @dataclass(frozen=True)

@@ -28,3 +28,11 @@ class Measurement:
     ci: tuple[float, float] | None = None
     converged: bool = True
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A measurement that was not made, and why."""
+
+    measurement: str
+    reason: str
