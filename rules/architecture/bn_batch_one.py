@@ -22,7 +22,7 @@ from convlint.rules.patterns.flows import (
     objects_by_id,
     one_per_place,
 )
-from convlint.rules.patterns.paths import STEPS, stepped_optimizer, training_loops
+from convlint.rules.patterns.training_loops import STEPS, stepped_optimizer, training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

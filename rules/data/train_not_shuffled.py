@@ -12,7 +12,8 @@ from convlint.rules import Rule
 from convlint.rules.patterns import edits
 from convlint.rules.patterns.datasets import dataset_of, is_evaluating, is_training
 from convlint.rules.patterns.flows import objects_by_id
-from convlint.rules.patterns.paths import all_loops, occurrences
+from convlint.rules.patterns.paths import occurrences
+from convlint.rules.patterns.training_loops import all_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -16,10 +16,10 @@ from convlint.rules import Rule
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
-from convlint.rules.patterns.paths import STEPS, training_loops
 from convlint.rules.patterns.replicas import (
     unmanaged_replicas,
 )
+from convlint.rules.patterns.training_loops import STEPS, training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,12 +15,12 @@ from convlint.rules.patterns.flows import (
     objects_by_id,
     one_per_place,
 )
-from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.replicas import (
     DATA_PARALLEL,
     wrapped,
     wrappings,
 )
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

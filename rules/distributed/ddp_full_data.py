@@ -20,13 +20,13 @@ from convlint.rules.patterns.flows import (
     objects_by_id,
     one_per_place,
 )
-from convlint.rules.patterns.paths import STEPS, stepped_optimizer, training_loops
 from convlint.rules.patterns.replicas import (
     DATA_PARALLEL,
     unmanaged_replicas,
     wrapped,
     wrappings,
 )
+from convlint.rules.patterns.training_loops import STEPS, stepped_optimizer, training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,11 +13,11 @@ from convlint.rules import Rule
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
-from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.replicas import (
     DATA_PARALLEL,
     wrappings,
 )
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

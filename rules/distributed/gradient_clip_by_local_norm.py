@@ -11,12 +11,12 @@ from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import (
     one_per_place,
 )
-from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.replicas import (
     SHARDED,
     wrapped,
     wrappings,
 )
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from convlint.rules.patterns.flows import (
     one_per_place,
 )
 from convlint.rules.patterns.imported import uses_library
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

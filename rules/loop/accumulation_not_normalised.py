@@ -12,14 +12,14 @@ from convlint.rules.patterns import loop_edits, statement_edits
 from convlint.rules.patterns.flows import PLACEMENT_OPS, FlowGraph
 from convlint.rules.patterns.loops import clearings, steps_of
 from convlint.rules.patterns.ownership import is_managed, object_of, sole_optimizer
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.program.facts import Event, LossCall, TrainingProgram
     from convlint.rules import Changes
-    from convlint.rules.patterns.paths import TrainingLoop
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 
 class AccumulationNotNormalised(Rule):

@@ -10,8 +10,9 @@ from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import name_of, object_of
-from convlint.rules.patterns.paths import STEPS, all_loops, occurrences, stepped_optimizer
+from convlint.rules.patterns.paths import occurrences
 from convlint.rules.patterns.places import place_to_location
+from convlint.rules.patterns.training_loops import STEPS, all_loops, stepped_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ from convlint.rules.patterns.ownership import (
     sole_optimizer,
     submodules,
 )
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from convlint.program.facts import EventKind
 from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ from convlint.rules import Rule
 from convlint.rules.patterns.figures import measured_evidence
 from convlint.rules.patterns.flows import JOIN, FlowGraph, one_per_place
 from convlint.rules.patterns.ownership import name_of, object_of
-from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.places import first_place, place_to_location
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,8 @@ from convlint.rules.patterns.modes import (
     trains_before_train_mode,
 )
 from convlint.rules.patterns.ownership import is_managed, name_of, object_of, submodules
-from convlint.rules.patterns.paths import occurrences, paths, training_loops
+from convlint.rules.patterns.paths import occurrences, paths
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.program.facts import Entry, TrainingProgram
     from convlint.rules import Changes
-    from convlint.rules.patterns.paths import Occurrence, TrainingLoop
+    from convlint.rules.patterns.paths import Occurrence
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 _DELIBERATE = ("freeze", "frozen")
 

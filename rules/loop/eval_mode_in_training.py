@@ -19,8 +19,9 @@ from convlint.rules.patterns.modes import (
     trains_before_train_mode,
 )
 from convlint.rules.patterns.ownership import is_managed, name_of, object_of, submodules
-from convlint.rules.patterns.paths import occurrences, paths, training_loops
+from convlint.rules.patterns.paths import occurrences, paths
 from convlint.rules.patterns.places import place_to_location
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,8 @@ from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.ownership import object_of
-from convlint.rules.patterns.paths import all_loops, breaks, occurrences
+from convlint.rules.patterns.paths import occurrences
+from convlint.rules.patterns.training_loops import all_loops, breaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.orders import gradient_orders
 from convlint.rules.patterns.ownership import Match, acts_on, name_of, object_of, submodules
-from convlint.rules.patterns.paths import STEPS, stepped_optimizer
+from convlint.rules.patterns.training_loops import STEPS, stepped_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

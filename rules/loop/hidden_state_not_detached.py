@@ -9,7 +9,7 @@ from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.program.facts import Carried, Flow, TrainingProgram
     from convlint.rules import Changes
-    from convlint.rules.patterns.paths import Occurrence, TrainingLoop
+    from convlint.rules.patterns.paths import Occurrence
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 
 class HiddenStateNotDetached(Rule):

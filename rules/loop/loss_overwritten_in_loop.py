@@ -8,7 +8,8 @@ from convlint.findings import Applicability, Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns import edits, statement_edits
-from convlint.rules.patterns.paths import breaks, loops_in, occurrences, training_loops
+from convlint.rules.patterns.paths import occurrences
+from convlint.rules.patterns.training_loops import breaks, loops_in, training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

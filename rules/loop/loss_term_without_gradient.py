@@ -8,7 +8,7 @@ from convlint.findings import Finding, Related, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import PLACEMENT_OPS, FlowGraph, one_per_place
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

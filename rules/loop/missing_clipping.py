@@ -23,8 +23,9 @@ from convlint.rules.patterns.ownership import (
     unseen_hands,
     uses_closure,
 )
-from convlint.rules.patterns.paths import occurrences, training_loops
+from convlint.rules.patterns.paths import occurrences
 from convlint.rules.patterns.sequences import longest_sequence
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.program.facts import Event, Object, TrainingProgram
     from convlint.rules import Changes
-    from convlint.rules.patterns.paths import TrainingLoop
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 SHORT = 10
 """So few Jacobians in a row do not explode: 1.5 to the tenth is 58, to the eightieth 10^14."""

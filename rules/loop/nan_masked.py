@@ -11,7 +11,8 @@ from convlint.program.facts import Branch, Event, EventKind, Loop
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import SHAPE_OPS, FlowGraph, one_per_place
 from convlint.rules.patterns.ownership import is_managed
-from convlint.rules.patterns.paths import occurrences, training_loops
+from convlint.rules.patterns.paths import occurrences
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,8 @@ from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.datasets import is_evaluating
 from convlint.rules.patterns.flows import objects_by_id, one_per_place
 from convlint.rules.patterns.modes import MODE_EVENTS, sets_mode
-from convlint.rules.patterns.paths import all_loops, occurrences, paths
+from convlint.rules.patterns.paths import occurrences, paths
+from convlint.rules.patterns.training_loops import all_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,8 @@ from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns.loops import clearings, steps_of
 from convlint.rules.patterns.ownership import is_managed, sole_optimizer
-from convlint.rules.patterns.paths import STEPS, occurrences, training_loops
+from convlint.rules.patterns.paths import occurrences
+from convlint.rules.patterns.training_loops import STEPS, training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

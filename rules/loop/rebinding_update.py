@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
-from convlint.rules.patterns.paths import all_loops
+from convlint.rules.patterns.training_loops import all_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,14 +9,14 @@ from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import UNKNOWN_SOURCES, FlowGraph, one_per_place
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
-    from convlint.rules.patterns.paths import TrainingLoop
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 
 class RetainGraphInLoop(Rule):

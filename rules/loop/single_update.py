@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from convlint.findings import Confidence, Finding, Severity
 from convlint.rules import Rule
-from convlint.rules.patterns.paths import STEPS, occurrences
+from convlint.rules.patterns.paths import occurrences
+from convlint.rules.patterns.training_loops import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

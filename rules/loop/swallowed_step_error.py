@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Finding, Severity
 from convlint.program.facts import EventKind
 from convlint.rules import Rule
-from convlint.rules.patterns.paths import STEPS, training_loops
+from convlint.rules.patterns.training_loops import STEPS, training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,14 +17,14 @@ from convlint.rules.patterns.ownership import (
     unseen_hands,
     uses_closure,
 )
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
     from convlint.program.facts import Event, Object, TrainingProgram
-    from convlint.rules.patterns.paths import TrainingLoop
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 SOURCES = frozenset({"<batch>", "<array>", "<constant>"})
 """What is known to hold no prediction of the model."""

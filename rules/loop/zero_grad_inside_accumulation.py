@@ -10,7 +10,7 @@ from convlint.rules import Rule
 from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.loops import steps_of
 from convlint.rules.patterns.ownership import Match, acts_on, is_managed, sole_optimizer
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,8 @@ from convlint.rules.patterns.loops import (
     runs_once,
 )
 from convlint.rules.patterns.ownership import absence_confidence, name_of, object_of
-from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.places import place_to_location
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

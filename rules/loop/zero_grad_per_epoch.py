@@ -17,14 +17,15 @@ from convlint.rules.patterns.loops import (
     steps_of,
 )
 from convlint.rules.patterns.ownership import absence_confidence, name_of, object_of
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.program.facts import Loop, TrainingProgram
     from convlint.rules import Changes
-    from convlint.rules.patterns.paths import Occurrence, TrainingLoop
+    from convlint.rules.patterns.paths import Occurrence
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 
 class ZeroGradPerEpoch(Rule):

@@ -9,8 +9,8 @@ from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import object_of
-from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.scores import lower_is_better, test_of
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

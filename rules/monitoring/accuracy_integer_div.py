@@ -8,7 +8,7 @@ from convlint.findings import Confidence, Finding, Related, Severity
 from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import objects_by_id, one_per_place
-from convlint.rules.patterns.paths import all_loops
+from convlint.rules.patterns.training_loops import all_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.handed import is_handed_on
 from convlint.rules.patterns.ownership import name_of
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

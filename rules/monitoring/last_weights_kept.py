@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
-from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.scores import test_of
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

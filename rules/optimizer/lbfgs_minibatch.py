@@ -9,7 +9,8 @@ from convlint.program.facts import ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import object_of
-from convlint.rules.patterns.paths import STEPS, all_loops, occurrences, stepped_optimizer
+from convlint.rules.patterns.paths import occurrences
+from convlint.rules.patterns.training_loops import STEPS, all_loops, stepped_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

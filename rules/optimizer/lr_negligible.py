@@ -10,8 +10,9 @@ from convlint.rule_options import Option
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.handed import is_handed_on
-from convlint.rules.patterns.paths import occurrences, stepped_optimizer
+from convlint.rules.patterns.paths import occurrences
 from convlint.rules.patterns.rates import learning_rates, rate_is_set_elsewhere
+from convlint.rules.patterns.training_loops import stepped_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

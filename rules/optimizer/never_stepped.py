@@ -14,8 +14,9 @@ from convlint.rules.patterns.happened import STEP_EVENTS
 from convlint.rules.patterns.imported import uses_library
 from convlint.rules.patterns.loss_series import loss_place
 from convlint.rules.patterns.ownership import is_unidentified, name_of, object_of
-from convlint.rules.patterns.paths import STEPS, occurrences, stepped_optimizer
+from convlint.rules.patterns.paths import occurrences
 from convlint.rules.patterns.places import place_to_location
+from convlint.rules.patterns.training_loops import STEPS, stepped_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from convlint.rules.patterns.layers import (
     is_weight_layer,
 )
 from convlint.rules.patterns.ownership import name_of, object_of, submodules
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

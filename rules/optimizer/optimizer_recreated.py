@@ -12,8 +12,8 @@ from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.loops import steps_of
 from convlint.rules.patterns.ownership import is_managed, name_of, object_of
-from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.places import place_to_location
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Finding, Severity
 from convlint.lazy_regex import lazy_regex
 from convlint.rules import Rule
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

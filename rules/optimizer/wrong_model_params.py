@@ -11,8 +11,8 @@ from convlint.rules import Rule
 from convlint.rules.patterns import edits
 from convlint.rules.patterns.flows import FlowGraph, one_per_place
 from convlint.rules.patterns.ownership import name_of, object_of, submodules
-from convlint.rules.patterns.paths import STEPS, stepped_optimizer, training_loops
 from convlint.rules.patterns.settings import optimizers_of
+from convlint.rules.patterns.training_loops import STEPS, stepped_optimizer, training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.program.facts import Event, Flow, Object, TrainingProgram
     from convlint.rules import Changes
-    from convlint.rules.patterns.paths import TrainingLoop
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 _PAIRS = (
     (

@@ -11,7 +11,8 @@ from convlint.rules.patterns.datasets import is_evaluating
 from convlint.rules.patterns.flows import objects_by_id, one_per_place
 from convlint.rules.patterns.modes import MODE_EVENTS, mode_sensitive_layers, sets_mode
 from convlint.rules.patterns.once import once_per_program
-from convlint.rules.patterns.paths import loops_in, occurrences, paths
+from convlint.rules.patterns.paths import occurrences, paths
+from convlint.rules.patterns.training_loops import loops_in
 
 if TYPE_CHECKING:
     from convlint.findings import Location

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from convlint.program.facts import EventKind
 from convlint.rules.patterns import edits, statement_edits
-from convlint.rules.patterns.paths import STEPS, stepped_optimizer
+from convlint.rules.patterns.training_loops import STEPS, stepped_optimizer
 
 if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.program.facts import Event, TrainingProgram
     from convlint.rules import Changes
-    from convlint.rules.patterns.paths import TrainingLoop
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 
 def step_of(loop: TrainingLoop, optimizer: int) -> Event | None:

@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING
 from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules.patterns.imported import uses_library
 from convlint.rules.patterns.ownership import Match, acts_on, is_managed, object_of, uses_closure
-from convlint.rules.patterns.paths import (
-    STEPS,
-    Occurrence,
-    occurrences,
-    paths,
-    stepped_optimizer,
-    training_loops,
-)
+from convlint.rules.patterns.paths import Occurrence, occurrences, paths
+from convlint.rules.patterns.training_loops import STEPS, stepped_optimizer, training_loops
 
 if TYPE_CHECKING:
     from convlint.program.facts import Event, TrainingProgram
-    from convlint.rules.patterns.paths import TrainingLoop
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 _REMOTE_CONTEXTS = ("torch.distributed.autograd", "torch.distributed.rpc")
 

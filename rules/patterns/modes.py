@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from convlint.program.facts import Object, TrainingProgram
-    from convlint.rules.patterns.paths import Occurrence, TrainingLoop
+    from convlint.rules.patterns.paths import Occurrence
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 MODE_EVENTS = frozenset(
     {EventKind.TRAIN_MODE, EventKind.EVAL_MODE, EventKind.FORWARD, EventKind.BACKWARD}

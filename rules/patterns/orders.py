@@ -8,13 +8,15 @@ import msgspec
 
 from convlint.program.facts import EventKind
 from convlint.rules.patterns.ownership import is_managed, uses_closure
-from convlint.rules.patterns.paths import STEPS, paths, stepped_optimizer, training_loops
+from convlint.rules.patterns.paths import paths
+from convlint.rules.patterns.training_loops import STEPS, stepped_optimizer, training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.program.facts import TrainingProgram
-    from convlint.rules.patterns.paths import Occurrence, Path, TrainingLoop
+    from convlint.rules.patterns.paths import Occurrence, Path
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 GRADIENT_EVENTS = frozenset(
     {

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from convlint.program.facts import Event, Object, TrainingProgram
-    from convlint.rules.patterns.paths import Occurrence, TrainingLoop
+    from convlint.rules.patterns.paths import Occurrence
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 
 class Match(enum.Enum):

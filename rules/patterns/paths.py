@@ -1,4 +1,4 @@
-"""Training loops, and the linear orders in which their events can happen.
+"""The linear orders in which the events of a loop can happen.
 
 An event tree has branches; a fault in the order of events is a fault of one *path* through it.
 Paths respect ``continue``, ``break``, ``return`` and ``raise``, and take the same side of the same
@@ -13,18 +13,16 @@ import msgspec
 from msgspec.structs import replace
 
 from convlint.lazy_regex import lazy_regex
-from convlint.program.facts import Branch, Event, EventKind, Loop
-from convlint.rules.patterns.once import once_per_program
+from convlint.program.facts import Branch, Event, EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from convlint.program.facts import Entry, Node, TrainingProgram
+    from convlint.program.facts import Node
 
 PATH_CAP = 64
 """Above this many distinct orders a loop is not judged: it would cost more than it tells."""
 
-STEPS = frozenset({EventKind.STEP, EventKind.SCALER_STEP})
 
 _LAST_ITERATION = lazy_regex(r"==[^=]*-\s*1\b")
 
@@ -105,106 +103,6 @@ class Path(msgspec.Struct, frozen=True):
         return True
 
 
-class TrainingLoop(msgspec.Struct, frozen=True):
-    """The innermost loop that back-propagates and steps.
-
-    ``around`` are the loops around it, outermost first. ``occurrences`` are all events in it,
-    whatever path they are on, in source order.
-    """
-
-    entry: Entry
-    loop: Loop
-    around: tuple[Loop, ...] = ()
-    occurrences: tuple[Occurrence, ...] = ()
-    outer_conditions: tuple[Condition, ...] = ()
-
-    @property
-    def epoch_loop(self) -> Loop | None:
-        """The loop directly around this one, or None."""
-        return self.around[-1] if self.around else None
-
-    @property
-    def nest(self) -> tuple[Loop, ...]:
-        """This loop and the loops around it, outermost first."""
-        return (*self.around, self.loop)
-
-    @property
-    def optimizers(self) -> tuple[int, ...]:
-        """The resolved optimizers that step in it, in order of their first step."""
-        seen: dict[int, None] = {}
-        for occurrence in self.occurrences:
-            optimizer = stepped_optimizer(occurrence.event)
-            if optimizer is not None:
-                seen.setdefault(optimizer)
-        return tuple(seen)
-
-    @property
-    def steps_something_unknown(self) -> bool:
-        """True when an optimizer that could not be resolved steps in it."""
-        return any(o.kind in STEPS and stepped_optimizer(o.event) is None for o in self.occurrences)
-
-    def of_kind(self, *kinds: EventKind) -> list[Occurrence]:
-        """The events of these kinds in it, in source order."""
-        return [occurrence for occurrence in self.occurrences if occurrence.kind in kinds]
-
-    def has(self, *kinds: EventKind) -> bool:
-        """Whether an event of one of these kinds happens in it."""
-        return any(occurrence.kind in kinds for occurrence in self.occurrences)
-
-
-def stepped_optimizer(event: Event) -> int | None:
-    """The optimizer a step acts on, directly or through a gradient scaler; None when unknown."""
-    if event.kind is EventKind.STEP:
-        return event.target
-    if event.kind is EventKind.SCALER_STEP:
-        return event.optimizer
-    return None
-
-
-@once_per_program
-def _training_loops(program: TrainingProgram) -> tuple[TrainingLoop, ...]:
-    found: list[TrainingLoop] = []
-    for entry in program.entries:
-        _visit(entry, entry.body, (), (), found)
-    return tuple(found)
-
-
-def training_loops(program: TrainingProgram) -> list[TrainingLoop]:
-    """The training loops of every entry.
-
-    A loop trains when it holds a backward and a step of its own; those of a training loop inside
-    it count for that one alone. Loops that do only one of the two (micro-batches, parameters) are
-    part of the loop around them.
-    """
-    return list(_training_loops(program))
-
-
-def _visit(
-    entry: Entry,
-    nodes: tuple[Node, ...],
-    around: tuple[Loop, ...],
-    conditions: tuple[Condition, ...],
-    found: list[TrainingLoop],
-) -> set[EventKind]:
-    """Collect the training loops among ``nodes``; return the kinds of events outside of them."""
-    own: set[EventKind] = set()
-    for node in nodes:
-        if isinstance(node, Event):
-            own.add(node.kind)
-        elif isinstance(node, Branch):
-            for index, arm in enumerate(node.arms):
-                inner = (*conditions, _condition(node, index))
-                own |= _visit(entry, arm.body, around, inner, found)
-        else:
-            inside = _visit(entry, node.body, (*around, node), (), found)
-            if EventKind.BACKWARD in inside and inside & STEPS:
-                events = tuple(occurrences(node.body))
-                found.append(TrainingLoop(entry, node, around, events, conditions))
-            else:
-                own |= inside
-    return own
-
-
 def occurrences(
     nodes: tuple[Node, ...],
     conditions: tuple[Condition, ...] = (),
@@ -216,43 +114,9 @@ def occurrences(
             yield Occurrence(node, conditions, loops)
         elif isinstance(node, Branch):
             for index, arm in enumerate(node.arms):
-                yield from occurrences(arm.body, (*conditions, _condition(node, index)), loops)
+                yield from occurrences(arm.body, (*conditions, condition_of(node, index)), loops)
         else:
             yield from occurrences(node.body, conditions, (*loops, node.id))
-
-
-def all_loops(program: TrainingProgram) -> Iterator[tuple[Entry, tuple[Loop, ...]]]:
-    """Every loop of every entry as the nest of loops it stands in, itself last."""
-    for entry in program.entries:
-        for nest in _nests(entry.body, ()):
-            yield entry, nest
-
-
-def _nests(nodes: tuple[Node, ...], around: tuple[Loop, ...]) -> Iterator[tuple[Loop, ...]]:
-    for node in nodes:
-        if isinstance(node, Branch):
-            for arm in node.arms:
-                yield from _nests(arm.body, around)
-        elif isinstance(node, Loop):
-            nest = (*around, node)
-            yield nest
-            yield from _nests(node.body, nest)
-
-
-def loops_in(nodes: tuple[Node, ...]) -> Iterator[Loop]:
-    """Every loop below ``nodes``, at any depth."""
-    for nest in _nests(nodes, ()):
-        yield nest[-1]
-
-
-def breaks(body: tuple[Node, ...]) -> bool:
-    """Whether some iteration may leave the loop with this body early."""
-    return any(
-        arm.ends in ("break", "return") or breaks(arm.body)
-        for node in body
-        if isinstance(node, Branch)
-        for arm in node.arms
-    )
 
 
 def paths(
@@ -319,7 +183,7 @@ def _prune(nodes: tuple[Node, ...], kinds: Collection[EventKind]) -> list[_Step]
             arms = [(_prune(arm.body, kinds), arm.ends) for arm in node.arms]
             if any(body or ends for body, ends in arms):
                 sided = enumerate(arms)
-                kept.append(_Fork([(_condition(node, i), *arm) for i, arm in sided]))
+                kept.append(_Fork([(condition_of(node, i), *arm) for i, arm in sided]))
         else:
             body = _prune(node.body, kinds)
             if body:
@@ -386,7 +250,7 @@ def _distinct(found: list[Path], cap: int) -> list[Path]:
     return list(seen.values())
 
 
-def _condition(branch: Branch, arm: int) -> Condition:
+def condition_of(branch: Branch, arm: int) -> Condition:
     """The side ``arm`` of ``branch``, with negations written as the other side of the test."""
     text = branch.condition.strip()
     flipped = False

@@ -9,7 +9,7 @@ from convlint.program.facts import EventKind
 from convlint.rules import Rule
 from convlint.rules.patterns.imported import uses_library
 from convlint.rules.patterns.ownership import name_of, object_of
-from convlint.rules.patterns.paths import training_loops
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,9 @@ from convlint.rules import Rule
 from convlint.rules.patterns import edits, statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import is_managed, name_of, object_of
-from convlint.rules.patterns.paths import occurrences, training_loops
+from convlint.rules.patterns.paths import occurrences
 from convlint.rules.patterns.scaling import is_torch_scaler
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from convlint.findings import Location
     from convlint.program.facts import TrainingProgram
     from convlint.rules import Changes
-    from convlint.rules.patterns.paths import Occurrence, TrainingLoop
+    from convlint.rules.patterns.paths import Occurrence
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 
 class ScalerUpdateMissing(Rule):

@@ -8,15 +8,15 @@ from convlint.findings import Applicability, Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import one_per_place
-from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.seeds import SEEDING
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from convlint.findings import Location
     from convlint.program.facts import Loop, TrainingProgram
-    from convlint.rules.patterns.paths import TrainingLoop
+    from convlint.rules.patterns.training_loops import TrainingLoop
 
 
 class SeedInTrainLoop(Rule):

@@ -10,8 +10,9 @@ from convlint.rules import Rule
 from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.courses import short_name
 from convlint.rules.patterns.flows import one_per_place
-from convlint.rules.patterns.paths import STEPS, occurrences
+from convlint.rules.patterns.paths import occurrences
 from convlint.rules.patterns.schedules import step_sites, trains_inside
+from convlint.rules.patterns.training_loops import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

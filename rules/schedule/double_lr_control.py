@@ -9,7 +9,8 @@ from convlint.program.facts import EventKind, ObjectKind
 from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import object_of, scheduled_optimizer
-from convlint.rules.patterns.paths import all_loops, occurrences
+from convlint.rules.patterns.paths import occurrences
+from convlint.rules.patterns.training_loops import all_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

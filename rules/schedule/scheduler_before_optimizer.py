@@ -17,8 +17,9 @@ from convlint.rules.patterns.ownership import (
     object_of,
     scheduled_optimizer,
 )
-from convlint.rules.patterns.paths import STEPS, paths, stepped_optimizer, training_loops
+from convlint.rules.patterns.paths import paths
 from convlint.rules.patterns.places import place_to_location
+from convlint.rules.patterns.training_loops import STEPS, stepped_optimizer, training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

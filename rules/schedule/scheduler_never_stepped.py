@@ -11,8 +11,9 @@ from convlint.rules import Rule
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.handed import is_handed_on
 from convlint.rules.patterns.ownership import is_managed, name_of, scheduled_optimizer
-from convlint.rules.patterns.paths import occurrences, training_loops
+from convlint.rules.patterns.paths import occurrences
 from convlint.rules.patterns.places import place_to_location
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

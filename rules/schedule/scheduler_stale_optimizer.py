@@ -10,8 +10,8 @@ from convlint.rules import Rule
 from convlint.rules.patterns import statement_edits
 from convlint.rules.patterns.flows import one_per_place
 from convlint.rules.patterns.ownership import object_of, scheduled_optimizer
-from convlint.rules.patterns.paths import training_loops
 from convlint.rules.patterns.schedules import step_sites
+from convlint.rules.patterns.training_loops import training_loops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

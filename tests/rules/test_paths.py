@@ -5,7 +5,8 @@ from __future__ import annotations
 from builders import ProgramBuilder, branch
 
 from convlint.program.facts import EventKind
-from convlint.rules.patterns.paths import paths, training_loops
+from convlint.rules.patterns.paths import paths
+from convlint.rules.patterns.training_loops import training_loops
 
 KINDS = {EventKind.ZERO_GRAD, EventKind.BACKWARD, EventKind.STEP}
 
