@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.program.facts import EventKind, ObjectKind
+from convlint.rules.patterns.flows import FlowGraph
 from convlint.rules.patterns.layers import canonical
 from convlint.rules.patterns.ownership import (
     Match,
@@ -130,16 +131,35 @@ def leaves_eval(
 def trains_before_train_mode(
     program: TrainingProgram, events: Sequence[Occurrence], model: int
 ) -> Occurrence | None:
-    """The backward of a forward of ``model`` that no train call precedes in these events."""
-    forward = False
+    """The backward of a forward of ``model`` that no train call precedes in these events.
+
+    The loss of another model does not count, where it is known to come from that one alone.
+    """
+    outputs: set[int | None] = set()
+    others: set[int | None] = set()
     for occurrence in events:
         if occurrence.kind in (EventKind.TRAIN_MODE, EventKind.EVAL_MODE):
             if sets_mode(program, occurrence, model):
                 return None
         elif occurrence.kind is EventKind.FORWARD:
-            forward = forward or (
-                occurrence.event.target == model and "no_grad" not in occurrence.event.context
-            )
-        elif occurrence.kind is EventKind.BACKWARD and forward:
+            if occurrence.event.target != model:
+                others.add(occurrence.event.flow)
+            elif "no_grad" not in occurrence.event.context:
+                outputs.add(occurrence.event.flow)
+        elif (
+            occurrence.kind is EventKind.BACKWARD
+            and outputs
+            and not _of_others_alone(program, occurrence.event.flow, outputs, others)
+        ):
             return occurrence
     return None
+
+
+def _of_others_alone(
+    program: TrainingProgram, loss: int | None, outputs: set[int | None], others: set[int | None]
+) -> bool:
+    """Whether a loss comes from the outputs of other models and from none of these."""
+    if not others - {None} or None in outputs:
+        return False
+    behind = {flow.id for flow in FlowGraph(program).ancestors(loss)}
+    return bool(behind & others) and not behind & outputs

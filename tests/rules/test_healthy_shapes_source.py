@@ -405,3 +405,44 @@ ONE_OF_TWO_LOSSES = """
 def test_a_loss_that_needs_more_arguments_is_not_the_one_called(taken: str, faults: int) -> None:
     source = textwrap.dedent(ONE_OF_TWO_LOSSES).format(taken=taken)
     assert found("sigmoid-into-bce-logits", source) == faults
+
+
+NETWORKS_IN_TURN = """
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+
+    def fit(model, loader):
+        criterion = nn.CrossEntropyLoss()
+        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+        for epoch in range(2):
+            {mode}
+            for x, y in loader:
+                optimizer.zero_grad()
+                loss = criterion(model(x), y)
+                loss.backward()
+                optimizer.step()
+        model.eval()
+        for x, y in loader:
+            print((model(x).argmax(1) == y).sum().item())
+
+    def network(width):
+        return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Dropout(0.2), nn.Linear(width, 2))
+
+    data = TensorDataset(torch.randn(256, 8), torch.randint(0, 2, (256,)))
+    loader = DataLoader(data, batch_size=32, shuffle=True)
+    narrow, wide = network(8), network(32)
+    for model, label in [(narrow, "narrow"), ({second}, "wide")]:
+        fit(model, loader)
+"""
+
+
+@pytest.mark.parametrize(
+    ("second", "mode", "faults"),
+    [("wide", "model.train()", 0), ("wide", "pass", 0), ("narrow", "pass", 1)],
+)
+def test_a_network_evaluated_while_another_trains_is_fine(
+    second: str, mode: str, faults: int
+) -> None:
+    source = textwrap.dedent(NETWORKS_IN_TURN).format(second=second, mode=mode)
+    assert found("eval-before-training", source) == faults
