@@ -74,9 +74,9 @@ def measured_summary(
         yield _entry("kept", kept_since(measured_at))
     if seen.ranks is not None:
         yield _entry("ranks", _ranks(seen.ranks))
-    for loss in seen.losses:
-        if loss.back_propagated and loss.initial.value is not None:
-            yield _entry("initial loss", _initial_loss(loss))
+    losses = [x for x in seen.losses if x.back_propagated and x.initial.value is not None]
+    for loss in losses:
+        yield _entry("initial loss", _initial_loss(loss, len(losses) > 1))
     if seen.convergence is not None:
         kind = seen.convergence.kind
         yield _entry(
@@ -101,9 +101,10 @@ def measured_summary(
             f" (median of {count(len(ratios), 'tensor')}, {format_number(100 * ratios[0])} to"
             f" {format_number(100 * ratios[-1])} %)",
         )
+    several = len({limit.optimizer for c in seen.curvature for limit in c.limits}) > 1
     for curvature in seen.curvature:
         if curvature.largest.value is not None:
-            yield from _curvature(curvature, seen.convergence)
+            yield from _curvature(curvature, seen.convergence, several)
         if curvature.forecast is not None:
             yield _entry("plain steps", forecast_text(curvature.forecast, curvature.phase))
     if seen.curvature and (bars := spectrum(seen.curvature[-1].density)):
@@ -243,8 +244,10 @@ def _ranks(ranks: Ranks) -> str:
     return "; ".join(parts)
 
 
-def _initial_loss(loss: LossFunction) -> str:
-    text = f"{format_number(loss.initial.value or 0.0)} ({loss.function})"
+def _initial_loss(loss: LossFunction, several: bool) -> str:
+    """Its first value beside the trivial one; one of ``several`` is named by its line."""
+    line = f" of line {loss.place.line}" if several and loss.place is not None else ""
+    text = f"{format_number(loss.initial.value or 0.0)} ({loss.function}{line})"
     if loss.uninformed.value is not None:
         text += f"; the best constant prediction has {format_number(loss.uninformed.value)}"
     return text
@@ -311,7 +314,8 @@ def gradient_flow_text(flow: GradientFlow) -> str:
     return text + (f" ({flow.model})" if flow.model else "")
 
 
-def _curvature(curvature: Curvature, course: Convergence | None) -> Iterator[Line]:
+def _curvature(curvature: Curvature, course: Convergence | None, several: bool) -> Iterator[Line]:
+    """Limit by limit; with ``several`` optimizers each is named by the line that makes it."""
     converging = course is not None and course.kind == "converging"
     at = _PHASE.get(curvature.phase, curvature.phase)
     eigenvalue = f"largest Hessian eigenvalue {_with_interval(curvature.largest)}"
@@ -320,6 +324,8 @@ def _curvature(curvature: Curvature, course: Convergence | None) -> Iterator[Lin
         yield _entry("curvature", f"{eigenvalue} {at}")
     for limit in limits:
         optimizer = limit.cls.rpartition(".")[2]
+        if several and limit.place is not None:
+            optimizer += f" of line {limit.place.line}"
         text = f"{optimizer} is stable up to lr {format_number(limit.limit.value or 0.0)} {at}"
         if limit.learning_rate is not None:
             text += f"; in use: {format_number(limit.learning_rate)}"

@@ -350,7 +350,7 @@ def evidence_text(evidence: Evidence) -> str:
 
 def format_number(value: float) -> str:
     """Three significant digits; no exponent below a hundred thousand."""
-    shown = f"{value:.3g}"
+    shown = f"{value:z.3g}"
     return f"{float(shown):.0f}" if 1000 <= abs(value) < LONGEST_PLAIN else shown
 
 

@@ -9,6 +9,7 @@ from convlint.gpu_probes.observations import (
     LossFunction,
     Measurement,
     Observations,
+    Place,
     Skipped,
     StabilityLimit,
     UpdateRatio,
@@ -105,6 +106,52 @@ def test_eigenvalue_that_did_not_converge_is_marked():
     curvature = Curvature("end", "lanczos", 1, unsure, Measurement(None), None, None, None, 5, ())
     lines = plain(measured_summary(observations(curvature=(curvature,))))
     assert "largest Hessian eigenvalue ~3 at the end" in lines[1]
+
+
+def test_several_optimizers_and_losses_are_told_apart_by_their_lines():
+    def loss(line: int, initial: float) -> LossFunction:
+        return LossFunction(
+            "binary_cross_entropy",
+            8,
+            Measurement(initial),
+            Measurement(-0.0),
+            None,
+            None,
+            "mean",
+            (1,),
+            (1,),
+            None,
+            None,
+            None,
+            None,
+            place=Place("gan.py", line),
+        )
+
+    def at_start(optimizer: int, line: int) -> Curvature:
+        limit = StabilityLimit(
+            optimizer,
+            "torch.optim.SGD",
+            0.1,
+            False,
+            Measurement(0.2),
+            Measurement(2.0),
+            Place("gan.py", line),
+        )
+        unknown = Measurement(None)
+        return Curvature(
+            "start", "lanczos", 9, Measurement(10.0), unknown, None, None, None, 9, (limit,)
+        )
+
+    seen = observations(
+        losses=(loss(144, 0.7), loss(151, 0.6)), curvature=(at_start(0, 133), at_start(1, 134))
+    )
+    lines = plain(measured_summary(seen))
+    assert lines[1] == (
+        "  initial loss   0.7 (binary_cross_entropy of line 144);"
+        " the best constant prediction has 0"
+    )
+    assert "SGD of line 133 is stable up to lr 0.2" in lines[3]
+    assert "SGD of line 134 is stable up to lr 0.2" in lines[4]
 
 
 def test_verdict_is_said_with_its_reason_and_counts():
