@@ -75,15 +75,29 @@ class Experiments:
             return
         record = next(r for r in observer.optimizers.stepping)
         self._guarded(NOISE, lambda: self._noise(start, steps, record))
-        if not losses:
+        obstacle = self._obstacle(steps[0], record, losses)
+        if obstacle:
             for name in filter(observer.plan.wanted, (OVERFIT, RANGE)):
-                observer.measuring.skip(name, "no known loss function was back-propagated")
+                observer.measuring.skip(name, obstacle)
         else:
             self._guarded(RANGE, lambda: self._range(start, steps, record))
             self._guarded(
                 OVERFIT, lambda: self._overfit(start, steps[0], record, losses, comparable)
             )
         self._guarded(REMEDIES, lambda: self._remedies(start, steps, record, constant))
+
+    def _obstacle(
+        self, step: RecordedStep, record: OptimizerRecord, losses: tuple[LossFunction, ...]
+    ) -> str:
+        """Why steps of ``record`` alone do not show how this loss is trained, or nothing."""
+        if not losses:
+            return "no known loss function was back-propagated"
+        own = set(map(id, record.parameters()))
+        reached = {id(p): p for tape in step.tapes for p in tape.parameters}
+        others = self._observer.optimizers.holding(reached.keys() - own)
+        if any(other.steps_seen for other in others if other is not record):
+            return "several optimizers train the parameters of this loss"
+        return ""
 
     def leave_out(self, stopped: str) -> None:
         """Say that nothing is tried, because the run ended as ``Observations.stopped`` has it."""

@@ -180,14 +180,18 @@ def _hook_clearing(observer: Observer) -> None:
     def optimizer_zero_grad(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
         clear_optimizer(self, *args, **kwargs)
         if observer.measuring.idle:
-            observer.optimizers.record(self).note("zero_grad")
+            observer.optimizers.gradients_cleared(observer.optimizers.record(self))
 
     @functools.wraps(clear_module)
     def module_zero_grad(self: nn.Module, *args: Any, **kwargs: Any) -> None:
         clear_module(self, *args, **kwargs)
         if observer.measuring.idle:
-            for record in observer.optimizers.holding(id(p) for p in self.parameters()):
-                record.note("zero_grad")
+            own = {id(p) for p in self.parameters()}
+            for record in observer.optimizers.holding(own):
+                if own.issuperset(map(id, record.parameters())):
+                    observer.optimizers.gradients_cleared(record)
+                else:
+                    record.note("zero_grad")
 
     torch.optim.Optimizer.zero_grad = optimizer_zero_grad  # type: ignore[method-assign]
     nn.Module.zero_grad = module_zero_grad  # type: ignore[method-assign]

@@ -42,7 +42,8 @@ def probe(
     A batch is ``(input, ..., target)``, trained with ``loss_fn(model(input, ...), target)``, or a
     dict, trained with ``loss_fn(model(**batch), batch)``. ``batches`` (a ``DataLoader``, a list)
     is gone through again when it ends; an iterator ends the probe with its last batch. The loss
-    must be a scalar. ``tier``, ``steps``, ``hold``, ``budget`` (seconds) and ``remedies`` are those
+    must be a scalar. LBFGS, whose step evaluates the loss itself, is given a closure. Compiled
+    models run eagerly meanwhile. ``tier``, ``steps``, ``hold``, ``budget`` (seconds) and ``remedies`` are those
     of ``convlint probe``.
 
     The model's parameters and buffers, its mode, the optimizer's state and the random state of
@@ -52,7 +53,8 @@ def probe(
     Returns what was measured; a notebook shows it as a summary with the findings.
 
     Raises:
-        ValueError: an unknown tier, no batch, or a batch that is neither a tuple nor a dict.
+        ValueError: an unknown tier, no batch, a batch that is neither a tuple nor a dict, lazy
+            parameters without a shape, or a loss that is no scalar with a gradient.
         RuntimeError: called outside the main thread.
         Exception: whatever the model or the loss raises.
     """
@@ -74,7 +76,9 @@ def probe(
             without=() if curvature else CURVATURE,
             also=(REMEDIES,) if remedies else (),
         )
-        with _left_as_it_was(model, optimizer):
+        if any(map(torch.nn.parameter.is_lazy, _tensors_of(model, optimizer))):
+            raise ValueError("the model has lazy parameters: call it on a batch before the probe")
+        with _left_as_it_was(model, optimizer), _eager():
             seen = _observed(settings, model, loss_fn, batches, optimizer)
     from convlint.curves.run import with_curves
 
@@ -108,12 +112,21 @@ def _observed(
         local.observer = observer
         observer.optimizers.record(optimizer)
         model.train()
+        watched = _watched(loss_fn)
         try:
             for batch in _again_and_again(batches):
-                optimizer.zero_grad()
-                loss = _loss(model, loss_fn, batch)
-                loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-                optimizer.step()
+
+                def evaluate(batch: Any = batch) -> torch.Tensor:
+                    optimizer.zero_grad()
+                    loss = _loss(model, watched, batch)
+                    loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+                    return loss
+
+                if isinstance(optimizer, torch.optim.LBFGS):
+                    optimizer.step(evaluate)  # type: ignore[no-untyped-call]  # as above
+                else:
+                    evaluate()
+                    optimizer.step()
         except _Concluded:
             pass
         return observer.observations(local.stopped, "", None, ())
@@ -138,16 +151,48 @@ def _loss(
     model: torch.nn.Module, loss_fn: Callable[[Any, Any], torch.Tensor], batch: Any
 ) -> torch.Tensor:
     if isinstance(batch, dict):
-        return loss_fn(model(**batch), batch)
-    if not isinstance(batch, tuple | list) or len(batch) < 2:
+        loss = loss_fn(model(**batch), batch)
+    elif isinstance(batch, tuple | list) and len(batch) > 1:
+        loss = loss_fn(model(*batch[:-1]), batch[-1])
+    else:
         raise ValueError("a batch must be (input, ..., target) or a dict")
-    return loss_fn(model(*batch[:-1]), batch[-1])
+    if not isinstance(loss, torch.Tensor):
+        raise ValueError(f"loss_fn returned a {type(loss).__name__}; it must return a tensor")
+    if loss.numel() != 1:
+        raise ValueError(f"the loss has shape {tuple(loss.shape)}; it must be a scalar")
+    if not loss.requires_grad:
+        raise ValueError("the loss has no gradient: nothing it was computed from requires one")
+    return loss
+
+
+def _watched(loss_fn: Callable[[Any, Any], torch.Tensor]) -> Callable[[Any, Any], torch.Tensor]:
+    """A loss function of torch under our hook: the caller holds the one from before it."""
+    name = getattr(loss_fn, "__name__", "")
+    hooked = getattr(torch.nn.functional, name, None)
+    wraps: bool = getattr(hooked, "__wrapped__", None) is loss_fn
+    return hooked if wraps and hooked is not None else loss_fn
+
+
+@contextmanager
+def _eager() -> Iterator[None]:
+    """Run compiled code as written: its compiler cannot see through our hooks."""
+    set_stance = getattr(torch.compiler, "set_stance", None)
+    if "torch._dynamo" not in sys.modules or set_stance is None:
+        yield
+        return
+    with set_stance("force_eager"):
+        yield
+
+
+def _tensors_of(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> set[torch.Tensor]:
+    tensors = {*model.parameters(), *model.buffers()}
+    tensors.update(p for group in optimizer.param_groups for p in group["params"])
+    return tensors
 
 
 @contextmanager
 def _left_as_it_was(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    tensors = {*model.parameters(), *model.buffers()}
-    tensors.update(p for group in optimizer.param_groups for p in group["params"])
+    tensors = _tensors_of(model, optimizer)
     values = [(tensor, tensor.detach().clone(), tensor.grad) for tensor in tensors]
     for tensor in tensors:
         tensor.grad = None

@@ -174,8 +174,10 @@ class Observer:
             value = loss.detach() if loss.dim() == 0 else loss.detach().sum()
             self.series.back_propagated(self.backwards, value / scale, self.window_open)
             self.check_finite("loss", "loss", value, place)
-            if not self.optimizers.stepping and self.by_hand.moved(leaves, self.backwards):
-                self._updated_by_hand()
+            if not (self.optimizers.stepping or self.optimizers.in_step):
+                trained = self.optimizers.held_of(leaves)
+                if self.by_hand.moved(trained, self.backwards):
+                    self._updated_by_hand()
         if graph is not None:
             self.losses.claim(graph)
         if self.window_open and graph is not None:

@@ -34,7 +34,9 @@ class OptimizerRecord:
     backwards: int = 0
     """Backward passes used up by its steps, withheld ones included."""
     pending: list[int] = field(default_factory=list)
-    """Backward passes since its last step."""
+    """Backward passes since its last step whose gradients may still be there."""
+    cleared: int = 0
+    """How many of these were cleared: gone for good once another backward pass follows."""
     events: list[str] = field(default_factory=list)
     clipped: bool = False
     uses_closure: bool = False
@@ -48,6 +50,7 @@ class OptimizerRecord:
     stash: list[tuple[torch.Tensor, torch.Tensor]] | None = None
     oldest_contribution: int = 0
     previous_step: int = 0
+    found_gradients: bool = False
 
     @property
     def steps_seen(self) -> int:
@@ -88,6 +91,11 @@ class OptimizerWatch:
         """The optimizers that stepped."""
         return [record for record in self._records.values() if record.steps_seen]
 
+    @property
+    def in_step(self) -> bool:
+        """Whether the script is inside a call of ``step``, so in a closure."""
+        return any(record.in_step for record in self._records.values())
+
     def record(self, optimizer: torch.optim.Optimizer) -> OptimizerRecord:
         """The record of ``optimizer``, made on first sight; a wrapper's is that of what it wraps."""
         optimizer = _unwrapped(optimizer)
@@ -114,6 +122,14 @@ class OptimizerWatch:
                 found[record.number] = record
         return [found[number] for number in sorted(found)]
 
+    def held_of(self, leaves: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+        """The leaves that an optimizer has; all of them where none is in any.
+
+        An input that an attack moves, or a code that is inferred, is no parameter beside them.
+        """
+        self.holding(())
+        return {number: leaves[number] for number in leaves if number in self._owners} or leaves
+
     def groups_changed(self) -> None:
         """Forget which optimizer holds what: a parameter group was added."""
         self._owners.clear()
@@ -121,7 +137,8 @@ class OptimizerWatch:
     def before_backward(self, backward: int, leaves: dict[int, torch.Tensor]) -> None:
         """Note which optimizers' gradients this backward pass adds to, and what lies there."""
         for record in self.holding(leaves) or self._sharding():
-            record.pending.append(backward)
+            record.pending = [*record.pending[record.cleared :], backward]
+            record.cleared = 0
             record.note("backward")
             if record.compared >= _STEPS_COMPARED:
                 continue
@@ -133,9 +150,20 @@ class OptimizerWatch:
         """Whose gradients a sharded model fills: its leaves are whole, and no optimizer has them."""
         return [r for r in self._records.values() if any(map(is_sharded, r.parameters()))]
 
+    def gradients_cleared(self, record: OptimizerRecord) -> None:
+        """The script cleared every gradient of this optimizer.
+
+        A closure clears before each of its evaluations, which all belong to one step.
+        """
+        record.note("zero_grad")
+        if not record.in_step:
+            record.cleared = len(record.pending)
+
     def begin_step(self, record: OptimizerRecord) -> None:
         """The script calls ``step``."""
         record.note("step")
+        if not record.found_gradients:
+            record.found_gradients = any(p.grad is not None for p in record.parameters())
         if not record.groups:
             record.groups = tuple(_group(group) for group in record.optimizer.param_groups)
             self._step_places[record.number] = user_place()
@@ -153,8 +181,10 @@ class OptimizerWatch:
         spent = set(used)
         for other in self._records.values():
             if other is not record:
+                cleared = set(other.pending[: other.cleared])
                 other.pending = [b for b in other.pending if b not in spent]
-        record.pending = []
+                other.cleared = len(cleared.intersection(other.pending))
+        record.pending, record.cleared = [], 0
         return used
 
     def withhold(self, record: OptimizerRecord) -> None:
@@ -172,7 +202,7 @@ class OptimizerWatch:
     def clear_gradients(self) -> None:
         """Drop what the held batches left, so that the first real step sees its own batch only."""
         for record in self._records.values():
-            record.pending = []
+            record.pending, record.cleared = [], 0
             for parameter in record.parameters():
                 parameter.grad = None
 
@@ -191,6 +221,7 @@ class OptimizerWatch:
                 uses_closure=record.uses_closure,
                 events=tuple(record.events),
                 place=self.place(record),
+                found_gradients=None if record.uses_closure else record.found_gradients,
             )
             for record in self.stepping
         )

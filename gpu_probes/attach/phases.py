@@ -95,14 +95,17 @@ class Phases:
         return observer.backwards > 0 and observer.steps == 0 and not observer.ranks.active
 
     def stop_without_optimizer(self) -> None:
-        """Scripts that update parameters by hand are stopped by their backward passes."""
+        """Scripts that update parameters by hand are stopped by their backward passes.
+
+        Those of a closure are evaluations of a step in progress, which may be many.
+        """
         observer = self._observer
         settings = observer.settings
         enough = (
             observer.by_hand.updates >= settings.steps
             or observer.backwards >= settings.steps + settings.hold
         )
-        if observer.steps_seen() == 0 and enough:
+        if observer.steps_seen() == 0 and enough and not observer.optimizers.in_step:
             observer.measuring.skip("update ratio", "no optimizer of torch stepped")
             if not observer.curvature.results:
                 observer.measuring.skip("curvature", "no optimizer of torch stepped")

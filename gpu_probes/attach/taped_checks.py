@@ -9,6 +9,7 @@ import torch
 
 from convlint.gpu_probes.attach.autograd_graph import tensors_in
 from convlint.gpu_probes.attach.places import place_of
+from convlint.gpu_probes.backends.statistics import plain
 from convlint.gpu_probes.observations import NonFiniteOrigin, SampleDependence
 from convlint.gpu_probes.quantities.non_finite_origin import backward_origin, forward_origin
 from convlint.gpu_probes.quantities.wiring import input_response, sample_dependence
@@ -109,7 +110,7 @@ class TapedChecks:
         if tape is None or self._sought or self._observer.scaled:
             return
         with self._observer.measuring.section(ORIGIN):
-            gradients = [p.grad for p in tape.parameters if p.grad is not None]
+            gradients = [plain(p.grad) for p in tape.parameters if p.grad is not None]
             norms = torch._foreach_norm(gradients) if gradients else ()
             if norms and not bool(torch.isfinite(torch.stack(list(norms))).all()):
                 self._seek(tape, backward=True)

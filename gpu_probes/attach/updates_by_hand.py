@@ -19,7 +19,7 @@ class UpdatesByHand:
     def __init__(self) -> None:
         self.updates = 0
         """Backward passes that found the parameters moved."""
-        self._fingerprint: list[float] | None = None
+        self._fingerprint: list[complex] | None = None
         self._unused: list[int] = []
 
     def moved(self, leaves: dict[int, torch.Tensor], backward: int) -> bool:
@@ -27,7 +27,7 @@ class UpdatesByHand:
         ``backward``."""
         whole = [leaf for leaf in leaves.values() if not is_sharded(leaf)]
         first = whole[:_LEAVES_COMPARED]
-        fingerprint = [float(leaf.detach().reshape(-1)[0]) for leaf in first if leaf.numel()]
+        fingerprint = [complex(leaf.detach().reshape(-1)[0]) for leaf in first if leaf.numel()]
         before, self._fingerprint = self._fingerprint, fingerprint
         if before is None or fingerprint == before or len(fingerprint) != len(before):
             self._unused.append(backward)

@@ -167,7 +167,12 @@ def _sum_of_squares_by_rows(values: torch.Tensor) -> float:
 
 
 def _floating(values: torch.Tensor) -> torch.Tensor:
-    """Integers have no norm in torch and float16 differences round, so both widen."""
+    """Integers have no norm in torch and float16 differences round, so both widen.
+
+    Complex numbers become pairs: the squares of both parts add up to that of the size.
+    """
+    if values.is_complex():
+        values = torch.view_as_real(values.resolve_conj())
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 

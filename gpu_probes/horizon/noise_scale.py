@@ -141,7 +141,7 @@ def _gradient(
 ) -> tuple[float, torch.Tensor]:
     loss, gradients = tape.gradients(_leaves(start, tape))
     by_leaf = {
-        id(leaf): gradient
+        id(leaf): gradient.to_dense()
         for leaf, gradient in zip(_leaves(start, tape), gradients, strict=True)
         if gradient is not None
     }

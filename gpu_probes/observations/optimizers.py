@@ -25,6 +25,7 @@ class OptimizerUse:
     that found a non-zero gradient left by a backward *before the previous step* (never cleared).
     ``events`` is the recorded order in the first steps, e.g. ``("zero_grad", "backward", "clip",
     "step", "scheduler_step")``. ``accumulation`` is the number of backward passes per step.
+    ``found_gradients`` says whether any step found a gradient, whatever put it there.
     """
 
     id: int
@@ -38,6 +39,7 @@ class OptimizerUse:
     uses_closure: bool
     events: tuple[str, ...]
     place: Place | None = None
+    found_gradients: bool | None = None
 
 
 @dataclass(frozen=True)

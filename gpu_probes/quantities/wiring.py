@@ -22,26 +22,34 @@ if TYPE_CHECKING:
 MOST_DIMENSIONS = 3
 """Dimensions tried for that of the samples; later ones are features."""
 
+ORDER_ALONE = 1e-4
+"""Relative change below which an exchange of samples may have changed no more than the order in
+which they are added up (single precision over a batch)."""
+
 
 def input_response(tape: Tape, inputs: Mapping[str, int], outputs: tuple[int, ...]) -> Measurement:
     """How far the outputs move when the samples of every input are exchanged for each other.
 
     The largest relative change, rms(changed - recorded) / rms(recorded), over the outputs; 0 when
-    no output follows any input. ``inputs`` and ``outputs`` are values of the tape.
+    no output follows any input. Where an exchange changes nothing, all samples are replaced by the
+    first: a mean loss, or a pool over a set, follows its samples and not their order. Scalars count
+    only where nothing else comes out, since a loss follows its targets too. ``inputs`` and
+    ``outputs`` are values of the tape.
 
     Raises:
         TapeUnavailable: the tape cannot be replayed.
     """
     recorded = _outputs(tape, outputs, {})
+    recorded = {n: value for n, value in recorded.items() if value.dim() > 0} or recorded
     exchanged = {number: _exchanged(tape, number) for number in inputs.values()}
     differs = [n for n, value in exchanged.items() if not torch.equal(value, tape.constant(n))]
     if not differs or not recorded:
         note = "all samples are alike" if recorded else "the loss does not depend on the output"
         return Measurement(None, unit="ratio", note=note)
-    changed = _outputs(tape, outputs, exchanged)
-    response = max(
-        _relative(changed[n].double() - value.double(), value) for n, value in recorded.items()
-    )
+    response = _largest_change(tape, recorded, exchanged)
+    if response < ORDER_ALONE:
+        alike = {n: tape.constant(n)[:1].expand_as(tape.constant(n)).clone() for n in exchanged}
+        response = max(response, _largest_change(tape, recorded, alike))
     samples = max(tape.constant(n).shape[0] for n in exchanged)
     return Measurement(response, unit="ratio", n=samples)
 
@@ -114,6 +122,15 @@ def _smallest_leak(
     if best is None:
         return None, None
     return Measurement(min(best[0], 1e12), unit="ratio", n=samples - 1), best[1]
+
+
+def _largest_change(
+    tape: Tape, recorded: Mapping[int, torch.Tensor], constants: Mapping[int, torch.Tensor]
+) -> float:
+    changed = _outputs(tape, tuple(recorded), constants)
+    return max(
+        _relative(changed[n].double() - value.double(), value) for n, value in recorded.items()
+    )
 
 
 def _outputs(

@@ -83,8 +83,8 @@ class BackwardMissing(Rule):
     `torch.autograd.grad`, helpers that back-propagate: none of these is reported.
 
     ## Measured
-    `convlint probe` refutes it when a backward happened; a script that ends without a single one
-    confirms it.
+    `convlint probe` refutes it when a backward happened; a script that ends without a single one,
+    and without a gradient at any step, confirms it.
 
     ## References
     - PyTorch tutorial, "Optimizing Model Parameters"
@@ -142,10 +142,11 @@ class BackwardMissing(Rule):
         if seen.backwards or seen.stopped in ("crashed", "exited"):
             return
         for use in seen.optimizers:
-            if not use.uses_closure:
+            if use.found_gradients is False and not use.uses_closure:
                 yield self.finding(
                     place_to_location(use.place, seen),
-                    f"{use.cls} stepped, but no backward happened in the whole run",
+                    f"{use.cls} stepped, but no backward happened in the whole run, and no step found "
+                    "a gradient",
                     help="call `loss.backward()` before the step",
                     evidence=(
                         Evidence(

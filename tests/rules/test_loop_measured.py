@@ -27,7 +27,9 @@ from convlint.rules.schedule.scheduler_before_optimizer import SchedulerBeforeOp
 HEALTHY = ("zero_grad", "backward", "clip", "step", "scheduler_step") * 3
 
 
-def use(events=HEALTHY, *, line=10, carried=0, compared=10, steps=10, closure=False):
+def use(
+    events=HEALTHY, *, line=10, carried=0, compared=10, steps=10, closure=False, gradients=True
+):
     return OptimizerUse(
         id=0,
         cls="torch.optim.SGD",
@@ -40,6 +42,7 @@ def use(events=HEALTHY, *, line=10, carried=0, compared=10, steps=10, closure=Fa
         uses_closure=closure,
         events=tuple(events),
         place=Place("/nowhere/train.py", line),
+        found_gradients=gradients,
     )
 
 
@@ -168,9 +171,16 @@ def test_script_that_ended_without_a_step():
 
 
 def test_script_that_ended_without_a_backward():
-    seen = observed(use(("zero_grad", "step") * 4), stopped="no-training", backwards=0)
-    assert judge(BackwardMissing, seen)[0]
+    steps = use(("zero_grad", "step") * 4, gradients=False)
+    assert judge(BackwardMissing, observed(steps, stopped="no-training", backwards=0))[0]
     assert judge(BackwardMissing, observed(use()))[1]
+
+
+@pytest.mark.parametrize("gradients", [True, None])
+def test_gradients_that_no_backward_brought_are_not_missing(gradients):
+    """``autograd.grad`` or an evolution strategy put them into ``.grad``."""
+    steps = use(("step",) * 4, gradients=gradients)
+    assert not judge(BackwardMissing, observed(steps, stopped="steps", backwards=0))[0]
 
 
 def test_equal_batches_are_found_and_a_full_batch_is_not():

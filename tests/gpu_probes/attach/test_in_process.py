@@ -117,6 +117,170 @@ def test_batches_that_cannot_be_used_are_refused(batches, said):
         )
 
 
+def test_a_loss_that_the_model_returns_follows_its_input():
+    class WithLoss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside = perceptron()
+
+        def forward(self, images, labels):
+            return {"loss": functional.cross_entropy(self.inside(images), labels)}
+
+    model = WithLoss()
+    assert_trains(
+        model,
+        lambda output, batch: output["loss"],
+        [{"images": x, "labels": y} for x, y in digits()],
+        torch.optim.Adam(model.parameters(), lr=2e-3),
+        steps=8,
+    )
+
+
+def test_a_function_of_torch_given_as_the_loss_is_followed():
+    model = perceptron()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    seen = convlint.probe(
+        model, functional.cross_entropy, digits(), optimizer, tier="quick", steps=3, hold=2
+    )
+    assert [(loss.function, loss.back_propagated) for loss in seen.losses] == [
+        ("cross_entropy", True)
+    ]
+
+
+def test_a_step_that_evaluates_the_loss_itself_is_given_a_closure():
+    torch.manual_seed(0)
+    x, y = torch.randn(32, 3), torch.randn(32, 1)
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.LBFGS(model.parameters(), line_search_fn="strong_wolfe")
+    seen = convlint.probe(model, functional.mse_loss, [(x, y)], optimizer, tier="quick", steps=3)
+    assert (seen.stopped, seen.steps, seen.optimizers[0].uses_closure) == ("steps", 3, True)
+    # A quadratic: the first step ends at its minimum.
+    design = torch.cat([x, torch.ones(32, 1)], 1)
+    least = functional.mse_loss(design @ torch.linalg.lstsq(design, y).solution, y)
+    assert seen.series.loss[1:] == pytest.approx([least.item()] * 2, rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:Using `torch.compile")
+def test_compiled_models_run_as_written_and_compiled_again_afterwards():
+    model = torch.compile(perceptron(), backend="eager")
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    seen = convlint.probe(
+        model, nn.CrossEntropyLoss(), digits(), optimizer, tier="quick", steps=3, hold=2
+    )
+    assert (seen.steps, {p.name for p in seen.parameters} >= {"0.weight", "3.bias"}) == (3, True)
+    assert not any("Error" in skipped.reason for skipped in seen.skipped)
+
+
+def adversary(model, optimizer):
+    """A loss on inputs that three backward passes of an attack have moved."""
+
+    def loss(_, batch):
+        images, labels = batch["input"], batch["labels"]
+        moved = torch.zeros_like(images, requires_grad=True)
+        for _ in range(3):
+            functional.cross_entropy(model(images + moved), labels).backward()
+            moved.data = (moved + 0.02 * moved.grad.sign()).clamp(-0.05, 0.05)
+            moved.grad.zero_()
+        optimizer.zero_grad()
+        return functional.cross_entropy(model(images + moved.detach()), labels)
+
+    return loss
+
+
+def test_backward_passes_whose_gradients_are_cleared_are_no_part_of_the_step():
+    class Plain(nn.Sequential):
+        def forward(self, input, labels=None):
+            return super().forward(input)
+
+    model = Plain(*perceptron())
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    batches = [{"input": x, "labels": y} for x, y in digits()]
+    seen = convlint.probe(
+        model, adversary(model, optimizer), batches, optimizer, tier="quick", steps=6, hold=0
+    )
+    assert seen.optimizers[0].accumulation == 1.0
+    assert (seen.steps, len(seen.series.loss), seen.recognised) == (6, 6, ())
+    # Ten classes, one loss per step; the sum over the attack would be four times as much.
+    assert seen.series.loss[0] == pytest.approx(2.4, rel=0.2)
+
+
+def test_steps_of_one_optimizer_alone_are_not_replayed_as_the_training():
+    torch.manual_seed(0)
+    model = perceptron()
+    last = torch.optim.Adam(model[3].parameters(), lr=2e-3)
+
+    def step(_):
+        last.step()
+        last.zero_grad()
+
+    model[3].weight.register_post_accumulate_grad_hook(step)
+    first = torch.optim.Adam(model[0].parameters(), lr=2e-3)
+    seen = convlint.probe(
+        model, nn.CrossEntropyLoss(), digits(), first, steps=4, hold=3, curvature=False
+    )
+    reasons = {skipped.measurement: skipped.reason for skipped in seen.skipped}
+    assert (seen.overfit, seen.learning_rate_range) == (None, None)
+    assert "optimizer" in reasons["overfit one batch"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda scores, labels: 1.0, "returned a float"),
+        (lambda scores, labels: scores, "must be a scalar"),
+        (lambda scores, labels: scores.detach().mean(), "has no gradient"),
+    ],
+)
+def test_losses_that_cannot_be_minimised_are_refused(loss, said):
+    model = perceptron()
+    with pytest.raises(ValueError, match=said):
+        convlint.probe(model, loss, digits(), torch.optim.SGD(model.parameters(), lr=0.1))
+
+
+def test_lazy_parameters_without_a_shape_are_refused():
+    model = nn.LazyLinear(10)
+    with pytest.raises(ValueError, match="call it on a batch before the probe"):
+        convlint.probe(
+            model, nn.CrossEntropyLoss(), digits(), torch.optim.SGD(model.parameters(), lr=0.1)
+        )
+
+
+class Spectrum(nn.Module):
+    """Complex weights on the frequencies of its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(33, 16, dtype=torch.cfloat) / 33**0.5)
+        self.leave = nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.leave((torch.fft.rfft(x, norm="ortho") @ self.weight).abs())
+
+
+class Words(nn.Sequential):
+    """Sparse gradients for the words that occur."""
+
+    def forward(self, x):
+        return super().forward((8 * x + 8).long())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [Spectrum, lambda: Words(nn.EmbeddingBag(17, 8, sparse=True), nn.Linear(8, 10))],
+    ids=["complex", "sparse"],
+)
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_complex_parameters_and_sparse_gradients_cost_no_measurement(build):
+    torch.manual_seed(0)
+    model = build()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    seen = convlint.probe(
+        model, nn.CrossEntropyLoss(), digits(), optimizer, tier="quick", steps=5, hold=2
+    )
+    assert not any("Error" in skipped.reason for skipped in seen.skipped)
+    assert len(seen.updates) == len(list(model.parameters()))
+
+
 def test_a_notebook_shows_findings_and_measurements():
     model = perceptron(softmax=True)
     seen = convlint.probe(

@@ -112,3 +112,28 @@ def test_equal_samples_tell_nothing_of_the_response() -> None:
     found = dependence(torch.tanh, torch.ones(SAMPLES, 4))
     assert found.input_response.value is None
     assert found.input_response.note == "all samples are alike"
+
+
+@pytest.mark.parametrize("pooled", [torch.mean, lambda x: x.amax(dim=0)])
+def test_what_is_pooled_over_the_samples_follows_them_in_any_order(
+    pooled: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    found = dependence(pooled, batch_size=None)
+    assert found.input_response.value is not None
+    assert found.input_response.value > 0.1
+
+
+def test_a_loss_beside_a_constant_output_does_not_stand_for_it() -> None:
+    # The loss follows its targets; the scores do not follow their input.
+    x, y = torch.randn(SAMPLES, 4), torch.randn(SAMPLES, 4)
+    model = Scale(lambda x: x * 0 + torch.arange(4.0))
+    recorder = TapeRecorder()
+    with recorder:
+        scores = model(x)
+        loss = (scores - y).square().mean()
+    numbers = [recorder.value_of(tensor) for tensor in (x, y, scores, loss)]
+    given = {"x": numbers[0], "y": numbers[1]}
+    options = {"batch_size": None, "batch_statistics": "", "place": None}
+    found = sample_dependence(recorder.finish(loss), "", given, tuple(numbers[2:]), **options)
+    assert found is not None
+    assert found.input_response.value == 0.0
