@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 REPEATED_SHARE = 0.1
 """A counter that stands still or goes back for more than this share of the rows counts something
 else (the epoch of a batch): then the rows themselves are counted."""
+
+ROWS = "rows"
+"""The axis of such a curve."""
 
 MOST_CURVES = 2_000
 """Columns beyond this many are left out; a log of so many is no table of curves."""
@@ -92,6 +95,12 @@ def assemble(
         if role.quantity == "other":
             ignored.append(name)
             continue
+        if record.total > 2 and record.decreasing > (1.0 - REPEATED_SHARE) * (record.total - 1):
+            raise UserError(
+                f"the {axis} of {name} goes down from row to row: whether the newest rows come first"
+                f" cannot be told; sort the rows by {axis}",
+                path=path,
+            )
         known.append(_series(name, role, record, axis))
     known = _split_by_context(known)
     if not any(series.role.quantity in ("loss", "score") for series in known):
@@ -110,7 +119,7 @@ def assemble(
         planned_steps=planned,
         baseline=baseline,
         ignored=tuple(ignored),
-        remarks=tuple(_remarks(known)),
+        remarks=(*log.remarks, *_remarks(known)),
     )
 
 
@@ -148,7 +157,7 @@ def _series(name: str, role: Role, record: Recorder, axis: str) -> Series:
     if record.repeated + record.decreasing > REPEATED_SHARE * record.total:
         counted = blocks.copy()
         counted[:, recorder.STEP] = np.cumsum(blocks[:, recorder.COUNT])
-        return Series(name, role, counted, "rows", 0, 0)
+        return Series(name, role, counted, ROWS, 0, 0)
     if record.repeated or record.decreasing:
         # Of a step that comes twice the later row holds: the run was resumed before it.
         backwards = blocks[::-1]
@@ -160,15 +169,11 @@ def _series(name: str, role: Role, record: Recorder, axis: str) -> Series:
 def _split_by_context(known: list[Series]) -> list[Series]:
     """A loss called just ``loss`` is that of training; beside a validation loss, certainly."""
     return [
-        Series(s.name, Role(s.role.quantity, "train", s.role.part, s.role.stem), *_rest(s))
+        replace(s, role=Role(s.role.quantity, "train", s.role.part, s.role.stem))
         if s.role.quantity in ("loss", "score") and not s.role.split
         else s
         for s in known
     ]
-
-
-def _rest(series: Series) -> tuple[NDArray[np.float64], str, int, int]:
-    return series.blocks, series.axis, series.repeated, series.decreasing
 
 
 def _pairs(known: list[Series], curves: tuple[Curve, ...]) -> list[Pair]:
@@ -207,9 +212,12 @@ def _remarks(known: list[Series]) -> list[str]:
     lost = sum(int(s.blocks[:, recorder.LOST].sum()) for s in known)
     remarks = []
     if back:
-        remarks.append(f"steps go back {back} times (a resumed run?); the later rows hold")
+        times = "once" if back == 1 else f"{back} times"
+        remarks.append(f"steps go back {times} (a resumed run?); the later rows hold")
     if repeated:
         remarks.append(f"{repeated} steps come twice; the later row holds")
+    if any(s.axis == ROWS for s in known):
+        remarks.append("steps stand still or go back too often; the rows are counted instead")
     if lost:
         remarks.append(f"{lost} values are not finite")
     return remarks

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 MOST_BLOCKS = 16_384
 
+LARGEST = 1e100
+"""A number beyond this counts as infinite, which it is about to be: what is computed squares it."""
+
 STEP, LINE, MEAN, LOW, HIGH, LOST, COUNT = range(7)
 """Columns of the blocks: last step, first line, mean, lowest and highest finite value, number of
 values that are not finite, number of values."""
@@ -65,7 +68,7 @@ class Recorder:
         for buffer in (self._steps, self._lines, self._values):
             del buffer[:]
         single = np.empty((values.size, 7))
-        finite = np.isfinite(values)
+        finite = np.abs(values) <= LARGEST
         single[:, STEP], single[:, LINE] = steps, lines
         for column in (MEAN, LOW, HIGH):
             single[:, column] = np.where(finite, values, np.nan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 
 import pytest
 
@@ -179,6 +180,16 @@ def test_rows_of_another_schema_in_between(tmp_path):
         ("broken.json", b'{"history": {"loss": [1, 2', "cannot parse: not JSON"),
         ("other.json", b'{"name": "x"}', "no log of a known shape"),
         ("table.csv", b"1,2\n3,4\n", "no header"),
+        ("deep.json", b"[" * 100_000, "nested so deep"),
+        ("deep.jsonl", b'{"a":' * 100_000, "no number"),
+        ("history.pkl", pickle.dumps({"loss": [1.0, 0.5]}), "json.dump(history.history, file)"),
+        ("log.csv.gz", b"\x1f\x8b\x08\x00", "gunzip -c"),
+        ("arrays.npz", b"PK\x03\x04\x14\x00", "a zip archive"),
+        (
+            "countdown.csv",
+            b"step,loss\n" + b"".join(b"%d,0.5\n" % k for k in range(30, 0, -1)),
+            "sort the rows by step",
+        ),
         ("header.csv", b"step,loss\n", "no number"),
         ("names.csv", b"step,foo\n1,2\n2,3\n", "no column is known"),
         ("prose.txt", b"Nothing to see here.\n" * 30, "no line says a loss"),
@@ -197,6 +208,44 @@ def test_what_is_no_log_is_said_in_one_line(tmp_path, name, data, message):
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert name in str(error.value)
+
+
+def test_a_column_as_pandas_writes_it(tmp_path):
+    file = tmp_path / "history.json"
+    columns = {"loss": LOSSES, "val_loss": LOSSES}
+    file.write_text(
+        json.dumps({name: {str(k): v for k, v in enumerate(c)} for name, c in columns.items()})
+    )
+    seen = read(file)
+    assert [(c.name, c.points, c.last_step) for c in seen.curves] == [
+        ("loss", 30, 30.0),
+        ("val_loss", 30, 30.0),
+    ]
+    assert seen.curves[0].shape[0] == LOSSES[0]
+
+
+def test_fractions_behind_a_comma_between_semicolons(tmp_path):
+    file = tmp_path / "excel.csv"
+    rows = (f"{k};{loss:.4f}".replace(".", ",") for k, loss in enumerate(LOSSES))
+    file.write_text("\n".join(["step;loss", *rows]))
+    assert read(file).curves[0].highest == pytest.approx(max(LOSSES), abs=1e-4)
+
+
+def test_numbers_too_large_to_be_squared_count_as_infinite(tmp_path):
+    file = tmp_path / "log.csv"
+    losses = [*LOSSES, *(10.0 ** (30 * k) for k in range(1, 11))]
+    file.write_text("step,loss\n" + "".join(f"{k},{v!r}\n" for k, v in enumerate(losses)))
+    curve = read(file).curves[0]
+    assert (curve.lost, curve.lost_from, curve.kind) == (7, 33.0, "diverging")
+
+
+def test_rows_are_counted_where_steps_do_not(tmp_path):
+    file = tmp_path / "log.csv"
+    rows = (f"{k // 10},{loss}" for k, loss in enumerate(LOSSES))
+    file.write_text("\n".join(["epoch,loss", *rows]))
+    seen = read(file)
+    assert seen.curves[0].last_step == 30.0
+    assert any("rows are counted" in remark for remark in seen.remarks)
 
 
 def test_what_is_not_there(tmp_path):
@@ -248,7 +297,21 @@ class TestEventFiles:
         file = self.event_file(tmp_path)
         data = file.read_bytes()
         file.write_bytes(data[: len(data) - 20])
-        assert 20 <= read(file).curves[0].points < 30
+        seen = read(file)
+        assert 20 <= seen.curves[0].points < 30
+        assert any("cut off or broken" in remark for remark in seen.remarks)
+
+    def test_files_without_a_scalar_beside_others_are_no_fault(self, tmp_path):
+        self.event_file(tmp_path / "first")
+        self.event_file(tmp_path / "second", values=())
+        seen = read(tmp_path)
+        assert [c.points for c in seen.curves] == [30]
+        assert seen.remarks == ()
+
+    def test_a_directory_without_a_scalar(self, tmp_path):
+        self.event_file(tmp_path, values=())
+        with pytest.raises(UserError, match="no scalar"):
+            read(tmp_path)
 
     def test_a_file_that_is_none(self, tmp_path):
         file = tmp_path / "events.out.tfevents.1"

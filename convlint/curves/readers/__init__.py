@@ -15,7 +15,7 @@ from convlint.curves.readers.text import Peeked, opened
 from convlint.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from convlint.curves.readers.text import Row
 
@@ -29,6 +29,8 @@ class Log(NamedTuple):
     format: str
     rows: Iterator[Row]
     planned_steps: float | None = None
+    remarks: Sequence[str] = ()
+    """What there is to say of the log itself, complete when all rows are read."""
 
 
 def open_log(path: str, *, format: str | None = None, pattern: str | None = None) -> Log:
@@ -42,13 +44,14 @@ def open_log(path: str, *, format: str | None = None, pattern: str | None = None
             the rows are read.
     """
     file = Path(path)
+    remarks: list[str] = []
     if path != STDIN:
         if file.is_dir():
-            return Log("tensorboard", event_files.rows_of_directory(file))
+            return Log("tensorboard", event_files.rows_of_directory(file, remarks), None, remarks)
         if not file.exists():
             raise UserError("no such file or directory", path=path)
         if format == "tensorboard" or (format is None and event_files.is_event_file(file)):
-            return Log("tensorboard", event_files.rows(file))
+            return Log("tensorboard", event_files.rows(file, remarks), None, remarks)
         if not os.access(file, os.R_OK):
             raise UserError("cannot read: permission denied", path=path)
     elif format == "tensorboard":

@@ -22,7 +22,7 @@ def is_record(line: str) -> bool:
         return False
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     if not isinstance(record, dict) or any(isinstance(entry, list) for entry in record.values()):
         return False
@@ -48,7 +48,7 @@ def lines(text: Peeked) -> Iterator[Row]:
             continue
         try:
             record = json.loads(stripped)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
             bad += 1
@@ -75,6 +75,9 @@ def document(text: Peeked) -> tuple[Iterator[Row], float | None]:
     except ValueError as error:
         text.line = getattr(error, "lineno", 0)
         raise text.mistake(f"cannot parse: not JSON ({getattr(error, 'msg', error)})") from None
+    except RecursionError:
+        text.line = 0
+        raise text.mistake("cannot parse: no log is nested so deep") from None
     planned = None
     if isinstance(value, dict):
         if isinstance(value.get("log_history"), list):
@@ -83,7 +86,8 @@ def document(text: Peeked) -> tuple[Iterator[Row], float | None]:
         elif isinstance(value.get("history"), dict):
             value = value["history"]
     if isinstance(value, dict):
-        columns = {name: column for name, column in value.items() if isinstance(column, list)}
+        columns = {name: _column(entry) for name, entry in value.items()}
+        columns = {name: column for name, column in columns.items() if column}
         if columns:
             return _by_column(columns), planned
     elif isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
@@ -92,6 +96,15 @@ def document(text: Peeked) -> tuple[Iterator[Row], float | None]:
     raise text.mistake(
         "no log of a known shape: neither a list of records, nor columns, nor a trainer_state.json"
     )
+
+
+def _column(entry: Any) -> list[Any]:
+    """A list, or what pandas' ``to_json`` makes of a column: ``{"0": 2.3, "1": 1.9}``."""
+    if isinstance(entry, list):
+        return entry
+    if isinstance(entry, dict) and all(index.isdecimal() for index in entry):
+        return [entry[index] for index in sorted(entry, key=int)]
+    return []
 
 
 def _by_row(records: list[Any]) -> Iterator[Row]:

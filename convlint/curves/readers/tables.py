@@ -49,7 +49,10 @@ def rows(text: Peeked) -> Iterator[Row]:
         for cells in reader:
             if header is None:
                 if any(number(cell) is not None for cell in cells):
-                    raise text.mistake("the table has no header: its first line holds numbers")
+                    raise text.mistake(
+                        "the table has no header: its first line holds numbers; put the names of"
+                        " its columns in front, or give --pattern '(?P<step>\\d+),(?P<loss>\\S+)'"
+                    )
                 header = [cell.strip() for cell in cells]
                 continue
             if len(cells) == len(header) and [cell.strip() for cell in cells] == header:
@@ -58,6 +61,9 @@ def rows(text: Peeked) -> Iterator[Row]:
             for name, cell in zip(header, cells, strict=False):
                 if cell:
                     value = number(cell)
+                    if value is None and delimiter == ";":
+                        # Where lists are written so, a comma stands before the fraction.
+                        value = number(cell.replace(",", ".", 1))
                     if value is not None:
                         values[name] = value
             if values:

@@ -19,6 +19,22 @@ PEEKED_LINES = 20
 LONGEST_LINE = 1 << 20
 """A line of a megabyte is no line of a log; a file without line ends would fill the memory."""
 
+_OTHER_KINDS = {
+    **{
+        b"\x80"
+        + bytes([protocol]): "a pickle, and reading one runs what is in it: write the numbers"
+        " as JSON instead, as json.dump(history.history, file) does"
+        for protocol in range(2, 6)
+    },
+    b"\x1f\x8b": "compressed: unpack it (gunzip -c LOG | convlint curves -)",
+    b"PK\x03\x04": "a zip archive (.npz and torch.save's are such): write the numbers as CSV or JSON",
+    b"\x89HDF": "an HDF5 file: write the numbers as CSV or JSON",
+    b"SQLite format 3": "an SQLite database: export the numbers as CSV or JSON",
+    b":W&B": "in the form wandb keeps for itself: export the run's history as CSV or JSON",
+}
+"""What is no text, by how it begins, and what to do instead."""
+_LONGEST_BEGINNING = max(map(len, _OTHER_KINDS))
+
 UNDECODABLE = "cannot decode: not UTF-8 text; convert the log (iconv -t utf-8) or leave it out"
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
@@ -81,13 +97,16 @@ def opened(path: str, stream: IO[bytes]) -> Peeked:
     """Decode ``stream`` by its byte-order mark, else as UTF-8.
 
     Raises:
-        UserError: its beginning cannot be decoded or read.
+        UserError: it is no text, or its beginning cannot be decoded or read.
     """
     buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
     try:
-        start = buffered.peek(4)[:4]
+        start = buffered.peek(_LONGEST_BEGINNING)[:_LONGEST_BEGINNING]
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror or error}", path=path) from None
+    for beginning, kind in _OTHER_KINDS.items():
+        if start.startswith(beginning):
+            raise UserError(f"the log is {kind}", path=path)
     encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
     # Strict decoding would complain of a whole block of lines, before those in front of the mistake.
     errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
