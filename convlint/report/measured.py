@@ -218,6 +218,8 @@ def one_batch(tried: OverfitOneBatch) -> str:
     best = min(tried.attempts, key=lambda attempt: attempt.excess)
     rate = "" if best.learning_rate is None else f" at {format_number(best.learning_rate)}"
     left = f"{format_number(100 * max(0.0, best.excess))} % of its loss left"
+    if tried.floor:
+        left += f" ({format_number(tried.floor)} is the smallest it can have)"
     blind = ""
     if tried.without_inputs is not None and tried.constant is not None:
         blind = (

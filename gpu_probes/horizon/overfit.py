@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from convlint.gpu_probes.horizon.zero_inputs import best_constant, lowest_without_inputs
+from convlint.gpu_probes.horizon.equal_inputs import best_constant, least_with_equal_inputs
+from convlint.gpu_probes.horizon.zero_inputs import lowest_without_inputs
 from convlint.gpu_probes.observations import OverfitAttempt, OverfitOneBatch
 from convlint.gpu_probes.tape import Change, TapeUnavailable
 from convlint.gpu_probes.tape.trajectory import Course, RecordedStep, replay
@@ -55,13 +56,15 @@ def overfit_one_batch(
     """Train on the batch of ``step`` alone from ``start``, until ``deadline`` (``time.monotonic``).
 
     ``floor`` is the smallest value the loss can take, ``learning_rate`` the largest rate the script
-    used, ``name`` its optimizer's class, ``inputs`` the numbers of the model's inputs on the tape. A
-    batch that is learnt is tried again with these at zero. None when not even the first attempt got anywhere before
-    the deadline.
+    used, ``name`` its optimizer's class, ``inputs`` the numbers of the model's inputs on the tape:
+    samples that are equal in all of them raise the floor by what their targets differ. A batch that
+    is learnt is tried again with the inputs at zero. None when not even the first attempt got
+    anywhere before the deadline.
 
     Raises:
-        TapeUnavailable: the step cannot be replayed.
+        TapeUnavailable: the step cannot be replayed, or its loss is as small as equal inputs let it.
     """
+    floor = max(floor, least_with_equal_inputs(step, inputs) or 0.0)
     attempts: list[OverfitAttempt] = []
     for attempt_name, rate, course in _attempts(learning_rate, name):
         if time.monotonic() >= deadline:

@@ -31,7 +31,7 @@ class OverfitOneBatch:
 
     ``outcome`` is ``fits``, ``fits with another optimizer``, ``does not fit`` or
     ``undetermined`` (cut short, or still falling). ``floor`` is the smallest value the loss can
-    take; ``parameters`` the trainable elements and ``targets`` the elements to be learnt.
+    take, of samples with equal inputs and different targets too; ``parameters`` the trainable elements and ``targets`` the elements to be learnt.
     ``without_inputs`` is the lowest loss of a batch that fits, trained on again with its inputs at
     zero, and ``constant`` the smallest loss one answer for all its samples can have; None where
     that was not tried or is not known.

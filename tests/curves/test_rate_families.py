@@ -26,6 +26,25 @@ def test_clean_series_are_decided(family):
     assert bench.outcomes(FAMILIES[family], 1e-4, range(2)) == (2, 0)
 
 
+@pytest.mark.parametrize(
+    ("family", "rate", "tolerance"),
+    [
+        # Two eigenvalues, one far and one near: the slow one is all that is left after few steps.
+        ("gradient descent, κ = 50", (49 / 51) ** 2, 1e-4),
+        ("gradient descent at 1/L", 0.98**2, 1e-4),
+        # k² times a power while both eigenvalues still count.
+        ("heavy ball, κ = 50", ((50**0.5 - 1) / (50**0.5 + 1)) ** 2, 0.1),
+        # Sixty steps are short of the power law's own range.
+        ("spectrum i⁻²", 0.5, 0.05),
+        ("SGD, rate 2/(k + 4)", 1.0, 0.05),
+        ("Newton", 2.0, 0.05),
+    ],
+)
+def test_clean_rates_are_those_of_theory(family, rate, tolerance):
+    seen = bench.convergence(FAMILIES[family].run.losses)
+    assert seen.rate.value == pytest.approx(rate, rel=tolerance)
+
+
 @pytest.mark.parametrize("noise", [0.01, 0.03, 0.1])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_noise_never_makes_the_class_wrong(family, noise):

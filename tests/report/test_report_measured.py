@@ -9,12 +9,14 @@ from convlint.gpu_probes.observations import (
     LossFunction,
     Measurement,
     Observations,
+    OverfitAttempt,
+    OverfitOneBatch,
     Place,
     Skipped,
     StabilityLimit,
     UpdateRatio,
 )
-from convlint.report.measured import measured_summary, verdict_line
+from convlint.report.measured import measured_summary, one_batch, verdict_line
 
 
 def plain(lines) -> list[str]:
@@ -159,3 +161,18 @@ def test_verdict_is_said_with_its_reason_and_counts():
     assert plain([verdict_line(verdict)]) == [
         "Verdict: no-go: the loss diverges (1 refuted, 2 only measured)"
     ]
+
+
+def test_one_batch_is_told_with_its_control_and_the_least_it_can_have():
+    tried = OverfitOneBatch(
+        attempts=(OverfitAttempt("SGD", 0.1, 25, 2.3, 0.36, 0.01, False, True),),
+        floor=0.3466,
+        planned=200,
+        outcome="fits",
+        without_inputs=0.02,
+        constant=1.606,
+    )
+    assert one_batch(tried) == (
+        "fits: 1 % of its loss left (0.347 is the smallest it can have) after 25 steps of SGD at"
+        " 0.1; with its inputs at zero 0.02, where one answer for all has 1.61 at best"
+    )

@@ -13,7 +13,7 @@ from torch import nn
 
 from convlint.gpu_probes.horizon.overfit import overfit_one_batch
 from convlint.gpu_probes.observations import OverfitOneBatch
-from convlint.gpu_probes.tape import TapeRecorder
+from convlint.gpu_probes.tape import TapeRecorder, TapeUnavailable
 from convlint.gpu_probes.tape.trajectory import RecordedStep, Start
 
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -110,11 +110,12 @@ def controlled(
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = F.cross_entropy,
     *,
     zeroed: bool = True,
+    x: torch.Tensor | None = None,
 ) -> OverfitOneBatch:
     """Overfit 16 samples and repeat it with the inputs at zero."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 5))
-    x = torch.randn(16, 8)
+    x = torch.randn(16, 8) if x is None else x
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     recorder = TapeRecorder()
     with recorder:
@@ -170,6 +171,38 @@ def test_without_known_inputs_or_a_learnt_batch_there_is_no_control():
     unlearnt = controlled(lambda model, x: model(x).softmax(1), LABELS)
     assert unlearnt.outcome == "does not fit"
     assert unlearnt.without_inputs is None
+
+
+def test_equal_inputs_with_different_labels_leave_the_entropy_of_these():
+    """Eight of sixteen samples are four pairs of twins with two labels: ln 2 for each of them."""
+    alike = torch.cat([torch.arange(8) // 2, torch.arange(8, 16)])
+    x = torch.randn(16, 8, generator=torch.Generator().manual_seed(2))[alike]
+    result = controlled(lambda model, x: model(x), LABELS, x=x)
+    assert result.floor == pytest.approx(0.5 * math.log(2.0), rel=1e-9)
+    assert result.outcome == "fits"
+    lowest = min(attempt.lowest for attempt in result.attempts)
+    assert result.floor - 1e-4 <= lowest <= result.floor + 0.05 * math.log(5.0)
+
+
+def test_nothing_is_said_of_a_batch_of_equal_inputs_already_learnt():
+    def answer(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return 0.0 * model(x)
+
+    with pytest.raises(TapeUnavailable, match="equal inputs have different targets"):
+        controlled(answer, torch.arange(15) % 5, x=torch.ones(15, 8))
+
+
+def test_a_head_that_starts_at_zero_and_is_not_trained_does_not_fit():
+    def frozen(model: nn.Sequential) -> list[torch.Tensor]:
+        nn.init.zeros_(model[3].weight)
+        nn.init.zeros_(model[3].bias)
+        model[3].requires_grad_(False)
+        return list(model[0].parameters())
+
+    result = learnt(lambda model, x, y: F.cross_entropy(model(x), y), train=frozen)
+    assert result.outcome == "does not fit"
+    # No gradient passes such a head: the loss stays that of five classes, equally likely.
+    assert all(a.lowest == pytest.approx(math.log(5.0), rel=1e-6) for a in result.attempts)
 
 
 def test_a_loss_with_another_term_has_no_best_constant():
