@@ -6,9 +6,12 @@ Each library is imported when its callback is made. Whether weights are kept is 
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from convlint.curves.monitor import ConvergenceMonitor
 
 
@@ -46,7 +49,7 @@ def lightning_callback(
             """Take the metric, but for the sanity check before training."""
             if metric is None or trainer.sanity_checking:
                 return
-            value = trainer.callback_metrics.get(metric)
+            value = _found(trainer.callback_metrics, metric)
             if value is not None:
                 model = pl_module if restore_best else None
                 _stop(trainer, monitor.update(metric=value, model=model))
@@ -97,7 +100,7 @@ def transformers_callback(
             **_: Any,
         ) -> None:
             """Take the metric."""
-            value = (metrics or {}).get(metric) if metric is not None else None
+            value = _found(metrics or {}, metric)
             if value is None:
                 return
             if monitor.update(metric=value, model=model if restore_best else None):
@@ -135,7 +138,7 @@ def keras_callback(
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             """Take the numbers of the epoch."""
             logs = logs or {}
-            value = logs.get(metric) if metric is not None else None
+            value = _found(logs, metric)
             model = self.model if restore_best else None
             if monitor.update(logs.get("loss"), metric=value, model=model):
                 self.model.stop_training = True
@@ -146,3 +149,13 @@ def keras_callback(
                 monitor.restore_best(self.model)
 
     return MonitorConvergence()
+
+
+def _found(logged: Mapping[str, Any], metric: str | None) -> Any:
+    """The value of ``metric``; None, with a warning, where nothing of that name was logged."""
+    if metric is not None and metric not in logged:
+        warnings.warn(
+            f"ConvergenceMonitor has no {metric!r} to go by; logged are: {', '.join(logged)}",
+            stacklevel=3,
+        )
+    return None if metric is None else logged.get(metric)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from convlint.curves.criteria import (
+    Answer,
     Combine,
     Converged,
     Criterion,
@@ -70,8 +71,8 @@ class ConvergenceMonitor:
     ``patience`` and ``min_delta`` are those of the metric, of which a lower value is better unless
     ``mode`` is ``"max"``; without a metric the loss takes its place when ``patience`` is given
     alone. ``tolerances`` switches further criteria on: names of ``CRITERIA`` with a tolerance, or
-    None for the default. ``combine`` says whether one criterion is enough (``"any"``) or all with
-    an answer must hold (``"all"``), and ``confirmations`` for how many updates in a row. Losses of
+    None for the default. ``combine`` says whether one criterion is enough (``"any"``) or all must hold
+    (``"all"``; patience only where there is a metric or a loss for it), and ``confirmations`` for how many updates in a row. Losses of
     mini-batches are compared by medians of windows; a criterion that their noise makes
     undecidable never stops a run. Losses that are not finite, three in a row, always do.
 
@@ -138,6 +139,9 @@ class ConvergenceMonitor:
 
         Numbers may be tensors of one element; each is read once (``float``), which waits for a
         GPU. ``model`` takes the place of the one given at the beginning.
+
+        Raises:
+            ValueError: a tensor has more than one element.
         """
         self.steps += 1
         if model is not None:
@@ -209,13 +213,20 @@ class ConvergenceMonitor:
         if self._lost >= LOST_IN_A_ROW:
             reason = f"the last {self._lost} losses are not finite"
             return Decision(True, ("diverged", *holding), reason, criteria, converged(criteria))
-        agree = combined(criteria, self.combine)
+        agree = combined(criteria, self.combine) and not self._waits_for(criteria)
         self._agreed = self._agreed + 1 if agree else 0
         stop = self._agreed >= self.confirmations
         reason = ""
         if stop:
             reason = "; ".join(_said(c) for c in criteria if c.holds)
         return Decision(stop, holding, reason, criteria, converged(criteria))
+
+    def _waits_for(self, criteria: Iterable[Criterion]) -> bool:
+        """Whether all are to hold and one that was asked for has nothing to go by yet."""
+        return self.combine is Combine.ALL and any(
+            criterion.answer is Answer.UNKNOWN and criterion.name in self.tolerances
+            for criterion in criteria
+        )
 
     def _criteria(self) -> Iterable[Criterion]:
         losses = list(self._losses)
@@ -235,6 +246,9 @@ class ConvergenceMonitor:
 
 def _number(value: Any) -> float:
     """A number, or the one element of a tensor, graph or not."""
+    shape = tuple(getattr(value, "shape", ()))
+    if math.prod(shape) != 1:
+        raise ValueError(f"one number is wanted, not a tensor of shape {shape}; give its mean")
     return float(value.detach() if hasattr(value, "detach") else value)
 
 

@@ -77,7 +77,7 @@ class _Targets(NamedTuple):
     def spread_within(self, groups: torch.Tensor) -> float:
         """Mean entropy (nats) or variance of the targets among the samples of each group."""
         total = 0.0
-        for group in groups.unique():
+        for group in range(int(groups.max()) + 1):
             members = self.by_sample[groups == group]
             spread = _entropy(members) if self.labels else _variance(members)
             total += spread * len(members) / len(self.by_sample)
@@ -127,22 +127,17 @@ def _is_plain_mean(name: str, args: tuple[Any, ...]) -> bool:
 
 def _equal_samples(tape: Tape, inputs: Sequence[int]) -> torch.Tensor | None:
     """A number for each sample, the same where all inputs are; None where all samples differ."""
-    groups: torch.Tensor | None = None
-    for number in inputs:
-        if not tape.has_constant(number):
-            return None
-        given = tape.constant(number)
-        if given.dim() == 0 or (groups is not None and len(given) != len(groups)):
-            return None
-        kinds, kind = (
-            given.flatten(1).unique(dim=0, return_inverse=True)
-            if given.dim() > 1
-            else (given.unique(return_inverse=True))
-        )
-        groups = kind if groups is None else groups * len(kinds) + kind.to(groups.device)
-    if groups is None or len(groups.unique()) == len(groups):
+    if not all(tape.has_constant(number) for number in inputs):
         return None
-    return groups
+    given = [tape.constant(number) for number in inputs]
+    if any(x.dim() == 0 or len(x) != len(given[0]) for x in given):
+        return None
+    kinds = [
+        torch.unique(x.flatten(1) if x.dim() > 1 else x[:, None], dim=0, return_inverse=True)[1]
+        for x in given
+    ]
+    together, groups = torch.unique(torch.stack(kinds, 1), dim=0, return_inverse=True)
+    return groups if len(together) < len(groups) else None
 
 
 def _variance(values: torch.Tensor) -> float:

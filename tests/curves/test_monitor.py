@@ -33,6 +33,20 @@ def test_nothing_stops_before_the_first_update():
     assert monitor.should_stop.holding == ()
 
 
+def test_all_criteria_asked_for_need_an_answer():
+    monitor = ConvergenceMonitor(
+        tolerances={"loss plateau": None, "gradient norm": None}, combine="all"
+    )
+    for _ in range(20):
+        assert not monitor.update(1.0)
+    assert monitor.update(1.0, gradient_norm=0.0)
+
+
+def test_a_loss_of_several_numbers_is_none():
+    with pytest.raises(ValueError, match=r"shape \(2,\); give its mean"):
+        ConvergenceMonitor().update(np.ones(2))
+
+
 def test_losses_that_are_not_finite_stop_any_run():
     monitor = ConvergenceMonitor(patience=None)
     for loss in (1.0, float("nan"), 1.0, float("nan"), float("inf")):
@@ -148,6 +162,8 @@ def test_keras(monkeypatch):
         assert model.stop_training == (epoch == 3)
     callback.on_train_end()
     assert model.weights[0].tolist() == [1.0, 1.0]
+    with pytest.warns(UserWarning, match="no 'val_loss' to go by; logged are: loss"):
+        callback.on_epoch_end(4, {"loss": 0.1})
 
 
 def test_transformers():
