@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convlint.gpu_probes.observations.remedies import BETTER, KEEP, Remedies, Remedy
+from convlint.gpu_probes.observations.remedies import BETTER, KEEP, SLIGHT, Remedies, Remedy
 from convlint.remedies import most_valuable
 from convlint.report.text import FAINT, STRONG, Line, count, format_number, one_line
 from convlint.sources import display_path
@@ -65,7 +65,9 @@ def answer(remedies: Remedies) -> str:
     left = keep.loss is not None and remedies.limit is not None and keep.loss >= remedies.limit
     loss = "" if keep.loss is None else f" (loss {'above ' * left}{format_number(keep.loss)})"
     if remedies.tried[0] is keep:
-        return f"keep the run as it is{loss}: no change tried is distinguishably better"
+        slight = any(remedy.outcome == SLIGHT for remedy in remedies.tried)
+        short_of = "better by much" if slight else "distinguishably better"
+        return f"keep the run as it is{loss}: no change tried is {short_of}"
     return f"the run as it is{loss}"
 
 

@@ -12,6 +12,7 @@ from convlint.gpu_probes.observations.remedies import (
     DROPPED,
     KEEP,
     SAME,
+    SLIGHT,
     WORSE,
     Remedy,
 )
@@ -161,8 +162,8 @@ def _compared(
     else:
         lasting = before > 0.0 and (effect >= SHRINKING * before or share >= LARGE)
         worth = WORTH
-    if p < LEVEL and effect > SIGMAS * error and lasting and share >= worth:
-        outcome = BETTER
+    if p < LEVEL and effect > SIGMAS * error:
+        outcome = BETTER if lasting and share >= worth else SLIGHT
     elif effect < -SIGMAS * error:
         outcome = WORSE
     else:
@@ -221,6 +222,6 @@ def _in_order(remedies: list[Remedy], keep: Remedy, untrained: float) -> list[Re
 
     rest = [
         sorted((r for r in remedies if r.outcome == outcome), key=loss_of)
-        for outcome in (SAME, DROPPED, WORSE)
+        for outcome in (SLIGHT, SAME, DROPPED, WORSE)
     ]
     return [*sorted(better, key=place), keep, *(r for part in rest for r in part)]

@@ -10,6 +10,7 @@ KEEP = "keep"
 """``Remedy.kind`` of the run as it is."""
 
 BETTER, WORSE, SAME = "better", "worse", "not distinguishable"
+SLIGHT = "hardly better"
 DROPPED = "given up early"
 """``Remedy.outcome``; that of ``KEEP`` is empty."""
 
@@ -26,8 +27,9 @@ class Remedy:
     corrected for the number of changes tried. ``course`` is the mean held-out loss at each
     checkpoint, None where it is not finite.
 
-    ``outcome`` is ``better``, ``worse``, ``not distinguishable`` or ``given up early`` (other
-    changes did better in the first orders). ``answers`` are the rules whose finding the change
+    ``outcome`` is ``better``, ``hardly better`` (certainly, but by little or not for long),
+    ``worse``, ``not distinguishable`` or ``given up early`` (other changes did better in the first
+    orders). ``answers`` are the rules whose finding the change
     answers; one that answers none can be tried on any run.
     """
 

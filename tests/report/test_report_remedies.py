@@ -83,6 +83,13 @@ def test_a_better_change_comes_with_prediction_interval_and_code():
     ]
 
 
+def test_a_lead_that_is_certain_but_small_is_not_called_indistinguishable():
+    table = replace(TABLE, tried=(KEEP, replace(LOWER, outcome="hardly better")))
+    lines = plain(remedy_lines(table))
+    assert "keep the run as it is (loss 1.9): no change tried is better by much" in lines[1]
+    assert lines[2].startswith("      hardly better: learning rate 1 → 0.1 (× 0.1) (loss lower by")
+
+
 def test_where_nothing_is_better_the_answer_is_to_keep_the_run():
     table = replace(TABLE, tried=(KEEP, replace(LOWER, outcome="not distinguishable")))
     lines = plain(remedy_lines(table))

@@ -21,8 +21,9 @@ from convlint.gpu_probes.horizon.counterfactuals import (
     keep,
     rate_times,
 )
+from convlint.gpu_probes.horizon.ranking import Trials, ranked
 from convlint.gpu_probes.horizon.remedies import Comparison, Effort, OutOfTime, departs
-from convlint.gpu_probes.observations.remedies import BETTER, KEEP, SAME, Remedies, Remedy
+from convlint.gpu_probes.observations.remedies import BETTER, KEEP, SAME, SLIGHT, Remedies, Remedy
 from convlint.gpu_probes.tape import TapeRecorder
 from convlint.gpu_probes.tape.trajectory import SOUND, Handling, RecordedStep, Start
 
@@ -171,6 +172,26 @@ def test_a_corrected_loss_judges_all_changes():
         for x, y in run.batches[BATCHES:]
     ]
     assert remedies.initial == pytest.approx(sum(at_start) / HELD_OUT, rel=1e-5)
+
+
+def test_a_certain_lead_of_a_small_share_is_hardly_better():
+    keep = Candidate(KEEP, "", "", "", lambda *_: AS_IT_IS)
+    small = Candidate("momentum", "small", "", "", lambda *_: AS_IT_IS)
+    best_of_all = Candidate("learning rate", "large", "", "", lambda *_: AS_IT_IS)
+    unsure = Candidate("clipping", "unsure", "", "", lambda *_: AS_IT_IS)
+    trials = Trials((50, 100))
+    for order in range(5):
+        wobble = 0.01 * (-1) ** order
+        trials.note(keep, order, (2.0, 1.9 + wobble))
+        trials.note(small, order, (1.95, 1.85 + wobble + 1e-4 * order))
+        trials.note(best_of_all, order, (1.0, 0.9 + wobble + 1e-4 * order))
+        trials.note(unsure, order, (2.0, 1.9 - wobble))
+    found = ranked(trials, [keep, small, best_of_all, unsure], 2.3, effective=3)
+    assert {r.change: r.outcome for r in found if r.kind != KEEP} == {
+        "large": BETTER,
+        "small": SLIGHT,
+        "unsure": SAME,
+    }
 
 
 def test_two_changes_that_do_the_same_are_not_distinguished_from_the_run():
