@@ -104,19 +104,26 @@ def _hook_backward(observer: Observer) -> None:
 
     @functools.wraps(original)
     def backward(*args: Any, **kwargs: Any) -> None:
-        if not observer.measuring.idle:
+        measuring = observer.measuring
+        if not measuring.idle:
+            if measuring.in_another_thread:
+                observer.gradient_in_thread()
             original(*args, **kwargs)
             return
         given = signature.bind(*args, **kwargs).arguments.get("tensors")
         tensors = [given] if isinstance(given, torch.Tensor) else list(given or ())
         if not isinstance(given, torch.Tensor):
             args = (tensors, *args[1:]) if args else args
-        differentiable = bool(tensors) and any(t.requires_grad for t in tensors)
-        if differentiable:
-            observer.before_backward(tensors)
-        original(*args, **kwargs)
-        if differentiable:
-            observer.after_backward()
+        if not any(t.requires_grad for t in tensors):
+            original(*args, **kwargs)
+            return
+        observer.before_backward(tensors)
+        measuring.back_propagating = True
+        try:
+            original(*args, **kwargs)
+        finally:
+            measuring.back_propagating = False
+        observer.after_backward()
 
     torch.autograd.backward = backward
 
@@ -150,7 +157,7 @@ def _hook_steps(observer: Observer) -> None:
     )
 
     def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
-        if not observer.measuring.idle:
+        if not observer.measuring.stepping:
             return None
         # The optimizer itself stands first among the arguments of a hooked step.
         closures = [a for a in (*args[1:], *kwargs.values()) if callable(a)]
@@ -164,7 +171,7 @@ def _hook_steps(observer: Observer) -> None:
         )
 
     def after(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if observer.measuring.idle:
+        if observer.measuring.stepping:
             observer.after_step(optimizer)
 
     observer.handles += [
@@ -179,13 +186,13 @@ def _hook_clearing(observer: Observer) -> None:
     @functools.wraps(clear_optimizer)
     def optimizer_zero_grad(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
         clear_optimizer(self, *args, **kwargs)
-        if observer.measuring.idle:
+        if observer.measuring.stepping:
             observer.optimizers.gradients_cleared(observer.optimizers.record(self))
 
     @functools.wraps(clear_module)
     def module_zero_grad(self: nn.Module, *args: Any, **kwargs: Any) -> None:
         clear_module(self, *args, **kwargs)
-        if observer.measuring.idle:
+        if observer.measuring.stepping:
             own = {id(p) for p in self.parameters()}
             for record in observer.optimizers.holding(own):
                 if own.issuperset(map(id, record.parameters())):

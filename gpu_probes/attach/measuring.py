@@ -34,6 +34,8 @@ class Measuring:
         self.seconds = 0.0
         """Wall time spent in measurements so far."""
         self._inside = False
+        self.back_propagating = False
+        """Whether the script's own backward pass is running."""
         self._process = os.getpid()
         self._thread = threading.main_thread()
         self._failed: dict[str, str] = {}
@@ -45,15 +47,28 @@ class Measuring:
     def idle(self) -> bool:
         """Whether a hook that fires now belongs to the script's own training.
 
-        False inside a measurement, in a worker process, in another thread, or while the script
-        records a graph of its own with ``torch.jit.trace``.
+        False inside a measurement, in a worker process, in another thread, while the script
+        records a graph of its own with ``torch.jit.trace`` or transforms a function (``vmap``,
+        ``torch.func.grad``: its tensors have no memory), and in what runs inside a backward pass
+        (the forward and backward passes of checkpointing).
         """
+        return not self.back_propagating and self.stepping
+
+    @property
+    def stepping(self) -> bool:
+        """The same for optimizers, whose steps a hook may make inside the backward pass."""
         return (
             not self._inside
             and os.getpid() == self._process
             and threading.current_thread() is self._thread
             and torch._C._get_tracing_state() is None
+            and torch._C._functorch.peek_interpreter_stack() is None
         )
+
+    @property
+    def in_another_thread(self) -> bool:
+        """Whether this is the script's own work in a thread that is not followed."""
+        return threading.current_thread() is not self._thread and os.getpid() == self._process
 
     def skip(self, measurement: str, reason: str) -> None:
         """Remember why ``measurement`` is missing; the first reason stays."""

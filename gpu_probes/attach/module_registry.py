@@ -147,9 +147,11 @@ class ModelRegistry:
 def unwrapped(module: nn.Module) -> nn.Module:
     """The user's module inside torch's own wrappers (data parallel, compiled)."""
     while True:
-        inside = module._modules.get("_orig_mod")
+        # The table of a scripted module is no dict: it has `items` and no `get`.
+        held = dict(module._modules.items())
+        inside = held.get("_orig_mod")
         if inside is None and "Parallel" in type(module).__name__:
-            inside = module._modules.get("module")
+            inside = held.get("module")
         if inside is None:
             return module
         module = inside
@@ -158,6 +160,6 @@ def unwrapped(module: nn.Module) -> nn.Module:
 def _has_submodule(root: nn.Module, name: str) -> bool:
     try:
         root.get_submodule(name)
-    except AttributeError:
+    except (AttributeError, RuntimeError):  # there is none; scripted modules do not say
         return False
     return True

@@ -143,14 +143,17 @@ class Observer:
             return
         self._gradients_elsewhere += 1
         if not self.unseen:
-            place = user_place()
-            where = "" if place is None else f" at line {place.line} of {Path(place.path).name}"
             self.unseen = (
-                f"gradients are taken with {function}{where}, which the probe does not follow"
+                f"gradients are taken with {function}{_at()}, which the probe does not follow"
             )
         planned = self.settings.steps + self.settings.hold
         if self._gradients_elsewhere >= _GRADIENTS_PER_STEP * planned:
             self.probe.conclude("no-training")
+
+    def gradient_in_thread(self) -> None:
+        """The script back-propagates outside its main thread."""
+        if not self.unseen:
+            self.unseen = f"the script trains in a thread of its own{_at()}, which is not followed"
 
     def before_backward(self, tensors: list[torch.Tensor]) -> None:
         """The script is about to back-propagate ``tensors``."""
@@ -175,8 +178,8 @@ class Observer:
             self.series.back_propagated(self.backwards, value / scale, self.window_open)
             self.check_finite("loss", "loss", value, place)
             if not (self.optimizers.stepping or self.optimizers.in_step):
-                trained = self.optimizers.held_of(leaves)
-                if self.by_hand.moved(trained, self.backwards):
+                held = self.optimizers.held_of(leaves)
+                if self.by_hand.moved(held or leaves, self.backwards, optimized=bool(held)):
                     self._updated_by_hand()
         if graph is not None:
             self.losses.claim(graph)
@@ -356,3 +359,9 @@ class Observer:
         self._walks_left = max(1, self._walks_left)
         self.forward.attach()
         self.losses.reopen()
+
+
+def _at() -> str:
+    """Where the script is, for a reason."""
+    place = user_place()
+    return "" if place is None else f" at line {place.line} of {Path(place.path).name}"

@@ -123,12 +123,10 @@ class OptimizerWatch:
         return [found[number] for number in sorted(found)]
 
     def held_of(self, leaves: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-        """The leaves that an optimizer has; all of them where none is in any.
-
-        An input that an attack moves, or a code that is inferred, is no parameter beside them.
-        """
+        """The leaves that an optimizer has: not an input that an attack moves, nor a code that is
+        inferred."""
         self.holding(())
-        return {number: leaves[number] for number in leaves if number in self._owners} or leaves
+        return {number: leaves[number] for number in leaves if number in self._owners}
 
     def groups_changed(self) -> None:
         """Forget which optimizer holds what: a parameter group was added."""

@@ -204,6 +204,45 @@ def test_backward_passes_whose_gradients_are_cleared_are_no_part_of_the_step():
     assert seen.series.loss[0] == pytest.approx(2.4, rel=0.2)
 
 
+class Checkpointed(nn.Module):
+    """Blocks whose activations are computed again in the backward pass."""
+
+    def __init__(self, *, reentrant):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(64, 32), nn.Linear(32, 10)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(32, 32), nn.ReLU()) for _ in range(2))
+        self.reentrant = reentrant
+
+    def forward(self, x):
+        h = self.enter(x)
+        for block in self.blocks:
+            h = h + torch.utils.checkpoint.checkpoint(block, h, use_reentrant=self.reentrant)
+        return self.leave(h)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_what_checkpointing_does_inside_a_backward_pass_is_part_of_it(reentrant):
+    torch.manual_seed(0)
+    model = Checkpointed(reentrant=reentrant)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    seen = convlint.probe(
+        model, nn.CrossEntropyLoss(), digits(), optimizer, tier="quick", steps=4, hold=2
+    )
+    assert (seen.held, seen.steps, seen.backwards, seen.recognised) == (2, 4, 6, ())
+    assert seen.series.loss == pytest.approx([2.3026] * 4, rel=0.15)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+def test_scripted_models_are_followed():
+    model = torch.jit.script(perceptron())
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    seen = convlint.probe(
+        model, nn.CrossEntropyLoss(), digits(), optimizer, tier="quick", steps=3, hold=2
+    )
+    assert not any("Error" in skipped.reason for skipped in seen.skipped)
+    assert {p.name for p in seen.parameters} >= {"0.weight", "3.bias"}
+
+
 def test_steps_of_one_optimizer_alone_are_not_replayed_as_the_training():
     torch.manual_seed(0)
     model = perceptron()
