@@ -105,11 +105,11 @@ class ModelRegistry:
         place = self._created.place(module)
         if place is None and model is not None:
             name = model.module_name(module).removeprefix(model.prefix)
-            if module is model.root or not _has_submodule(model.root, name):
+            if module is model.root or _submodule(model.root, name) is None:
                 name = ""
             while place is None and "." in name:
                 name = name.rpartition(".")[0]
-                place = self._created.place(model.root.get_submodule(name))
+                place = self._created.place(_submodule(model.root, name))
             place = place or self._created.place(model.root)
         return place
 
@@ -157,9 +157,9 @@ def unwrapped(module: nn.Module) -> nn.Module:
         module = inside
 
 
-def _has_submodule(root: nn.Module, name: str) -> bool:
-    try:
-        root.get_submodule(name)
-    except (AttributeError, RuntimeError):  # there is none; scripted modules do not say
-        return False
-    return True
+def _submodule(root: nn.Module, name: str) -> object:
+    """The module of that dotted name, or None; scripted modules have no ``get_submodule``."""
+    found: object = root
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, nn.Module) else None

@@ -71,8 +71,9 @@ class ParameterWatch:
         self._before = {}
 
     def _track_model(self, model: Model) -> None:
+        modules = dict(model.root.named_modules(remove_duplicate=False))
         for name, parameter in model.root.named_parameters():
-            module = model.root.get_submodule(name.rpartition(".")[0])
+            module = modules[name.rpartition(".")[0]]
             self._tracked[id(parameter)] = TrackedParameter(
                 name=f"{model.prefix}{name}",
                 tensor=parameter,
