@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MISSING_MODULE = "ModuleNotFoundError:"
 _STARTS_PROCESSES = (b"mp.spawn(", b"multiprocessing.spawn(", b"start_processes(")
+PROGRAMS = "writes of other programs"
 TRAINING = "training"
 """The measurement a probe names as skipped when the script trains where it cannot see."""
 
@@ -150,12 +151,18 @@ def _hint(target: Target, seen: Observations) -> str:
             f"; {interpreter} ran it: install the module there, or name the interpreter"
             " that has it with --python"
         )
-    if seen.stopped == "no-training" and _starts_processes(Path(target.script)):
+    untrained = seen.stopped in ("no-training", "budget") and not seen.backwards
+    if untrained and (_starts_python(seen) or _starts_processes(Path(target.script))):
         return (
             "; it starts processes of its own, which are not followed: start one that trains in"
             " the first process, or give the command after --, as in -- torchrun train.py"
         )
     return ""
+
+
+def _starts_python(seen: Observations) -> bool:
+    """Whether the script was seen to start another interpreter."""
+    return any(s.measurement == PROGRAMS and "python" in s.reason for s in seen.skipped)
 
 
 def _starts_processes(script: Path) -> bool:

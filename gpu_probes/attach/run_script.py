@@ -34,7 +34,7 @@ from convlint.gpu_probes.attach.overlay import (
     cover_working_directory,
 )
 from convlint.gpu_probes.attach.phases import first_step_patience
-from convlint.gpu_probes.attach.places import is_user_code, place_of
+from convlint.gpu_probes.attach.places import is_user_code, place_of, user_place
 from convlint.gpu_probes.attach.program import NoProgram, execute, read_program
 from convlint.gpu_probes.attach.ranks import rank_of_this_process
 from convlint.gpu_probes.attach.settings import (
@@ -60,6 +60,8 @@ _WATCH_INTERVAL = 0.2
 # that did not waits for the answer.
 _CRASH_SECONDS = 3.0
 _FOLLOW_SECONDS = 600.0
+# Our own way out; the script's is followed.
+_end_process = os._exit
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -118,8 +120,8 @@ class Probe:
 
         The script's own ``finally`` blocks and exit handlers do not run.
         """
-        if os.getpid() != self._process:
-            os._exit(0)
+        if self.elsewhere():
+            _end_process(0)
         self._concluding.acquire()
         if self.rank == 0 and error and self.observer is not None:
             earlier = self.observer.ranks.earlier_error(time.time())
@@ -138,6 +140,10 @@ class Probe:
             reason = f"{type(failure).__name__}: {failure}".splitlines()[0]
             self.channel.failure(f"{self.settings.script}: the probe itself failed: {reason}")
         self.exit()
+
+    def elsewhere(self) -> bool:
+        """Whether this is a process that the script forked."""
+        return os.getpid() != self._process
 
     def _follow(self, stopped: str, error: str, place: Place | None) -> None:
         """Leave the answer to the first rank, unless this one crashed and the first one did not."""
@@ -158,7 +164,7 @@ class Probe:
                 stream.flush()
             except (OSError, ValueError, AttributeError):
                 continue
-        os._exit(0)
+        _end_process(0)
 
     def seconds(self) -> float:
         """Seconds since the probe started."""
@@ -219,7 +225,7 @@ class Probe:
             if os.getppid() != parent or not _lives(self.settings.parent):
                 # Nobody is left to read the answer or to clear up after it.
                 shutil.rmtree(self.settings.directory, ignore_errors=True)
-                os._exit(1)
+                _end_process(1)
             if self.seconds() < deadline:
                 continue
             # A training loop stops itself at its next step; a script that hangs does not.
@@ -275,6 +281,7 @@ def run(settings_path: str) -> NoReturn:
     for name in [name for name in callbacks if name in sys.modules]:
         callbacks.pop(name)(sys.modules[name])
     sys.meta_path.insert(0, AfterImport(callbacks))
+    _follow_exits(probe)
     threading.Thread(target=probe.watch, name="convlint-watchdog", daemon=True).start()
     _execute(probe, code)
 
@@ -319,14 +326,27 @@ def _conclude_end(probe: Probe) -> NoReturn:
 
 
 def _conclude_exit(probe: Probe, exit_request: SystemExit) -> NoReturn:
-    status = exit_request.code
+    _conclude_call(probe, "sys.exit", exit_request.code, _described(exit_request)[1])
+
+
+def _follow_exits(probe: Probe) -> None:
+    """Conclude the probe where the script ends its process without any handler."""
+
+    def end(status: int) -> NoReturn:
+        if probe.elsewhere():
+            _end_process(status)
+        _conclude_call(probe, "os._exit", status, user_place())
+
+    os._exit = end
+
+
+def _conclude_call(probe: Probe, function: str, status: object, place: Place | None) -> NoReturn:
     trained = probe.observer is not None and probe.observer.backwards > 0
     if status in (None, 0) and trained:
         probe.conclude("finished")
-    _, place = _described(exit_request)
     said = status.strip().splitlines() if isinstance(status, str) else []
     detail = f": {said[0]}" if said else f" with status {0 if status is None else status}"
-    probe.conclude("exited", f"the script called sys.exit{detail}", place)
+    probe.conclude("exited", f"the script called {function}{detail}", place)
 
 
 def _described(error: BaseException) -> tuple[str, Place | None]:

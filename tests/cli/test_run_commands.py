@@ -18,6 +18,7 @@ from convlint.gpu_probes.observations import (
     Place,
     Plan,
     Series,
+    Skipped,
 )
 from convlint.gpu_probes.observations.remedies import Remedies, Remedy
 from convlint.launch import ProbeError
@@ -289,6 +290,18 @@ def test_script_that_spawns_its_trainers_is_told_that_they_are_not_followed(conv
     assert result.exit_code == 2
     assert "no backward pass was seen; it starts processes of its own" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("stopped", ["no-training", "budget"])
+def test_script_that_starts_other_interpreters_is_told_that_they_are_not_followed(
+    convlint, write, run, stopped
+):
+    write("a.py")
+    skipped = Skipped("writes of other programs", "the script started /usr/bin/python3")
+    run.seen = dataclasses.replace(NEVER, stopped=stopped, skipped=(skipped,))
+    result = convlint("probe", "a.py", "-q")
+    assert result.exit_code == 2
+    assert "it starts processes of its own, which are not followed" in result.stderr
 
 
 def test_crash_after_some_steps_is_told_and_exits_with_one(convlint, write, run):

@@ -1,5 +1,6 @@
 """Loops that are not the usual one, and scripts that make trouble: each has a clear result."""
 
+import os
 import subprocess
 import sys
 import time
@@ -85,6 +86,15 @@ def test_the_command_says_in_one_line_what_it_cannot_see():
     assert run.stdout == ""
     (line,) = run.stderr.splitlines()
     assert "nothing could be measured: gradients are taken with torch.func.grad" in line
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_what_was_seen_outlives_an_exit_without_handlers():
+    seen = probed("leaves_at_once.py", hold=0)
+    assert (seen.stopped, seen.steps) == ("exited", 3)
+    assert seen.error == "the script called os._exit with status 3"
+    assert seen.error_place.line == 18
+    assert len(seen.series.loss) == 3
 
 
 def test_trouble_ends_with_a_result_and_leaves_nothing(directory):
