@@ -11,7 +11,7 @@ import numpy as np
 from convlint.curves import recorder
 from convlint.curves.classify import convergence
 from convlint.curves.facts import Curve, Cycle, Gap, Plateau
-from convlint.curves.forecast import forecast
+from convlint.curves.forecast import AHEAD, forecast
 from convlint.curves.spikes import spikes
 from convlint.curves.trend import noise_level, oscillation, trend
 
@@ -98,6 +98,8 @@ def _of_loss(
     )
     cycle = oscillation(thin)
     rate = seen.rate.value if seen.rate is not None else None
+    # What came before the part that one rate describes says nothing of what is to come.
+    one_course = seen.rate.n if seen.rate is not None else thin.size
     per_point = float(at[-1] - at[0]) / max(at.size - 1, 1)
     return {
         "kind": seen.kind,
@@ -111,7 +113,14 @@ def _of_loss(
         else Cycle(cycle.amplitude, cycle.period * per_point, cycle.p_value, cycle.sustained),
         "spikes": spikes(series.blocks),
         "plateau": plateau(thin, at, line),
-        "forecast": forecast(thin, at, planned_steps, bound)
+        "forecast": forecast(
+            thin[-one_course:],
+            at[-one_course:],
+            float(at[0]) + AHEAD * float(at[-1] - at[0])
+            if planned_steps is None
+            else planned_steps,
+            bound,
+        )
         if seen.kind in ("converging", "slow")
         else None,
     }

@@ -41,9 +41,9 @@ AHEAD = 2.0
 
 
 def forecast(
-    values: Series, steps: Series, planned_steps: float | None, lower_bound: float | None
+    values: Series, steps: Series, target: float, lower_bound: float | None
 ) -> Forecast | None:
-    """Forecast of ``values`` at ``steps`` (ascending) for the planned end of the run.
+    """Forecast of ``values``, measured at ``steps`` (ascending), for the step ``target``.
 
     None for a short series, one that no decreasing curve describes, a run that is over, or when
     the back-test fails.
@@ -57,7 +57,6 @@ def forecast(
     span = float(steps[-1] - steps[0])
     if n < FEWEST_POINTS or span <= 0.0:
         return None
-    target = planned_steps if planned_steps is not None else float(steps[0]) + AHEAD * span
     if target <= steps[-1]:
         return None
     # Fits count points; the steps of a log are even but for a few.
@@ -74,7 +73,8 @@ def forecast(
     future = _ensemble(values, np.array([position]), lower_bound)
     if future is None:
         return None
-    bottom, middle, top = (float(edge[0]) for edge in future)
+    least = -math.inf if lower_bound is None else lower_bound
+    bottom, middle, top = (max(float(edge[0]), least) for edge in future)
     return Forecast(target, middle, bottom, top, covered)
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from convlint.curves import recorder
+from convlint.curves.assemble import assemble
 from convlint.curves.forecast import forecast
 from convlint.curves.phases import phases, restarts
+from convlint.curves.readers import open_log
 from convlint.curves.recorder import MOST_BLOCKS, Recorder
 
 FILE = Path(__file__).parents[2] / "bench" / "curve_verdicts.py"
@@ -52,16 +54,40 @@ def test_a_forecast_covers_what_comes():
     assert covered >= 0.5 * shown
 
 
+def test_a_forecast_of_a_loss_above_zero_stays_there():
+    noise = 0.15 * np.random.default_rng(3).normal(size=60)
+    losses = np.abs(3.0 * 0.9 ** np.arange(60.0) + noise)
+    seen = forecast(losses, np.arange(60.0), 118.0, 0.0)
+    assert seen is not None
+    assert 0.0 <= seen.low <= seen.value <= seen.high
+
+
+ADAM = [
+    4.281, 4.113, 3.950, 3.793, 3.650, 3.509, 3.367, 3.225, 3.089, 2.946, 2.800, 2.661, 2.526, 2.390,
+    2.263, 2.136, 2.012, 1.895, 1.780, 1.660, 1.547, 1.443, 1.344, 1.247, 1.148, 1.052, 0.960, 0.874,
+    0.800, 0.734, 0.674, 0.622, 0.578, 0.539, 0.504, 0.473, 0.447, 0.424, 0.403, 0.386, 0.372, 0.361,
+    0.354, 0.348, 0.341, 0.336, 0.331, 0.327, 0.323, 0.321, 0.321, 0.322, 0.321,
+]  # fmt: skip
+"""A regression with noise, a small network: straight down, then level at the variance of the noise."""
+
+
+def test_a_forecast_does_not_go_by_what_came_before_the_present_course(tmp_path):
+    file = tmp_path / "log.csv"
+    file.write_text("epoch,val_loss\n" + "".join(f"{k},{v}\n" for k, v in enumerate(ADAM)))
+    seen = assemble(open_log(str(file)), str(file)).curves[0].forecast
+    assert seen is None or seen.low <= ADAM[-1] <= seen.high
+
+
 def test_no_forecast_where_the_back_test_fails():
     steps = np.arange(120.0)
     broken = np.where(steps < 80, 2.0 * 0.99**steps, 5.0)
-    assert forecast(broken, steps, None, 0.0) is None
+    assert forecast(broken, steps, 240.0, 0.0) is None
 
 
 def test_no_forecast_of_what_is_over_or_short():
     steps = np.arange(60.0)
     assert forecast(0.9**steps, steps, 59.0, 0.0) is None
-    assert forecast(0.9 ** steps[:10], steps[:10], None, 0.0) is None
+    assert forecast(0.9 ** steps[:10], steps[:10], 20.0, 0.0) is None
 
 
 def test_phases_of_a_step_schedule():
