@@ -215,11 +215,12 @@ def _remarks(known: list[Series]) -> list[str]:
         times = "once" if back == 1 else f"{back} times"
         remarks.append(f"steps go back {times} (a resumed run?); the later rows hold")
     if repeated:
-        remarks.append(f"{repeated} steps come twice; the later row holds")
+        steps = "one step comes" if repeated == 1 else f"{repeated} steps come"
+        remarks.append(f"{steps} twice; the later row holds")
     if any(s.axis == ROWS for s in known):
         remarks.append("steps stand still or go back too often; the rows are counted instead")
     if lost:
-        remarks.append(f"{lost} values are not finite")
+        remarks.append("one value is not finite" if lost == 1 else f"{lost} values are not finite")
     return remarks
 
 

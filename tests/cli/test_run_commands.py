@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
-import jsonschema
 import pytest
-from observed import observations
+from made_up_runs import HEALTHY, NEVER, output_of
 
 from convlint.audit import Decision, RunVerdict
 from convlint.findings import Finding, Judgement, Verdict
 from convlint.gpu_probes.observations import (
     Measurement,
     Observations,
-    Place,
     Plan,
     Series,
     Skipped,
 )
 from convlint.gpu_probes.observations.remedies import Remedies, Remedy
-from convlint.launch import ProbeError
-from convlint.report.json import output_schema
 from convlint.run_inputs import RunInputs
 from convlint.targets import Target
 
 pytestmark = pytest.mark.usefixtures("stub_rules")
-
-HEALTHY = observations(script="a.py", steps=100, seconds=3.0, backwards=108)
-NEVER = dataclasses.replace(HEALTHY, held=0, steps=0, backwards=0)
 
 
 @pytest.fixture
@@ -93,12 +85,6 @@ def joined(monkeypatch):
         monkeypatch.setattr("convlint.cli.auditing.join", join)
 
     return set_verdict
-
-
-def output_of(result) -> dict:
-    output = json.loads(result.stdout)
-    jsonschema.Draft202012Validator(output_schema()).validate(output)
-    return output
 
 
 def test_probe_says_that_it_runs_the_script_before_it_does(convlint, write, run):
@@ -246,52 +232,6 @@ def test_json_has_the_observations_and_nothing_else_on_stdout(convlint, write, r
     assert output["verdict"] is None
 
 
-@pytest.mark.parametrize(
-    ("changes", "line"),
-    [
-        (
-            {"stopped": "crashed", "error": "ValueError: no data", "error_place": Place("b.py", 7)},
-            "b.py:7: the script raised before its first step: ValueError: no data",
-        ),
-        ({"stopped": "exited", "error": "exit 3"}, "a.py: no training step was seen: exit 3"),
-        ({"stopped": "budget"}, "a.py: no training step within the budget; give more with --bud"),
-        ({"stopped": "no-training"}, "a.py: the script ended without training: no backward pass"),
-    ],
-)
-@pytest.mark.parametrize("command", ["probe", "audit"])
-def test_script_that_never_steps_is_one_line_and_two(convlint, write, run, command, changes, line):
-    write("a.py")
-    run.seen = dataclasses.replace(NEVER, **changes)
-    result = convlint(command, "a.py", "-q")
-    assert result.exit_code == 2
-    assert result.stderr.startswith(f"convlint: {line}")
-    assert result.stderr.count("\n") == 1
-    result = convlint(command, "a.py", "--output-format", "json")
-    assert result.exit_code == 2
-    assert output_of(result)["observations"]["stopped"] == changes["stopped"]
-
-
-def test_missing_module_names_the_interpreter_that_lacks_it(convlint, write, run):
-    write("a.py")
-    error = "ModuleNotFoundError: No module named 'tqdm'"
-    run.seen = dataclasses.replace(NEVER, stopped="crashed", error=error)
-    result = convlint("audit", "a.py", "--python", "/opt/env/bin/python", "-q")
-    assert result.exit_code == 2
-    assert result.stderr == (
-        f"convlint: a.py: the script raised before its first step: {error}; /opt/env/bin/python ran"
-        " it: install the module there, or name the interpreter that has it with --python\n"
-    )
-
-
-def test_script_that_spawns_its_trainers_is_told_that_they_are_not_followed(convlint, write, run):
-    write("a.py", "torch.multiprocessing.spawn(train, nprocs=2)")
-    run.seen = dataclasses.replace(NEVER, stopped="no-training")
-    result = convlint("probe", "a.py", "-q")
-    assert result.exit_code == 2
-    assert "no backward pass was seen; it starts processes of its own" in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
 @pytest.mark.parametrize("stopped", ["no-training", "budget"])
 def test_script_that_starts_other_interpreters_is_told_that_they_are_not_followed(
     convlint, write, run, stopped
@@ -302,59 +242,6 @@ def test_script_that_starts_other_interpreters_is_told_that_they_are_not_followe
     result = convlint("probe", "a.py", "-q")
     assert result.exit_code == 2
     assert "it starts processes of its own, which are not followed" in result.stderr
-
-
-def test_crash_after_some_steps_is_told_and_exits_with_one(convlint, write, run):
-    write("a.py")
-    run.seen = dataclasses.replace(HEALTHY, stopped="crashed", steps=30, error="Boom: late")
-    result = convlint("probe", "a.py", "-q")
-    assert result.exit_code == 1
-    assert result.stderr == "convlint: a.py: the script raised after 30 steps: Boom: late\n"
-
-
-@pytest.mark.parametrize("command", ["probe", "audit"])
-def test_run_without_an_answer_is_one_line_two_and_valid_json(convlint, write, run, command):
-    write("a.py")
-    run.seen = ProbeError("a.py: the script's process died of SIGKILL (out of memory?)")
-    result = convlint(command, "a.py", "-q", "--output-format", "json")
-    assert result.exit_code == 2
-    assert result.stderr == f"convlint: {run.seen}\n"
-    assert output_of(result)["observations"] is None
-
-
-@pytest.mark.parametrize("command", ["probe", "audit"])
-def test_missing_script_is_one_line_and_nothing_runs(convlint, run, command):
-    result = convlint(command, "no.py", "--output-format", "json")
-    assert result.exit_code == 2
-    assert result.stderr.startswith("convlint: no.py: no such file")
-    assert result.stderr.count("\n") == 1
-    assert output_of(result)["findings"] == []
-    assert run.called is None
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (("--epochs", "3"), "the script's own arguments go after --"),
-        (("--device", "tpu"), "'tpu' is none of auto, cpu, cuda and cuda:N"),
-        (("--budget", "0"), "invalid value for '--budget'"),
-        (("--steps", "0"), "invalid value for '--steps'"),
-    ],
-)
-def test_mistake_in_the_options_runs_nothing(convlint, write, run, arguments, line):
-    write("a.py")
-    result = convlint("probe", "a.py", *arguments)
-    assert result.exit_code == 2
-    assert line in result.stderr
-    assert run.called is None
-
-
-def test_audit_does_not_run_a_script_that_does_not_parse(convlint, write, run):
-    write("a.py", "unparsable")
-    result = convlint("audit", "a.py")
-    assert result.exit_code == 2
-    assert result.stderr == "convlint: a.py:2:1: cannot parse: unmatched ')'\n"
-    assert run.called is None
 
 
 def test_audit_begins_with_the_verdict(convlint, write, run):
@@ -435,24 +322,3 @@ def test_rule_that_fails_on_a_run_is_named_and_the_others_go_on(
             "convlint: a.py: rule broken-loop failed with KeyError: 'series'"
             " (a fault of convlint, please report it)\n"
         )
-
-
-def test_interrupted_run_is_one_line_and_130(convlint, write, run):
-    write("a.py")
-    run.seen = KeyboardInterrupt()
-    result = convlint("probe", "a.py", "-q")
-    assert result.exit_code == 130
-    assert result.stderr == "convlint: interrupted\n"
-
-
-@pytest.mark.parametrize("command", ["probe", "audit"])
-def test_directory_and_dangling_link_are_no_scripts(convlint, tmp_path, command):
-    (tmp_path / "link.py").symlink_to("gone.py")
-    for script, why in (
-        (".", "a directory; give the script that trains"),
-        ("link.py", "a symbolic link that leads nowhere"),
-    ):
-        result = convlint(command, script, "--output-format", "json")
-        assert result.exit_code == 2
-        (problem,) = json.loads(result.stdout)["problems"]
-        assert problem["message"] == why
