@@ -241,16 +241,16 @@ def _command(target: Target, python: str) -> list[str]:
     from convlint import gpu_probes
 
     probes = str(Path(gpu_probes.__path__[0]).resolve())
-    command = [python, *target.python_options]
-    if target.torchrun is not None:
-        command += ["-m", target.launcher_module, *target.torchrun]
-    return [
-        *command,
+    child = [
         str(Path(probes) / "attach" / "child.py"),
         SETTINGS_FILE,
         str(Path(convlint_file).resolve().parent),
         probes,
     ]
+    if target.torchrun is None:
+        return [python, *target.python_options, *child]
+    launcher = [*target.python_options, "-m", target.launcher_module, *target.torchrun]
+    return [python, *child, *launcher, *child]
 
 
 def _start(command: list[str], directory: str, script_output: str) -> subprocess.Popen[bytes]:

@@ -140,8 +140,7 @@ def run_options(command: Command) -> Command:
                 show_default=True,
                 help="How writes are held back. overlay: also those of other programs and of C++"
                 " code, by a layer in memory over the working directory (Linux, where mounting is"
-                " allowed, not under torchrun); patches: those of Python alone; auto: overlay where"
-                " it can be.",
+                " allowed); patches: those of Python alone; auto: overlay where it can be.",
             ),
             option(
                 "--allow-network",

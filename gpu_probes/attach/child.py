@@ -1,5 +1,8 @@
 """The file the user's interpreter starts: ``python child.py SETTINGS CONVLINT GPU_PROBES``.
 
+With more arguments it becomes this interpreter run with those: a launcher, which starts this file
+again once for each of its processes.
+
 convlint need not be installed in that interpreter. The two directories are registered under
 their package names and nothing else is made importable.
 """
@@ -28,9 +31,13 @@ def register_package(name: str, directory: str) -> None:
 
 def main() -> None:
     """Register the packages, then hand over to :func:`convlint.gpu_probes.attach.run_script.run`."""
-    settings_path, convlint_directory, probes_directory = sys.argv[1:4]
+    settings_path, convlint_directory, probes_directory, *launcher = sys.argv[1:]
     register_package("convlint", convlint_directory)
     register_package("convlint.gpu_probes", probes_directory)
+    if launcher:
+        from convlint.gpu_probes.attach.launcher import launch
+
+        launch(settings_path, launcher)
     from convlint.gpu_probes.attach.run_script import run
 
     run(settings_path)

@@ -37,16 +37,16 @@ class OverlayUnavailable(Exception):
 
 
 class Overlay:
-    """The layer in force; ``written`` tells what it took."""
+    """The layer in force; ``written`` tells what it took, which lies in ``upper``."""
 
     def __init__(self, upper: str) -> None:
-        self._upper = upper
+        self.upper = upper
 
     def written(self) -> Iterator[str]:
         """Files written, changed or removed below the working directory, relative to it."""
-        for folder, _, names in os.walk(self._upper):
+        for folder, _, names in os.walk(self.upper):
             for name in sorted(names):
-                yield (Path(folder) / name).relative_to(self._upper).as_posix()
+                yield (Path(folder) / name).relative_to(self.upper).as_posix()
 
 
 def cover_working_directory(private: str, exempt: Iterable[str]) -> Overlay:

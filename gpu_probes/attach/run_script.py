@@ -27,6 +27,7 @@ from convlint.gpu_probes.attach.files_read import FilesRead
 from convlint.gpu_probes.attach.guard import guard_network, guard_writes
 from convlint.gpu_probes.attach.held_libraries import hold_library_writes, hold_torch_writes
 from convlint.gpu_probes.attach.held_writes import hold_writes
+from convlint.gpu_probes.attach.launcher import layer_of_launcher
 from convlint.gpu_probes.attach.loaded_sources import loaded_sources
 from convlint.gpu_probes.attach.overlay import (
     Overlay,
@@ -289,14 +290,15 @@ def run(settings_path: str) -> NoReturn:
 def _isolate(probe: Probe) -> None:
     """Put the layer that takes all writes over the working directory, where there can be one.
 
-    Not under torchrun: ranks share files, and memory that sibling namespaces keep from each other.
+    Ranks share files, so they share the layer that their launcher was started in.
     """
     settings = probe.settings
     if settings.allow_writes or settings.isolate == "patches":
         return
+    if settings.ranks:
+        probe.overlay = layer_of_launcher()
+        return
     try:
-        if settings.ranks:
-            raise OverlayUnavailable("ranks share their files")
         probe.overlay = cover_working_directory(
             settings.directory, exempt_directories(settings.directory)
         )

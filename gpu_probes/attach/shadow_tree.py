@@ -220,4 +220,8 @@ def _make_directories(path: str) -> None:
     if _real_is_directory(path):
         return
     _make_directories(str(Path(path).parent))
-    _mkdir(path)
+    try:
+        _mkdir(path)
+    except FileExistsError:  # another rank was there first
+        if not _real_is_directory(path):
+            raise

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_overlay import refusal
 
+from convlint.gpu_probes.attach import shadow_tree
 from convlint.gpu_probes.attach.ranks import RankWatch, fingerprint
 from convlint.gpu_probes.attach.shadow_tree import ShadowTree
 from convlint.launch import run_probe
@@ -47,7 +49,12 @@ def said_of_ranks(seen):
 
 @pytest.mark.xdist_group("ranks")
 def test_data_parallel_ranks_agree(tmp_path, monkeypatch):
-    seen = probed("ddp_digits.py", tmp_path=tmp_path, monkeypatch=monkeypatch)
+    # Where the system allows a layer, both ranks see what programs of either write into it.
+    (tmp_path / "private").mkdir()
+    (tmp_path / "work").mkdir()
+    shell = not refusal(tmp_path / "work")
+    options = ("--shell",) if shell else ()
+    seen = probed("ddp_digits.py", *options, tmp_path=tmp_path / "work", monkeypatch=monkeypatch)
     assert (seen.stopped, seen.error, seen.held, seen.steps) == ("steps", "", 2, 6)
     ranks = seen.ranks
     assert (ranks.count, ranks.answered, ranks.compared, ranks.sharded) == (2, 2, 6, 0)
@@ -55,7 +62,8 @@ def test_data_parallel_ranks_agree(tmp_path, monkeypatch):
     assert ranks.same_batches is False
     assert all(seconds > 0 for seconds in ranks.step_seconds)
     assert "the same after the first step" in said_of_ranks(seen)
-    assert seen.writes_held_back == ("rank0.pt",)
+    programs = {"shell0.txt", "shell1.txt"} if shell else set()
+    assert set(seen.writes_held_back) == {"rank0.pt", *programs}
 
 
 @pytest.mark.xdist_group("ranks")
@@ -159,3 +167,18 @@ def test_what_one_rank_writes_another_reads(tmp_path, monkeypatch):
     Path(writer.writing("vocabulary.txt", keep=False)).write_text("a b")
     assert reader.exists(str(tmp_path / "vocabulary.txt"))
     assert Path(reader.reading("vocabulary.txt")).read_text() == "a b"
+
+
+def test_ranks_may_make_the_same_directory_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make = shadow_tree._mkdir
+
+    def make_after_the_other_rank(path):
+        make(path)
+        make(path)
+
+    monkeypatch.setattr(shadow_tree, "_mkdir", make_after_the_other_rank)
+    (tmp_path / "shadow").mkdir()
+    tree = ShadowTree(str(tmp_path / "shadow"), [], shared=True)
+    Path(tree.writing("log.txt", keep=False)).write_text("a")
+    assert Path(tree.reading("log.txt")).read_text() == "a"

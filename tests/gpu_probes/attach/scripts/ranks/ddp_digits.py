@@ -1,6 +1,8 @@
 """Digits under DistributedDataParallel; `--fault` leaves out what keeps the ranks together."""
 
 import argparse
+import subprocess
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -12,10 +14,15 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--fault", choices=["no-ddp", "crash"])
+parser.add_argument("--shell", action="store_true", help="write from another program too")
 args = parser.parse_args()
 
 dist.init_process_group("gloo")
 rank = dist.get_rank()
+if args.shell:
+    subprocess.run(["sh", "-c", f"echo {rank} > shell{rank}.txt"], check=True)
+    dist.barrier()
+    assert Path(f"shell{1 - rank}.txt").read_text() == f"{1 - rank}\n"
 torch.manual_seed(0)
 images, labels = load_digits(return_X_y=True)
 data = TensorDataset(torch.tensor(images, dtype=torch.float32) / 8 - 1, torch.tensor(labels))
