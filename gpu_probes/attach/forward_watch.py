@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections import deque
 from dataclasses import dataclass, field
@@ -14,21 +13,23 @@ from torch.overrides import TorchFunctionMode
 
 from convlint.gpu_probes.attach.autograd_graph import tensors_in
 from convlint.gpu_probes.attach.mode_watch import ModeWatch, is_mode_sensitive
+from convlint.gpu_probes.attach.module_calls import ModuleCalls
 from convlint.gpu_probes.attach.module_registry import unwrapped
 from convlint.gpu_probes.attach.moving_targets import MovingTargets
-from convlint.gpu_probes.attach.places import user_frame, user_place
+from convlint.gpu_probes.attach.places import user_place
 from convlint.gpu_probes.quantities.activations import ActivationRecorder
 from convlint.gpu_probes.quantities.gradient_flow import GradientFlowRecorder
 from convlint.gpu_probes.quantities.inputs import InputRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import CodeType
 
     from convlint.gpu_probes.attach.autograd_graph import LossGraph
     from convlint.gpu_probes.attach.module_registry import Model
     from convlint.gpu_probes.attach.observer import Observer
     from convlint.gpu_probes.observations import Place
+
+_Where = tuple[nn.Module | None, "CodeType | None", int]
 
 ACTIVATION_MODULES = {
     "ReLU": "relu",
@@ -124,14 +125,14 @@ class ForwardWatch:
         self._current: ForwardPass | None = None
         self._mode: _FunctionalActivations | None = None
         self._handles: list[Any] = []
-        self._keywords: dict[str, Any] = {}
-        self._restore_calls: Callable[[], None] = lambda: None
+        self._calls = ModuleCalls()
+        self._wheres: dict[tuple[int, CodeType | None, int], _Where] = {}
         self.attach()
 
     def attach(self) -> None:
         """Hook every module, unless that is done already."""
         if not self._handles:
-            self._hook_calls()
+            self._calls.follow()
             module = nn.modules.module
             self._handles = [
                 module.register_module_forward_pre_hook(self._before),
@@ -141,25 +142,12 @@ class ForwardWatch:
     def detach(self) -> None:
         """Remove the module hooks: from here on the model runs at full speed."""
         if self._handles:
-            self._restore_calls()
+            self._calls.leave()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self._previous_input = None
         self.passes.clear()
-
-    def _hook_calls(self) -> None:
-        """Keep the keyword arguments of outermost calls: global pre-hooks are not given them."""
-        original = nn.Module.__call__
-
-        @functools.wraps(original)
-        def call(module: nn.Module, *args: Any, **keywords: Any) -> Any:
-            if not self._stack:
-                self._keywords = keywords
-            return original(module, *args, **keywords)
-
-        nn.Module.__call__ = call  # type: ignore[method-assign]
-        self._restore_calls = functools.partial(setattr, nn.Module, "__call__", original)
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if not self._measuring.idle:
@@ -182,7 +170,7 @@ class ForwardWatch:
                 return
             model = self._observer.models.model_of(module)
             self._current = ForwardPass(model, place=user_place())
-            keywords, self._keywords = self._keywords, {}
+            keywords, self._calls.keywords = self._calls.keywords, {}
             inputs = _named_inputs(module, args, keywords)
             if self._observer.window_open:
                 self._current.inputs = inputs
@@ -326,11 +314,13 @@ class ForwardWatch:
             name, kind, kind, depth, received, output, place, self._enclosing(), dim=dim
         )
 
-    def where(self) -> tuple[nn.Module | None, CodeType | None, int]:
+    def where(self) -> _Where:
         """The module that is computing, and the user's frame with its line."""
-        frame = user_frame()
+        frame = self._calls.user_frame()
         module = self._stack[-1] if self._stack else None
-        return module, frame.f_code if frame else None, frame.f_lineno if frame else 0
+        code, line = (None, 0) if frame is None else (frame.f_code, frame.f_lineno)
+        # One object for all operations of a line.
+        return self._wheres.setdefault((id(module), code, line), (module, code, line))
 
     def _enclosing(self) -> str:
         for module in reversed(self._stack):

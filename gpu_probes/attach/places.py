@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import sysconfig
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 from convlint.gpu_probes.observations import Place
 
@@ -69,6 +69,11 @@ def user_frame(created: object | None = None) -> FrameType | None:
                 library = frame
         frame = frame.f_back
     return library
+
+
+def owner_of_code(code: CodeType) -> str:
+    """Whose code it is: ``ours``, ``torch``, ``installed`` (a library or Python) or ``user``."""
+    return _owner.get(code.co_filename) or _owner_of(code.co_filename)
 
 
 def user_place(created: object | None = None) -> Place | None:

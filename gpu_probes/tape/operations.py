@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -39,16 +38,22 @@ class TapeUnavailable(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """Stands for a tensor in recorded arguments: the number of its value."""
+class Reference(int):
+    """Stands for a tensor in recorded arguments: the number of its value.
 
-    value: int
+    An integer of its own class costs the garbage collector nothing.
+    """
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> int:
+        """The number."""
+        return int(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One recorded operation.
+class Operation(NamedTuple):
+    """One recorded operation; thousands are made in a step, and a tuple is made fastest.
 
     ``args`` and ``keywords`` are the arguments with every tensor replaced by a ``Reference``;
     ``outputs`` are the numbers of the tensors it returned, in order (None for anything else);
@@ -78,18 +83,31 @@ class Operation:
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What is known of an operation before it runs: which arguments it writes, whether it draws
-    random numbers, whether it takes a ``dtype``."""
+    random numbers, whether it takes a ``dtype``, whether it is more than a computation in this
+    process."""
 
     name: str
     written_positions: tuple[int, ...]
     written_keywords: tuple[str, ...]
     random: bool
     takes_dtype: bool
+    special: bool
 
 
-@lru_cache(maxsize=4096)
+# By identity, for the hash of an operation is computed in Python; the operation beside its traits
+# keeps the identity from being used again.
+_known: dict[int, tuple[Function, Traits]] = {}
+
+
 def traits(function: Function) -> Traits:
     """The traits of one aten operation, from its schema."""
+    known = _known.get(id(function))
+    if known is None:
+        known = _known[id(function)] = function, _traits(function)
+    return known[1]
+
+
+def _traits(function: Function) -> Traits:
     schema = function._schema
     positions, keywords = [], []
     for position, argument in enumerate(schema.arguments):
@@ -104,6 +122,7 @@ def traits(function: Function) -> Traits:
         written_keywords=tuple(keywords),
         random=torch.Tag.nondeterministic_seeded in function.tags,
         takes_dtype=any(argument.name == "dtype" for argument in schema.arguments),
+        special=schema.name in STORAGE_CHANGES or schema.name.startswith(COMMUNICATION),
     )
 
 
@@ -121,7 +140,7 @@ def map_tensors(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
 def fill(value: Any, values: list[Any]) -> Any:
     """Recorded arguments with every reference replaced by its value."""
     if type(value) is Reference:
-        return values[value.value]
+        return values[value]
     if type(value) is list or type(value) is tuple:
         return type(value)(fill(item, values) for item in value)
     return value

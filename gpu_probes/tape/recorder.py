@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.weak import WeakIdKeyDictionary
 
 from convlint.gpu_probes.attach.autograd_graph import walk_graph
 from convlint.gpu_probes.tape.operations import (
@@ -20,7 +19,7 @@ from convlint.gpu_probes.tape.operations import (
     Operation,
     Reference,
     TapeUnavailable,
-    map_tensors,
+    Traits,
     traits,
 )
 from convlint.gpu_probes.tape.tape import Constant, Tape
@@ -34,6 +33,22 @@ thousand, a loop over every element of a batch is no tape."""
 
 Layout = tuple[int, int, tuple[int, ...], tuple[int, ...], torch.dtype]
 
+Noted = tuple[tuple[Any, ...], dict[str, Any], tuple[int, ...], tuple[int, ...]]
+"""Arguments and keywords with references for tensors, the values read, the values written."""
+
+_DETACH = torch.ops.aten.detach.default
+
+_NO_KEYWORDS: dict[str, Any] = {}
+"""Shared by all operations without."""
+
+_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.Buffer})
+"""Classes of tensors that are nothing but their values."""
+
+_WITHOUT_TENSORS = frozenset(
+    {int, float, bool, type(None), str, torch.dtype, torch.device, torch.layout}
+)
+"""Types of arguments with no tensor inside, told at a glance."""
+
 
 def _is_source(args: tuple[Any, ...]) -> bool:
     """Whether a broadcast sends this process's own tensors, which it leaves as they are.
@@ -46,14 +61,6 @@ def _is_source(args: tuple[Any, ...]) -> bool:
         return bool(group.rank() == args[2])
     except (AttributeError, IndexError, RuntimeError, TypeError):
         return False
-
-
-@dataclass(slots=True)
-class _Alias:
-    """A value at some place in memory, and whether gradients can flow from it."""
-
-    value: int
-    detached: bool
 
 
 class TapeRecorder(TorchDispatchMode):
@@ -85,10 +92,15 @@ class TapeRecorder(TorchDispatchMode):
         self._ignore = ignore
         self._longest = longest
         self._values = 0
-        self._numbers: Any = WeakIdKeyDictionary()
+        self._numbers: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        """Value of each tensor by its identity, which holds as long as the tensor is there."""
+        self._references: list[Reference] = []
         self._storages: dict[int, StorageWeakRef] = {}
         self._storage_of: list[int] = []
-        self._aliases: dict[Layout, list[_Alias]] = {}
+        self._lying: dict[Layout, int] = {}
+        """The newest value at each place in memory."""
+        self._attached: dict[Layout, int] = {}
+        """The newest through which gradients can flow."""
         self._moved: dict[int, str] = {}
         """Values whose tensor was given other memory, with the operation that did."""
         self._random_state = torch.get_rng_state()
@@ -106,29 +118,41 @@ class TapeRecorder(TorchDispatchMode):
         keywords = kwargs or {}
         if self.problem or (self._ignore is not None and self._ignore()):
             return func(*args, **keywords)
-        if traits(func).name in STORAGE_CHANGES:
-            return self._move(func, args, keywords)
-        if traits(func).name == BROADCAST and _is_source(args):
-            return func(*args, **keywords)
+        kinds = traits(func)
+        if kinds.special:
+            if kinds.name in STORAGE_CHANGES:
+                return self._move(func, args, keywords)
+            if kinds.name == BROADCAST and _is_source(args):
+                return func(*args, **keywords)
         started = time.perf_counter()
         try:
-            noted = self._before(func, types, args, keywords)
+            noted = self._before(kinds, types, args, keywords)
         except TapeUnavailable as refused:
             self.give_up(refused.reason)
             return func(*args, **keywords)
         began = time.perf_counter()
         result = func(*args, **keywords)
         ended = time.perf_counter()
-        self._after(func, noted, result)
+        self._after(func, kinds, noted, result)
         self.seconds += time.perf_counter() - ended + began - started
         return result
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether torch is to wrap the method above in a guard against compilation.
+
+        The guard costs more than the shortest operations; nothing is compiled while we look on.
+        """
+        return False
 
     def give_up(self, reason: str) -> None:
         """Stop recording and let go of everything noted so far."""
         self.problem = reason
         self.operations.clear()
         self.constants.clear()
-        self._aliases.clear()
+        self._lying.clear()
+        self._attached.clear()
+        self._numbers.clear()
         self._storages.clear()
 
     def value_of(self, tensor: torch.Tensor) -> int | None:
@@ -176,29 +200,50 @@ class TapeRecorder(TorchDispatchMode):
         return result
 
     def _before(
-        self, func: Function, types: Sequence[type], args: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any], tuple[int, ...], tuple[int, ...]]:
+        self, kinds: Traits, types: Sequence[type], args: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> Noted:
         for cls in types:
-            if cls not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
+            if cls not in _PLAIN:
                 raise TapeUnavailable(f"the step works on tensors of class {cls.__name__}")
         if len(self.operations) >= self._longest:
             raise TapeUnavailable(f"the step has more than {self._longest:,} operations")
-        kinds = traits(func)
-        if kinds.name.startswith(COMMUNICATION):
+        if kinds.special and kinds.name.startswith(COMMUNICATION):
             raise TapeUnavailable("the step exchanges tensors with other processes")
-        if any(isinstance(value, torch.Generator) for value in (*args, *keywords.values())):
-            raise TapeUnavailable("the step draws random numbers from a generator of its own")
         inputs: list[int] = []
+        noted = tuple([self._noted(value, inputs) for value in args])
+        noted_keywords = (
+            {name: self._noted(value, inputs) for name, value in keywords.items()}
+            if keywords
+            else _NO_KEYWORDS
+        )
+        writes: tuple[int, ...] = ()
+        if kinds.written_keywords or kinds.written_positions:
+            writes = self._writes(kinds, noted, noted_keywords)
+        return noted, noted_keywords, tuple(inputs), writes
 
-        def reference(tensor: torch.Tensor) -> Reference:
-            number = self._known(tensor)
+    def _noted(self, value: Any, inputs: list[int]) -> Any:
+        """An argument with every tensor in it replaced by its number, which ``inputs`` collects."""
+        kind = type(value)
+        if kind in _WITHOUT_TENSORS:
+            return value
+        if isinstance(value, torch.Tensor):
+            number = self._known(value)
             if number is None:
-                number = self._constant(tensor)
+                number = self._constant(value)
             inputs.append(number)
-            return Reference(number)
+            return self._references[number]
+        if isinstance(value, (list, tuple)):
+            return kind([self._noted(item, inputs) for item in value])
+        if isinstance(value, torch.Generator):
+            raise TapeUnavailable("the step draws random numbers from a generator of its own")
+        if isinstance(value, dict):
+            return {key: self._noted(item, inputs) for key, item in value.items()}
+        return value
 
-        noted = map_tensors(args, reference)
-        noted_keywords = map_tensors(keywords, reference)
+    def _writes(
+        self, kinds: Traits, noted: tuple[Any, ...], noted_keywords: dict[str, Any]
+    ) -> tuple[int, ...]:
+        """The values an operation is about to write, those of constants copied before."""
         written = [noted[p] for p in kinds.written_positions if p < len(noted)]
         written += [noted_keywords[k] for k in kinds.written_keywords if k in noted_keywords]
         writes = tuple(
@@ -209,21 +254,15 @@ class TapeRecorder(TorchDispatchMode):
         )
         for number in writes:
             self._keep_before_write(number)
-        return noted, noted_keywords, tuple(inputs), writes
+        return writes
 
-    def _after(
-        self,
-        func: Function,
-        noted: tuple[tuple[Any, ...], dict[str, Any], tuple[int, ...], tuple[int, ...]],
-        result: Any,
-    ) -> None:
+    def _after(self, func: Function, kinds: Traits, noted: Noted, result: Any) -> None:
         args, keywords, inputs, writes = noted
         gradients = torch.is_grad_enabled()
-        detached = not gradients or func is torch.ops.aten.detach.default
-        results = result if isinstance(result, (list, tuple)) else (result,)
+        detached = not gradients or func is _DETACH
         outputs: list[int | None] = []
         first: torch.Tensor | None = None
-        for item in results:
+        for item in result if isinstance(result, (list, tuple)) else (result,):
             for tensor in item if isinstance(item, (list, tuple)) else (item,):
                 if isinstance(tensor, torch.Tensor):
                     first = tensor if first is None else first
@@ -232,41 +271,40 @@ class TapeRecorder(TorchDispatchMode):
                     outputs.append(None)
         self.operations.append(
             Operation(
-                function=func,
-                args=args,
-                keywords=keywords,
-                inputs=inputs,
-                outputs=tuple(outputs),
-                gradients=gradients,
-                writes=writes,
-                random=traits(func).random,
-                dtype=None if first is None else first.dtype,
-                strides=None if first is None else tuple(first.stride()),
-                source=None if self._where is None else self._where(),
+                func,
+                args,
+                keywords,
+                inputs,
+                tuple(outputs),
+                gradients,
+                writes,
+                kinds.random,
+                None if first is None else first.dtype,
+                None if first is None else first.stride(),
+                None if self._where is None else self._where(),
             )
         )
 
     def _known(self, tensor: torch.Tensor) -> int | None:
-        number: int | None = self._numbers.get(tensor)
+        known = self._numbers.get(id(tensor))
+        if known is not None and known[0]() is tensor:
+            return known[1]
+        lying = self._attached if tensor.requires_grad else self._lying
+        number = lying.get(self._layout(tensor))
         if number is not None:
-            return number
-        aliases = self._aliases.get(self._layout(tensor))
-        if not aliases:
-            return None
-        fitting = [a for a in aliases if not a.detached] if tensor.requires_grad else aliases
-        if not fitting:
-            return None
-        number = fitting[-1].value
-        self._numbers[tensor] = number
+            self._numbers[id(tensor)] = weakref.ref(tensor), number
         return number
 
     def _register(self, tensor: torch.Tensor, *, detached: bool) -> int:
         number = self._values
         self._values += 1
-        self._numbers[tensor] = number
+        self._references.append(Reference(number))
+        self._numbers[id(tensor)] = weakref.ref(tensor), number
         layout = self._layout(tensor)
         self._storage_of.append(layout[0])
-        self._aliases.setdefault(layout, []).append(_Alias(number, detached))
+        self._lying[layout] = number
+        if not detached:
+            self._attached[layout] = number
         return number
 
     def _constant(self, tensor: torch.Tensor) -> int:
@@ -306,15 +344,14 @@ class TapeRecorder(TorchDispatchMode):
                 "the step works on sparse or other tensors without memory"
             ) from None
         key = storage._cdata
-        known = self._storages.get(key)
-        if known is None or known.expired():  # type: ignore[no-untyped-call]
+        if key not in self._storages:
             # While a weak reference is held, no other storage can get this address.
             self._storages[key] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         return (
             key,
             int(tensor.storage_offset()),
-            tuple(tensor.shape),
-            tuple(tensor.stride()),
+            tensor.shape,
+            tensor.stride(),
             tensor.dtype,
         )
 
