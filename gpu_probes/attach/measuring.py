@@ -37,7 +37,7 @@ class Measuring:
         self.back_propagating = False
         """Whether the script's own backward pass is running."""
         self._process = os.getpid()
-        self._thread = threading.main_thread()
+        self._thread = threading.main_thread().ident
         self._failed: dict[str, str] = {}
         self._busy = False
         self._busy_until = 0.0
@@ -60,7 +60,7 @@ class Measuring:
         return (
             not self._inside
             and os.getpid() == self._process
-            and threading.current_thread() is self._thread
+            and threading.get_ident() == self._thread
             and torch._C._get_tracing_state() is None
             and torch._C._functorch.peek_interpreter_stack() is None
         )
@@ -87,41 +87,44 @@ class Measuring:
         outer = self._inside
         self._inside = True
         started = time.perf_counter()
+        recording = torch.is_grad_enabled()
+        threads = 0 if outer else self._threads_for_the_load(started)
         try:
-            with ExitStack() as stack:
-                if not outer:
-                    stack.enter_context(self._threads_for_the_load(started))
-                if not gradients:
-                    stack.enter_context(torch.no_grad())
-                for device in self._devices:
-                    stack.enter_context(torch.autocast(device, enabled=False))
+            # Hundreds of times a step: nothing is entered that changes nothing.
+            if threads:
+                torch.set_num_threads(1)
+            if recording and not gradients:
+                torch.set_grad_enabled(False)
+            casting = [device for device in self._devices if torch.is_autocast_enabled(device)]
+            if casting:
+                with ExitStack() as stack:
+                    for device in casting:
+                        stack.enter_context(torch.autocast(device, enabled=False))
+                    yield
+            else:
                 yield
         except Exception as error:
             text = str(error).strip().splitlines()
             self.skip(measurement, f"{type(error).__name__}: {text[0] if text else ''}")
         finally:
+            if recording and not gradients:
+                torch.set_grad_enabled(True)
+            if threads:
+                torch.set_num_threads(threads)
             self._inside = outer
             if not outer:
                 self.seconds += time.perf_counter() - started
 
-    @contextmanager
-    def _threads_for_the_load(self, now: float) -> Iterator[None]:
-        """One thread for measurements while the machine is busy.
+    def _threads_for_the_load(self, now: float) -> int:
+        """How many threads to give back after a measurement with one, 0 where all may work.
 
-        Threads that wait for each other's turn slow small operations down many times. The
-        script's own operations keep their threads, which decide the order of their sums.
+        Threads that wait for each other's turn on a busy machine slow small operations down many
+        times. The script's own operations keep their threads, which decide the order of their sums.
         """
         if now >= self._busy_until:
             self._busy, self._busy_until = machine_is_busy(), now + _LOAD_LASTS
         threads = torch.get_num_threads() if self._busy else 1
-        if threads == 1:
-            yield
-            return
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+        return 0 if threads == 1 else threads
 
 
 @contextmanager
