@@ -185,12 +185,16 @@ def _hook_clearing(observer: Observer) -> None:
 
     @functools.wraps(clear_optimizer)
     def optimizer_zero_grad(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+        if observer.measuring.idle:
+            observer.taped.settle()
         clear_optimizer(self, *args, **kwargs)
         if observer.measuring.stepping:
             observer.optimizers.gradients_cleared(observer.optimizers.record(self))
 
     @functools.wraps(clear_module)
     def module_zero_grad(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        if observer.measuring.idle:
+            observer.taped.settle()
         clear_module(self, *args, **kwargs)
         if observer.measuring.stepping:
             own = {id(p) for p in self.parameters()}
@@ -216,6 +220,8 @@ def _hook_clipping(observer: Observer) -> None:
         ) -> Any:
             if not isinstance(parameters, torch.Tensor):
                 parameters = list(parameters)
+            if observer.measuring.idle:
+                observer.taped.clipping(by_value=_original.__name__ == "clip_grad_value_")
             result = _original(parameters, *args, **kwargs)
             if observer.measuring.idle:
                 clipped = [parameters] if isinstance(parameters, torch.Tensor) else parameters

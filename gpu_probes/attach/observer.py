@@ -157,6 +157,7 @@ class Observer:
 
     def before_backward(self, tensors: list[torch.Tensor]) -> None:
         """The script is about to back-propagate ``tensors``."""
+        self.taped.settle()
         if self.phases.hold_is_over:
             self.phase = "run"
         self.backwards += 1
@@ -244,10 +245,11 @@ class Observer:
         withheld = self.phase == "hold"
         self.tapes.before_step(record, withheld=withheld, closure=False)
         if withheld:
+            self.taped.settle()
             with self.measuring.section("steps"):
                 self.optimizers.withhold(record)
             return
-        self._note_norm(record)
+        self.taped.before_update(record.parameters(), self._note_norm(record))
         with self.measuring.section("comparison of ranks"):
             self.ranks.before_update(record.parameters())
         with self.measuring.section("update ratio"):
@@ -287,6 +289,7 @@ class Observer:
         self, stopped: str, error: str, place: Place | None, held_back: tuple[str, ...]
     ) -> Observations:
         """Everything seen so far, in the shape the parent reads."""
+        self.taped.settle()
         if self.unseen and not self.backwards:
             self.measuring.skip("training", self.unseen)
         if self.probe.tree is not None and self.probe.tree.programs:
@@ -349,10 +352,14 @@ class Observer:
         self.series.stepped(self.by_hand.take(self.backwards), None)
         self.probe.channel.progress("run", self.by_hand.updates, self.settings.steps)
 
-    def _note_norm(self, record: OptimizerRecord) -> None:
+    def _note_norm(self, record: OptimizerRecord) -> torch.Tensor | None:
+        """Read the gradients of the optimizer the series follows; their norm."""
+        norm = None
         if record in self.optimizers.stepping[:1] or not self.optimizers.stepping:
             with self.measuring.section("gradient norm"):
-                self.series.gradient_norm(self.gradients.observe(record.parameters()))
+                norm = self.gradients.observe(record.parameters())
+                self.series.gradient_norm(norm)
+        return norm
 
     def follow_next_backward(self) -> None:
         """See the coming forward pass and its loss even where nothing else needs them."""

@@ -16,6 +16,8 @@ from convlint.gpu_probes.quantities.wiring import input_response, sample_depende
 from convlint.gpu_probes.tape import TapeUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from convlint.gpu_probes.attach.forward_watch import ForwardPass
     from convlint.gpu_probes.attach.observer import Observer
     from convlint.gpu_probes.quantities.non_finite_origin import Origin
@@ -50,6 +52,12 @@ class TapedChecks:
         self._awaiting: list[_Recorded] = []
         self._recorded: dict[str, _Recorded] = {}
         self._sought = False
+        self._unsettled: Tape | None = None
+        """The step whose gradients are there and not known to be finite yet."""
+        self._versions: list[int] = []
+        self._clipped = False
+        self._at_once = False
+        """Whether the script changes gradients itself, so that they are looked at before it does."""
 
     def wants_recording(self, dearest: float) -> bool:
         """Whether the coming step is recorded although no tape of it is kept.
@@ -105,9 +113,45 @@ class TapedChecks:
                 self._seek(tape, backward=False)
 
     def after_backward(self) -> None:
-        """The gradients are there, and the parameters have not moved yet."""
-        tape = self._observer.tapes.current
-        if tape is None or self._sought or self._observer.scaled:
+        """The gradients are there, and the parameters have not moved yet.
+
+        Where an optimizer will read them, its norm tells whether they are finite, and they need not
+        be read twice.
+        """
+        observer = self._observer
+        tape = observer.tapes.current
+        if tape is None or self._sought or observer.scaled:
+            return
+        self._unsettled, self._clipped, self._versions = tape, False, _versions(tape)
+        records = observer.optimizers.records
+        if self._at_once or not observer.optimizers.stepping or any(r.in_step for r in records):
+            self.settle()
+
+    def clipping(self, by_value: bool) -> None:
+        """The script is about to clip gradients, by value of which infinite ones become finite."""
+        if by_value:
+            self.settle()
+        self._clipped = True
+
+    def before_update(self, parameters: Sequence[torch.Tensor], norm: torch.Tensor | None) -> None:
+        """An optimizer is about to move ``parameters``; ``norm`` is that of all their gradients."""
+        tape = self._unsettled
+        if tape is None:
+            return
+        with self._observer.measuring.section(ORIGIN):
+            if not self._clipped and _versions(tape) != self._versions:
+                self._at_once = True
+            moved = {id(parameter) for parameter in parameters}
+            if norm is not None and all(id(parameter) in moved for parameter in tape.parameters):
+                self._unsettled = None
+                if not bool(torch.isfinite(norm)):
+                    self._seek(tape, backward=True)
+        self.settle()
+
+    def settle(self) -> None:
+        """Look whether the gradients of the last loss are finite, if nobody has: they may go."""
+        tape, self._unsettled = self._unsettled, None
+        if tape is None:
             return
         with self._observer.measuring.section(ORIGIN):
             gradients = [plain(p.grad) for p in tape.parameters if p.grad is not None]
@@ -189,6 +233,11 @@ class TapedChecks:
             dtype=str(operation.dtype).removeprefix("torch.") if operation is not None else "",
             place=None if code is None else place_of(code.co_filename, line, code.co_name),
         )
+
+
+def _versions(tape: Tape) -> list[int]:
+    """How often each gradient was written: it counts on when somebody changes one."""
+    return [p.grad._version for p in tape.parameters if p.grad is not None]
 
 
 def _finite(tape: Tape) -> bool:
