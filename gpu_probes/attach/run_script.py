@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.abc
 import importlib.machinery
 import os
@@ -194,6 +195,9 @@ class Probe:
             self.exit()
         self.observer = Observer(self)
         install_hooks(self.observer)
+        # The many objects of torch and our own stay to the end. Were they looked through whenever
+        # what we keep of the steps makes Python search all objects for garbage, steps would wait.
+        gc.freeze()
 
     def _held_back(self) -> tuple[str, ...]:
         held = dict(self.tree.held) if self.tree is not None else {}
