@@ -1,12 +1,17 @@
 """What telemetry costs a training step on the CPU: the same script alone and under the probe.
 
 Run ``python bench/probe_overhead.py [WORKLOAD...]``. An MLP, a small CNN and a small transformer,
-each with a step of over 50 ms on one core, train for 44 steps. Every step is timed by the script
-itself, in CPU seconds of its process: with one thread these are the seconds of an idle machine,
-whatever else runs. Five pairs of runs, alone and under ``convlint probe`` without hold and
-curvature, take turns; a pair's cost is the ratio of its median steps, and the median over the
-pairs is reported, with the smallest and the largest. The first 24 steps, whose forward passes are
-followed through every module, are told apart from the later ones.
+each with a step of over 50 ms on one core, train for 64 steps. Every step is timed by the script
+itself, in CPU seconds of its process. In each of five rounds the script runs three times at once:
+alone, with the telemetry of ``convlint probe --tier quick``, and with that of ``--tier standard``,
+which records the first 24 steps as tapes for its experiments. The three take turns, a few steps
+each, on the same processor: so all meet the same machine, whatever else runs on it. The first step
+of a turn, which finds the caches full of the others' data, does not count. The cost of a round is
+the ratio of its median steps, and in the second line of its mean steps, for not every step is
+measured alike; the median over the rounds is reported, with the smallest and the largest. The first
+24 steps, whose forward passes are followed through every module, are told apart from the later
+ones, and the very first, which measures once and for all, from both. Hold and curvature, which are
+no telemetry, are off.
 """
 
 from __future__ import annotations
@@ -18,10 +23,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-PAIRS = 5
-STEPS = 44
-FOLLOWED = slice(2, 22)
-LATER = slice(26, None)
+ROUNDS = 5
+STEPS = 64
+TURN = 4
+FOLLOWED = range(TURN, 24)
+LATER = range(24, STEPS)
 
 SCRIPT = """
 import sys, time
@@ -50,7 +56,9 @@ else:
 labels = torch.randint(0, 10, (len(batch),))
 criterion = nn.CrossEntropyLoss()
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+go = open(sys.argv[3], "rb", buffering=0)
 for _ in range(int(sys.argv[2])):
+    go.read(1)
     started = time.process_time()
     optimizer.zero_grad()
     loss = criterion(model(batch), labels)
@@ -63,42 +71,109 @@ for _ in range(int(sys.argv[2])):
 PROBE = """
 import sys
 from convlint.launch import run_probe
-run_probe(sys.argv[1], sys.argv[2:], hold=0, steps=10**6, budget=600.0, curvature=False,
+tier, script, *arguments = sys.argv[1:]
+run_probe(script, arguments, tier=tier, hold=0, steps=10**6, budget=600.0, curvature=False,
           device="cpu", script_output="stderr")
 """
 
 
-def step_seconds(command):
-    """CPU seconds of every step but the first, as the script prints them."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    lines = (ran.stdout + ran.stderr).splitlines()
-    return [float(line.split()[1]) for line in lines if line.startswith("step ")]
+class Training:
+    """The script at work, a few steps at a time."""
+
+    def __init__(self, command, arguments, channel):
+        os.mkfifo(channel)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [*command, *arguments, str(channel)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        self._channel = channel
+        self._go = None
+
+    def steps(self, count):
+        """CPU seconds of the next ``count`` steps."""
+        if self._go is None:
+            # Waits until the script is there to read.
+            self._go = self._channel.open("wb", buffering=0)
+        self._go.write(b"." * count)
+        seconds = []
+        while len(seconds) < count:
+            line = self._process.stdout.readline()
+            if not line:
+                raise RuntimeError("the script ended early")
+            if line.startswith("step "):
+                seconds.append(float(line.split()[1]))
+        return seconds
+
+    def end(self):
+        """Let the script end."""
+        if self._go is not None:
+            self._go.close()
+        self._process.communicate()
+
+
+def side_by_side(directory, arguments):
+    """CPU seconds of every step: alone, with telemetry, with telemetry and recorded."""
+    probe = [sys.executable, "-c", PROBE]
+    commands = ([sys.executable], [*probe, "quick"], [*probe, "standard"])
+    runs = [
+        Training(command, arguments, directory / f"go{number}")
+        for number, command in enumerate(commands)
+    ]
+    seconds = [[] for _ in runs]
+    for turn in range(STEPS // TURN):
+        # Who goes first changes, too.
+        for number in range(turn, turn + len(runs)):
+            seconds[number % len(runs)] += runs[number % len(runs)].steps(TURN)
+    for run in runs:
+        run.end()
+    return seconds
+
+
+def cost(alone, probed, steps, middle):
+    """Relative cost of those of the steps that are not the first of a turn."""
+    counted = [step for step in steps if step % TURN]
+    return middle(probed[step] for step in counted) / middle(alone[step] for step in counted) - 1
+
+
+def told(values):
+    """The median, the smallest and the largest."""
+    return f"{statistics.median(values):+.1%} ({min(values):+.1%} to {max(values):+.1%})"
+
+
+def stay_on_one_processor():
+    """Processors differ in speed as long as others work on their other halves."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def main():
+    stay_on_one_processor()
     workloads = sys.argv[1:] or ["mlp", "cnn", "transformer"]
-    print(f"{'workload':12} {'alone':>9} {'followed steps':>28} {'later steps':>28}")
-    with tempfile.TemporaryDirectory() as directory:
-        script = Path(directory) / "train.py"
-        script.write_text(SCRIPT)
-        for workload in workloads:
-            arguments = [str(script), workload, str(STEPS)]
-            alone, followed, later = [], [], []
-            for _ in range(PAIRS):
-                plain = step_seconds([sys.executable, *arguments])
-                probed = step_seconds([sys.executable, "-c", PROBE, *arguments])
-                middle = statistics.median(plain[FOLLOWED.start :])
-                alone.append(middle)
-                followed.append(statistics.median(probed[FOLLOWED]) / middle - 1)
-                later.append(statistics.median(probed[LATER]) / middle - 1)
-            told = [
-                f"{statistics.median(cost):+8.1%} ({min(cost):+.1%} to {max(cost):+.1%})"
-                for cost in (followed, later)
-            ]
+    head = ("followed steps", "later steps", "recorded steps")
+    print(f"{'workload':11} {'alone':>8}", *(f"{name:>26}" for name in head), f"{'first':>9}")
+    for workload in workloads:
+        rounds = []
+        for _ in range(ROUNDS):
+            with tempfile.TemporaryDirectory() as directory:
+                script = Path(directory) / "train.py"
+                script.write_text(SCRIPT)
+                rounds.append(side_by_side(Path(directory), [str(script), workload, str(STEPS)]))
+        for name, middle in (("median", statistics.median), ("mean", statistics.fmean)):
+            step = statistics.median(middle(alone[1:]) for alone, *_ in rounds)
+            columns = (
+                [cost(alone, quick, FOLLOWED, middle) for alone, quick, _ in rounds],
+                [cost(alone, quick, LATER, middle) for alone, quick, _ in rounds],
+                [cost(alone, standard, FOLLOWED, middle) for alone, _, standard in rounds],
+            )
+            first = statistics.median(quick[0] - alone[0] for alone, quick, _ in rounds)
             print(
-                f"{workload:12} {statistics.median(alone) * 1e3:6.1f} ms {told[0]:>28} "
-                f"{told[1]:>28}",
+                f"{workload if name == 'median' else '':11} {step * 1e3:5.0f} ms",
+                *(f"{told(column):>26}" for column in columns),
+                f"{first * 1e3:+6.0f} ms  {name}",
                 flush=True,
             )
 
