@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _FORWARDS_AWAITING = 64
 # Micro-batches whose tapes are kept for one step.
 _TAPES_PER_STEP = 64
+# Recordings that tell what one takes: the fastest of them.
+_RECORDINGS_TIMED = 3
 # Copies of batches, buffers and everything else constant that all tapes together may hold.
 _CONSTANT_BYTES = 512 * 2**20
 
@@ -56,8 +59,8 @@ class TapeWatch:
         self._pending = _Pending()
         self._kept = False
         """Whether the recording in progress is kept for what follows the run."""
-        self._dearest = 0.0
-        """Seconds the recording of one step took so far, at most."""
+        self._took: deque[float] = deque(maxlen=_RECORDINGS_TIMED)
+        """Seconds that recording took, of the last recorded steps."""
         self.current: Tape | None = None
         """The tape of the loss being back-propagated, when it was recorded."""
         self.held: list[Tape] = []
@@ -98,7 +101,7 @@ class TapeWatch:
             try:
                 if loss.numel() != 1:
                     raise TapeUnavailable("the back-propagated tensor is not a scalar")
-                self._dearest = max(self._dearest, recorder.seconds)
+                self._took.append(recorder.seconds)
                 tape = recorder.finish(loss)
             except TapeUnavailable as refused:
                 self._refuse(refused.reason)
@@ -169,7 +172,9 @@ class TapeWatch:
 
     def wanted(self) -> bool:
         """Whether the coming forward pass is to be recorded."""
-        return self._worth_keeping() or self._observer.taped.wants_recording(self._dearest)
+        # One that was interrupted, on a busy machine, says nothing of what recording takes.
+        takes = min(self._took) if len(self._took) > 1 else 0.0
+        return self._worth_keeping() or self._observer.taped.wants_recording(takes)
 
     def recording(self) -> TapeRecorder | None:
         """The recording in progress."""

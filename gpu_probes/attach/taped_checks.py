@@ -59,10 +59,10 @@ class TapedChecks:
         self._at_once = False
         """Whether the script changes gradients itself, so that they are looked at before it does."""
 
-    def wants_recording(self, dearest: float) -> bool:
+    def wants_recording(self, takes: float) -> bool:
         """Whether the coming step is recorded although no tape of it is kept.
 
-        ``dearest`` is what recording a step took so far, at most.
+        ``takes`` is the seconds that recording a step takes.
         """
         observer = self._observer
         if observer.phase == "hold":
@@ -70,7 +70,7 @@ class TapedChecks:
             return last and observer.plan.wanted(DEPENDENCE)
         if self._sought or not observer.plan.wanted(ORIGIN):
             return False
-        return dearest <= max(_RECORDING_SECONDS, _RECORDING_SHARE * observer.pace.evaluation)
+        return takes <= max(_RECORDING_SECONDS, _RECORDING_SHARE * observer.pace.evaluation)
 
     def recording_begins(self) -> None:
         """Values are numbered anew: those of a recording that came to nothing mean others now."""
