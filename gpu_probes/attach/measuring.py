@@ -68,7 +68,7 @@ class Measuring:
     @property
     def in_another_thread(self) -> bool:
         """Whether this is the script's own work in a thread that is not followed."""
-        return threading.current_thread() is not self._thread and os.getpid() == self._process
+        return threading.get_ident() != self._thread and os.getpid() == self._process
 
     def skip(self, measurement: str, reason: str) -> None:
         """Remember why ``measurement`` is missing; the first reason stays."""
