@@ -48,6 +48,7 @@ class TierSize:
     budget: float
     recorded_steps: int
     lanczos_iterations: int
+    density_vectors: int
     rates: int
     overfit_steps: int
 
@@ -55,9 +56,9 @@ class TierSize:
 QUICK, STANDARD, DEEP = "quick", "standard", "deep"
 
 TIERS = {
-    QUICK: TierSize(30, 8, 30.0, 0, 0, 0, 0),
-    STANDARD: TierSize(100, 8, 60.0, 24, 20, 60, 200),
-    DEEP: TierSize(200, 16, 300.0, 48, 40, 120, 400),
+    QUICK: TierSize(30, 8, 30.0, 0, 0, 0, 0, 0),
+    STANDARD: TierSize(100, 8, 60.0, 24, 20, 3, 60, 200),
+    DEEP: TierSize(200, 16, 300.0, 48, 40, 6, 120, 400),
 }
 """How thoroughly to measure, cheapest first; a tier makes every measurement of those before it."""
 
@@ -129,14 +130,14 @@ MEASUREMENTS = {
         _beside("gradient norm", Need.STEPS, Need.GRADIENTS),
         _beside("update ratio", Need.STEPS),
         _beside("schedule ahead", Need.STEPS),
-        # 20 products of 2.15 evaluations each, twice where the optimizer rescales, 10 for the trace
-        # and 18 gradients for the forecast; the first four say something.
+        # 20 products of 2.15 evaluations each, twice where the optimizer rescales, 10 for the trace,
+        # 30 for the density and 18 gradients for the forecast; the first four say something.
         *(
             Declared(
                 name,
                 STANDARD,
                 frozenset({Need.HELD_BATCHES if name == CURVATURE[0] else Need.STEPS}),
-                cost=126.0,
+                cost=190.0,
                 least=9.0,
                 share=0.2,
             )

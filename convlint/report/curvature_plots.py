@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from convlint.report.charts import Axis, Bar, Curve, Mark, Plot, bars, curves
 from convlint.report.contours import contour_map
-from convlint.report.density import broadened
+from convlint.report.density import broadened, share_between
 from convlint.report.measured import forecast_text
 from convlint.report.text import count, format_number, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from convlint.gpu_probes.observations import LossSurface, Observations
+    from convlint.gpu_probes.observations import Curvature, LossSurface, Observations
 
 EDGE_SHOWN = 4.0
 """A stability limit this many times off the largest eigenvalue would squeeze the spectrum flat."""
@@ -80,15 +81,34 @@ def _density(seen: Observations) -> Iterator[Plot]:
         shares = broadened(nodes)
         drawn = [Curve("density, broadened", shares), Curve("Lanczos nodes", nodes, "dots")]
         x, y = Axis("Hessian eigenvalue"), Axis("share of the eigenvalues", log=True)
-        small = sum(share for value, share in nodes if abs(value) < NEAR_ZERO * abs(largest))
-        negative = sum(share for value, share in nodes if value < -NEAR_ZERO * abs(largest))
+        edge = NEAR_ZERO * abs(largest)
+        small = share_between(curvature, -edge, edge)
+        negative = share_between(curvature, -math.inf, -edge)
         reading = (
-            f"largest {format_number(largest)}; {format_number(100 * small)} % of the eigenvalues lie within"
-            f" {100 * NEAR_ZERO:.0f} % of it around zero, {format_number(100 * negative)} % below (one"
-            f" random vector, {len(nodes)} nodes)"
+            f"largest {format_number(largest)}; {_percent(small)} of the eigenvalues lie within"
+            f" {100 * NEAR_ZERO:.0f} % of it around zero, {_percent(negative)} below"
+            f" ({_sample(curvature)}, {len(nodes)} nodes)"
         )
+        mean = curvature.moments[0] if curvature.moments else None
+        if mean is not None and mean.value is not None and mean.ci is not None:
+            reading += (
+                f"; the mean eigenvalue is {format_number(mean.value)} ±"
+                f" {format_number(mean.ci[1] - mean.value)}"
+            )
         title = f"Spectral density at the {curvature.phase}"
         yield Plot(f"density-{curvature.phase}", title, curves(x, y, drawn, marks), reading)
+
+
+def _percent(share: tuple[float, float | None]) -> str:
+    value, error = share
+    if error is None:
+        return f"{format_number(100 * value)} %"
+    return f"{format_number(100 * value)} ± {format_number(100 * error)} %"
+
+
+def _sample(curvature: Curvature) -> str:
+    vectors = len(curvature.density_runs)
+    return f"{vectors} random vectors, ± one standard error" if vectors > 1 else "one random vector"
 
 
 def _forecast(seen: Observations) -> Iterator[Plot]:

@@ -1,12 +1,15 @@
-"""A spectral density as a curve, from the nodes of a quadrature."""
+"""A spectral density as a curve and in shares, from the nodes of its quadratures."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from convlint.gpu_probes.observations import Curvature
 
 BREADTH = 0.01
 """Standard deviation of the Gaussian in place of each node, as a share of the spectrum's width."""
@@ -33,3 +36,21 @@ def broadened(nodes: Sequence[tuple[float, float]]) -> list[tuple[float, float |
         share = sum(s * math.exp(-0.5 * ((at - value) / width) ** 2) for value, s in nodes)
         points.append((at, share if share >= FAINTEST else None))
     return points
+
+
+def share_between(curvature: Curvature, low: float, high: float) -> tuple[float, float | None]:
+    """The share of the eigenvalues between ``low`` and ``high``, and its standard error.
+
+    The error is that of the mean over the random vectors of the density; None for a single one.
+    """
+    whole = math.fsum(share for value, share in curvature.density if low < value < high)
+    vectors, runs = len(curvature.density_runs), curvature.density_runs
+    if vectors < 2:
+        return whole, None
+    first = len(curvature.density) - sum(runs)
+    sample = []
+    for length in runs:
+        nodes = curvature.density[first : first + length]
+        sample.append(vectors * math.fsum(share for value, share in nodes if low < value < high))
+        first += length
+    return whole, statistics.stdev(sample) / math.sqrt(vectors)

@@ -133,6 +133,7 @@ class CurvaturePoints:
                     phase=phase,
                     deadline=observer.pace.deadline(f"curvature at the {phase}"),
                     iterations=observer.plan.size.lanczos_iterations,
+                    density_vectors=observer.plan.size.density_vectors,
                     loss_scale=scale / accumulated,
                     closure=None if tape is None else tape.loss,
                     differentiable=None if tape is None else _twice_differentiable(tape),

@@ -33,9 +33,11 @@ invariant and its Ritz values are exact."""
 CHUNK = 1 << 18
 """Elements per float64 partial sum: bounds the temporary memory of dot products."""
 
-ISOLATED = 0.3
-"""Largest share of the Ritz value that its residual may be where the gap is used: beyond it, the
-neighbour the gap is measured to is itself unknown."""
+ISOLATED = 0.02
+"""Largest share of the Ritz value that its residual may be where the gap is used. While the two
+largest eigenvalues are not told apart, one Ritz value stands between them, the gap is that to the
+third and the error looks tiny; the residual is then about half their distance. At 2 % one start in
+100 settles on the second of two values 20 % apart, at 30 % one in three."""
 
 V = TypeVar("V")
 
@@ -102,7 +104,7 @@ class RitzValues:
     ``residuals`` bound the distance to the nearest eigenvalue, ``weights`` are the squared
     overlaps of the start vector (they sum to 1: a Gauss quadrature of its spectral measure).
     ``converged`` says whether both ends met the tolerance; ``exhausted`` that the Krylov space
-    became invariant. ``top`` has the coefficients of the largest Ritz vector in the basis.
+    became invariant. ``vectors`` has the coefficients of the Ritz vectors in the basis, one a column.
     """
 
     values: np.ndarray[Any, np.dtype[np.float64]]
@@ -111,12 +113,17 @@ class RitzValues:
     converged: bool
     exhausted: bool
     upper_converged: bool
-    top: np.ndarray[Any, np.dtype[np.float64]] = field(default_factory=lambda: np.empty(0))
+    vectors: np.ndarray[Any, np.dtype[np.float64]] = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def steps(self) -> int:
         """Dimension of the Krylov space."""
         return int(self.values.size)
+
+    @property
+    def top(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Coefficients of the largest Ritz vector in the basis."""
+        return self.vectors[:, -1]
 
     @property
     def largest(self) -> float:
@@ -149,8 +156,11 @@ def lanczos(
     every product but the first. With ``by_gap`` the largest also counts as converged when its error
     is: the error of a Ritz value is about its residual squared over the gap to the next one (Kato
     and Temple; Parlett 1980, section 10.4), so that ``tolerance`` is met many products before the
-    residual meets it. The gap is that between Ritz values, an estimate, and the residuals remain
-    what certifies. ``basis``, an empty list, receives the Krylov basis. None when ``start`` is zero or a product is not finite at once.
+    residual meets it. The gap is taken to the upper end of the next one's own residual interval,
+    since a second value that still rises makes any gap look wide. It remains an estimate, blind to
+    an eigenvector the start vector lacks, and the residuals remain what certifies. ``basis``, an
+    empty list, receives the Krylov basis. None when ``start`` is zero or a product is not finite at
+    once.
     """
     length = space.norm(start)
     if not (0.0 < length < float("inf")):
@@ -198,7 +208,10 @@ def _ritz_values(
     size = float(np.abs(values).max())
     error = float(residuals[-1])
     if by_gap and values.size > 1 and error <= ISOLATED * abs(values[-1]):
-        error = min(error, error**2 / max(float(values[-1] - values[-2]), 1e-300))
+        # The second value may still rise by its own residual, and the gap shrink by as much.
+        gap = float(values[-1] - values[-2] - residuals[-2])
+        if gap > 0.0:
+            error = min(error, error**2 / gap)
     upper = exhausted or bool(error <= tolerance * abs(values[-1]))
     lower = exhausted or bool(residuals[0] <= tolerance * size)
     return RitzValues(
@@ -208,5 +221,5 @@ def _ritz_values(
         converged=upper and lower,
         exhausted=exhausted,
         upper_converged=upper,
-        top=vectors[:, -1],
+        vectors=vectors,
     )

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from convlint.gpu_probes.curvature.choice import usable_hessian
+from convlint.gpu_probes.curvature.density import (
+    Density,
+    EigenPair,
+    combined,
+    converged_pairs,
+    density_of_one,
+    spectral_density,
+)
 from convlint.gpu_probes.curvature.differences import (
     DifferencedHessian,
     difference_from_finite_differences,
@@ -42,6 +51,13 @@ EXTREMES_SHARE = 0.6
 MEMORY_SHARE = 0.5
 """Share of the free memory the Lanczos basis may take; the rest stays the script's."""
 
+GRADIENT_SHARE = 0.2
+"""Length of the gradient's part of a mixed start beside the random one. Between 0.1 and 0.4 the
+products hardly change; more delays telling apart the directions that the gradient mixes."""
+
+LEAST_BLOCK = 0.1
+"""Least root mean square of a block of a mixed start, as a share of the whole gradient's."""
+
 FEWEST_ITERATIONS = 4
 """Fewer Lanczos steps than this say too little of the spectrum to report."""
 
@@ -62,6 +78,7 @@ def measure_curvature(
     identify: Callable[[torch.optim.Optimizer], tuple[int, Place | None]] | None = None,
     name_of: Callable[[torch.Tensor], str] | None = None,
     surface_seconds: float | None = None,
+    density_vectors: int = 3,
 ) -> Curvature:
     """Extreme Hessian eigenvalues of ``loss`` and the stability limit of each optimizer.
 
@@ -79,7 +96,8 @@ def measure_curvature(
     ``identify`` gives the number and place of an optimizer; by default its position. ``name_of``
     gives the name of a parameter, for the traces of their blocks. With a closure, the forecast is
     checked and, for ``surface_seconds`` after ``deadline`` or the rest is done, a plane of the loss
-    surface is evaluated.
+    surface is evaluated. The spectral density is that of up to ``density_vectors`` random vectors,
+    as many as there is time for, and of one where there is none.
 
     Raises ``CurvatureUnavailable`` with the reason when nothing can be measured.
     """
@@ -92,16 +110,14 @@ def measure_curvature(
         rules = [(o, update_rule(o, hessian.parameters, hessian.gradient)) for o in optimizers]
         own_run = any(rule is not None and not rule.uniform for _, rule in rules)
         until = started + EXTREMES_SHARE * (deadline - started) if own_run else deadline
-        (from_gradient, top), (from_random, other_top) = _two_spectra(
-            hessian, steps, seed, started, until
-        )
-        spectra = [s for s in (from_gradient, from_random) if s is not None]
+        by_gradient, by_random = _two_spectra(hessian, steps, seed, started, until)
+        spectra = [s for s in (by_gradient, by_random) if s is not None]
         if not spectra:
             raise CurvatureUnavailable("Hessian-vector products are not finite")
-        upper = max(spectra, key=lambda s: s.largest)
-        lower = min(spectra, key=lambda s: s.smallest)
-        if upper is from_random:
-            top = other_top
+        steepest = max(spectra, key=lambda s: s.seen.largest)
+        upper, top = steepest.seen, steepest.top
+        lower = min((s.seen for s in spectra), key=lambda s: s.smallest)
+        from_gradient = None if by_gradient is None else by_gradient.seen
 
         limits: list[StabilityLimit] = []
         for index, (optimizer, rule) in enumerate(rules):
@@ -114,7 +130,7 @@ def measure_curvature(
                 )
             else:
                 rescaled = RescaledHessian(hessian, rule.scale, rule.shift, rule.sign)
-                start = mixed_start(rescaled.gradient, seed)
+                start = mixed_start(rescaled.gradient, rescaled.parameters, seed)
                 spectrum = lanczos(
                     rescaled,
                     start,
@@ -139,6 +155,7 @@ def measure_curvature(
                     from_gradient, upper.largest, here, elsewhere, deadline=deadline
                 )
         traces = hutchinson(hessian, seed=seed, deadline=deadline)
+        density = _density(hessian, by_random, density_vectors, seed, deadline)
         if elsewhere is not None and surface_seconds is not None:
             until = time.monotonic() + surface_seconds
             surface = loss_surface(elsewhere, top, upper.largest, deadline=until, seed=seed)
@@ -153,7 +170,9 @@ def measure_curvature(
         consistency=consistency,
         products=hessian.products,
         limits=tuple(limits),
-        density=_density(from_random),
+        density=density.nodes if density else (),
+        density_runs=density.runs if density else (),
+        moments=density.moments if density else (),
         forecast=forecast,
         surface=surface,
         trace=None if traces is None else traces[0],
@@ -205,13 +224,17 @@ def _free_memory(device: torch.device) -> float:
         return float("inf")
 
 
-Spectrum = tuple["RitzValues | None", "torch.Tensor | None"]
-"""A Lanczos run, and the eigenvector that belongs to its largest Ritz value."""
+class Spectrum(NamedTuple):
+    """A Lanczos run, the eigenvector of its largest Ritz value, and the eigenpairs it has found."""
+
+    seen: RitzValues
+    top: torch.Tensor
+    pairs: list[EigenPair]
 
 
 def _two_spectra(
     hessian: HessianOperator, iterations: int, seed: int, started: float, deadline: float
-) -> tuple[Spectrum, Spectrum]:
+) -> tuple[Spectrum | None, Spectrum | None]:
     """Lanczos from the gradient and from a random vector.
 
     The gradient overlaps with the directions training moves in and weighs κ_g, but can be blind
@@ -220,33 +243,42 @@ def _two_spectra(
     half = started + 0.5 * (deadline - started)
     from_gradient = _spectrum(hessian, hessian.gradient, iterations, half)
     random = _random_vector(hessian.gradient, seed)
-    return from_gradient, _spectrum(hessian, random, iterations, deadline)
+    return from_gradient, _spectrum(hessian, random, iterations, deadline, keep_pairs=True)
 
 
 def _spectrum(
-    hessian: HessianOperator, start: torch.Tensor, iterations: int, deadline: float
-) -> Spectrum:
+    hessian: HessianOperator,
+    start: torch.Tensor,
+    iterations: int,
+    deadline: float,
+    *,
+    keep_pairs: bool = False,
+) -> Spectrum | None:
     basis: list[torch.Tensor] = []
     space = TorchVectors(start.dtype)
     seen = lanczos(hessian, start, space, iterations=iterations, deadline=deadline, basis=basis)
     if seen is None:
-        return None, None
+        return None
     # Summed up here, so that no two bases are held at once.
-    top = torch.zeros_like(start)
-    for share, direction in zip(seen.top.tolist(), basis, strict=False):
-        top.add_(direction, alpha=share)
-    return seen, top
+    pairs = converged_pairs(seen, basis) if keep_pairs else []
+    return Spectrum(seen, combined(seen.top.tolist(), basis), pairs)
 
 
-def _density(from_random: RitzValues | None) -> tuple[tuple[float, float], ...]:
-    """Gauss quadrature of the spectral density: Ritz values and squared first components.
-
-    Ghorbani, Krishnan and Xiao, "An Investigation into Neural Net Optimization via Hessian
-    Eigenvalue Density", ICML 2019. Expects a random start: any other weighs the directions.
-    """
-    if from_random is None:
-        return ()
-    return tuple(zip(from_random.values.tolist(), from_random.weights.tolist(), strict=True))
+def _density(
+    hessian: HessianOperator,
+    by_random: Spectrum | None,
+    vectors: int,
+    seed: int,
+    deadline: float,
+) -> Density | None:
+    """From several vectors while there is time, else from the one that found the extremes."""
+    if by_random is None:
+        return None
+    # Other numbers than those of the first run, whose eigenpairs were chosen by them.
+    several = spectral_density(
+        hessian, by_random.pairs, vectors=vectors, seed=seed + 1, deadline=deadline
+    )
+    return several or density_of_one(by_random.seen)
 
 
 def _random_vector(like: torch.Tensor, seed: int) -> torch.Tensor:
@@ -254,12 +286,29 @@ def _random_vector(like: torch.Tensor, seed: int) -> torch.Tensor:
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
-def mixed_start(gradient: torch.Tensor, seed: int) -> torch.Tensor:
-    """Gradient and random vector in equal parts: fast where the gradient sees, blind nowhere."""
+def mixed_start(
+    gradient: torch.Tensor, parameters: Sequence[torch.Tensor], seed: int
+) -> torch.Tensor:
+    """A random vector, each parameter's block as large as its gradient, and some of the gradient.
+
+    The steep directions lie where the gradients are large, so that sizing the blocks so spares the
+    first products of a plain random start, most of which lies in flat directions. The gradient
+    itself overlaps with the steepest of them (Gur-Ari et al., "Gradient Descent Happens in a Tiny
+    Subspace", 2018), but with many at once, which a start all of gradient has to tell apart. No
+    block is left out, however small its gradient.
+    """
     random = _random_vector(gradient, seed)
-    start = random / float(random.double().norm())
     length = float(gradient.double().norm())
-    return start + gradient / length if length > 0.0 else start
+    if length == 0.0:
+        return random
+    least = LEAST_BLOCK * length / math.sqrt(gradient.numel())
+    sizes = [p.numel() for p in parameters]
+    blocks = zip(torch.split(random, sizes), torch.split(gradient, sizes), strict=True)
+    for part, of_gradient in blocks:
+        size = float(of_gradient.double().norm()) / math.sqrt(max(of_gradient.numel(), 1))
+        part.mul_(max(size, least))
+    random.div_(float(random.double().norm()))
+    return random.add_(gradient, alpha=GRADIENT_SHARE / length)
 
 
 def _measured_end(spectrum: RitzValues, end: int) -> Measurement:

@@ -100,8 +100,14 @@ class Curvature:
     products: int
     limits: tuple[StabilityLimit, ...] = ()
     density: tuple[tuple[float, float], ...] = ()
-    """Spectral density by stochastic Lanczos quadrature with one random vector: pairs of an
-    eigenvalue and the share of all eigenvalues it stands for; the shares add up to one."""
+    """Spectral density: pairs of an eigenvalue and the share of all eigenvalues it stands for; the
+    shares add up to one. Eigenvalues known one by one come first, then the nodes of a stochastic
+    Lanczos quadrature, one random vector after the other."""
+    density_runs: tuple[int, ...] = ()
+    """How many nodes of ``density`` each random vector has, in their order."""
+    moments: tuple[Measurement, ...] = ()
+    """Means of the first four powers of an eigenvalue, each with its standard error over the random
+    vectors as interval; none for a single vector."""
     forecast: QuadraticForecast | None = None
     surface: LossSurface | None = None
     trace: Measurement | None = None

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from convlint.gpu_probes.curvature.lanczos import TorchVectors, lanczos
+from convlint.gpu_probes.curvature.measure import mixed_start
 from convlint.gpu_probes.curvature.operator import RetainedGraphHessian
 
 
@@ -183,3 +184,96 @@ def test_a_spectrum_of_two_clusters_is_two_peaks_of_their_shares():
     # A quarter of the eigenvalues; one vector's share of them has the deviation
     # sqrt(2 · 0.25 · 0.75 / 80) = 0.07, the mean of eight 0.024.
     assert float(np.mean(shares)) == pytest.approx(0.25, abs=0.08)
+
+
+def diagonal(spectrum):
+    values = torch.tensor(spectrum, dtype=torch.float64)
+    return lambda vector: values * vector
+
+
+def above_a_bulk(*outliers):
+    return np.append(0.1 * np.random.default_rng(0).normal(size=400), outliers)
+
+
+@pytest.mark.parametrize("by_gap", [True, False])
+@pytest.mark.parametrize(
+    ("second", "fewest"),
+    # From one start in a hundred the second value converges before the first is seen at all; with
+    # 5 % between them and residuals of 2 % from some ten.
+    [(0.0, 40), (1.6, 39), (1.9, 30)],
+)
+def test_the_largest_of_a_pair_from_many_random_starts(second, fewest, by_gap):
+    spectrum = above_a_bulk(second, 2.0)
+    right = 0
+    for seed in range(40):
+        start = random_start(len(spectrum), seed)
+        seen = lanczos(
+            diagonal(spectrum),
+            start,
+            TorchVectors(torch.float64),
+            iterations=100,
+            tolerance=1e-2,
+            lower_end=False,
+            by_gap=by_gap,
+        )
+        # What is certified holds for every start: a lower bound, and an eigenvalue within reach.
+        assert seen.largest <= 2.0 + 1e-12
+        assert np.abs(spectrum - seen.largest).min() <= seen.residuals[-1]
+        # A residual of at most 2 % of the value keeps it at one of the two.
+        assert seen.residuals[-1] <= 0.02 * seen.largest
+        right += seen.largest >= 0.99 * 2.0
+    assert right >= fewest
+
+
+def test_the_gap_is_not_used_while_the_second_value_may_still_rise_into_it():
+    # Equal steps at the upper edge: every Ritz value but the first is still on its way.
+    spectrum = np.append(np.linspace(-1.0, 1.0, 400), 1.1)
+    for seed in range(20):
+        seen = lanczos(
+            diagonal(spectrum),
+            random_start(len(spectrum), seed),
+            TorchVectors(torch.float64),
+            iterations=100,
+            tolerance=1e-2,
+            lower_end=False,
+            by_gap=True,
+        )
+        assert seen.largest == pytest.approx(1.1, rel=1e-2)
+
+
+@pytest.mark.parametrize(("by_gap", "fewest"), [(True, 19), (False, 20)])
+def test_a_mixed_start_finds_an_eigenvector_that_the_gradient_is_orthogonal_to(by_gap, fewest):
+    spectrum = above_a_bulk(1.6, 2.0)
+    gradient = torch.ones(len(spectrum), dtype=torch.float64)
+    gradient[-1] = 0.0
+    parameters = (torch.zeros(200), torch.zeros(len(spectrum) - 200))
+    right = 0
+    for seed in range(20):
+        seen = lanczos(
+            diagonal(spectrum),
+            mixed_start(gradient, parameters, seed),
+            TorchVectors(torch.float64),
+            iterations=100,
+            tolerance=1e-2,
+            lower_end=False,
+            by_gap=by_gap,
+        )
+        assert seen.largest <= 2.0 + 1e-12
+        right += seen.largest >= 0.99 * 2.0
+    # A random part may happen to be as blind; the gradient alone always is.
+    assert right >= fewest
+    alone = lanczos(diagonal(spectrum), gradient, TorchVectors(torch.float64), iterations=30)
+    assert alone.largest == pytest.approx(1.6, rel=1e-6)
+
+
+def test_a_mixed_start_sizes_blocks_like_the_gradient_and_leaves_none_out():
+    gradient = torch.cat([torch.full((1000,), 3.0), torch.zeros(1000), torch.full((1000,), 1.0)])
+    parameters = [torch.zeros(1000)] * 3
+    start = mixed_start(gradient, parameters, 0)
+    across = start - gradient * float(gradient @ start) / float(gradient @ gradient)
+    large, none, small = (float(block.norm()) for block in across.split(1000))
+    # The ratio of two norms of a thousand normal numbers is within 10 % of that of their sizes.
+    assert large / small == pytest.approx(3.0, rel=0.1)
+    assert 0.0 < none < small
+    random = mixed_start(torch.zeros(3000), parameters, 0)
+    assert float(random[:1000].norm()) == pytest.approx(float(random[1000:2000].norm()), rel=0.1)
