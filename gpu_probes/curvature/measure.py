@@ -306,7 +306,9 @@ def mixed_start(
     blocks = zip(torch.split(random, sizes), torch.split(gradient, sizes), strict=True)
     for part, of_gradient in blocks:
         size = float(of_gradient.double().norm()) / math.sqrt(max(of_gradient.numel(), 1))
-        part.mul_(max(size, least))
+        # On the gradient's side, so that the two do not cancel where a block is small.
+        side = -1.0 if float(torch.dot(part, of_gradient)) < 0.0 else 1.0
+        part.mul_(side * max(size, least))
     random.div_(float(random.double().norm()))
     return random.add_(gradient, alpha=GRADIENT_SHARE / length)
 
