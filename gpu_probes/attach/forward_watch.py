@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from convlint.gpu_probes.attach.autograd_graph import tensors_in
 from convlint.gpu_probes.attach.mode_watch import ModeWatch, is_mode_sensitive
+from convlint.gpu_probes.attach.model_inputs import named_inputs, rescaled, same_memory
 from convlint.gpu_probes.attach.module_calls import ModuleCalls
-from convlint.gpu_probes.attach.module_registry import unwrapped
 from convlint.gpu_probes.attach.moving_targets import MovingTargets
 from convlint.gpu_probes.attach.places import user_place
 from convlint.gpu_probes.quantities.activations import ActivationRecorder
@@ -171,7 +170,7 @@ class ForwardWatch:
             model = self._observer.models.model_of(module)
             self._current = ForwardPass(model, place=user_place())
             keywords, self._calls.keywords = self._calls.keywords, {}
-            inputs = _named_inputs(module, args, keywords)
+            inputs = named_inputs(module, args, keywords)
             if self._observer.window_open:
                 self._current.inputs = inputs
             self._current.given = inputs
@@ -191,7 +190,7 @@ class ForwardWatch:
         if not inputs or self.same_batch_memory:
             return
         first, before = inputs[0][1], self._previous_input
-        if before is not None and _same_memory(first, before):
+        if before is not None and same_memory(first, before):
             self.same_batch_memory = True
         self._previous_input = first.detach()
 
@@ -244,7 +243,7 @@ class ForwardWatch:
             inside = ""
             if layer is not None and any(mark in type(layer).__name__ for mark in _NORMALISING):
                 inside = type(layer).__name__
-            elif received is not None and _rescaled(tensor, received):
+            elif received is not None and rescaled(tensor, received):
                 inside = "forward"
             self._observer.check_finite("input", name, tensor, forward.place)
             self.inputs.observe(forward.model.name, name, tensor, forward.place, inside)
@@ -344,33 +343,6 @@ class ForwardWatch:
         return claimed
 
 
-def _named_inputs(
-    module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]
-) -> list[tuple[str, torch.Tensor]]:
-    """The tensors a module is given, named as its ``forward`` names its parameters."""
-    names = [
-        name
-        for name, parameter in inspect.signature(unwrapped(module).forward).parameters.items()
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    ]
-    names += [f"input{position}" for position in range(len(names), len(args))]
-    named = []
-    for label, argument in (*zip(names, args, strict=False), *keywords.items()):
-        tensors = list(tensors_in(argument, levels=1))
-        for index, tensor in enumerate(tensors):
-            named.append((label if len(tensors) == 1 else f"{label}[{index}]", tensor))
-    return named
-
-
-def _same_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two dense tensors are the same elements in memory."""
-    if one is other:
-        return True
-    if one.layout != torch.strided or other.layout != torch.strided or not one.numel():
-        return False
-    return one.data_ptr() == other.data_ptr() and one.shape == other.shape
-
-
 def _mixes_samples(module: nn.Module) -> bool:
     """Whether the module's output for a sample depends on the others' by design."""
     statistics = isinstance(module, nn.modules.batchnorm._BatchNorm)
@@ -380,13 +352,3 @@ def _mixes_samples(module: nn.Module) -> bool:
 def _is_first_layer(module: nn.Module) -> bool:
     bears_weight = any(p is not None for p in module._parameters.values())
     return bears_weight or "Norm" in type(module).__name__
-
-
-def _rescaled(given: torch.Tensor, received: torch.Tensor) -> bool:
-    """Whether the model changed the scale of its input before its first layer."""
-    if given.numel() < 2 or received.numel() < 2:
-        return False
-    before = torch.stack([given.double().mean(), given.double().std()])
-    after = torch.stack([received.double().mean(), received.double().std()])
-    # A hundredth of the spread: reshaping and cropping stay below, any normalisation is above.
-    return bool(((before - after).abs() > 0.01 * before[1]).any())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -33,8 +34,11 @@ class ModuleCalls:
     def follow(self) -> None:
         """Wrap the calls from here on."""
         original, around = nn.Module.__call__, self._around
+        followed = threading.get_ident()
 
         def call(module: nn.Module, *args: Any, **keywords: Any) -> Any:
+            if threading.get_ident() != followed:
+                return original(module, *args, **keywords)
             if not around:
                 self.keywords = keywords
             around.append(None)
