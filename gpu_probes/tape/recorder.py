@@ -71,7 +71,7 @@ class TapeRecorder(TorchDispatchMode):
     held, so recording keeps no activation alive; constants (the batch, buffers) are held.
 
     ``ignore`` says when an operation is not the script's own; ``where`` is asked at every operation
-    and its answer kept as ``Operation.source``. ``seconds`` is the time recording itself took.
+    and its answer kept as ``Operation.source``. ``seconds`` is the processor time recording itself took.
 
     Raises:
         TapeUnavailable: from ``finish``, with what stood in the way.
@@ -124,17 +124,17 @@ class TapeRecorder(TorchDispatchMode):
                 return self._move(func, args, keywords)
             if kinds.name == BROADCAST and _is_source(args):
                 return func(*args, **keywords)
-        started = time.perf_counter()
+        started = time.thread_time()
         try:
             noted = self._before(kinds, types, args, keywords)
         except TapeUnavailable as refused:
             self.give_up(refused.reason)
             return func(*args, **keywords)
-        began = time.perf_counter()
+        began = time.thread_time()
         result = func(*args, **keywords)
-        ended = time.perf_counter()
+        ended = time.thread_time()
         self._after(func, kinds, noted, result)
-        self.seconds += time.perf_counter() - ended + began - started
+        self.seconds += time.thread_time() - ended + began - started
         return result
 
     @classmethod
