@@ -58,6 +58,10 @@ products hardly change; more delays telling apart the directions that the gradie
 LEAST_BLOCK = 0.1
 """Least root mean square of a block of a mixed start, as a share of the whole gradient's."""
 
+FEW_ELEMENTS = 16
+"""Blocks smaller than this have their random part turned to the gradient's side. For larger ones
+that would only add to the gradient's share."""
+
 FEWEST_ITERATIONS = 4
 """Fewer Lanczos steps than this say too little of the spectrum to report."""
 
@@ -306,8 +310,9 @@ def mixed_start(
     blocks = zip(torch.split(random, sizes), torch.split(gradient, sizes), strict=True)
     for part, of_gradient in blocks:
         size = float(of_gradient.double().norm()) / math.sqrt(max(of_gradient.numel(), 1))
-        # On the gradient's side, so that the two do not cancel where a block is small.
-        side = -1.0 if float(torch.dot(part, of_gradient)) < 0.0 else 1.0
+        # In a block of a few elements the two may cancel; on the gradient's side they do not.
+        few = of_gradient.numel() < FEW_ELEMENTS
+        side = -1.0 if few and float(torch.dot(part, of_gradient)) < 0.0 else 1.0
         part.mul_(side * max(size, least))
     random.div_(float(random.double().norm()))
     return random.add_(gradient, alpha=GRADIENT_SHARE / length)

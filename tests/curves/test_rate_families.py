@@ -70,3 +70,23 @@ def test_bfgs_is_superlinear_and_never_called_linear():
     assert bench.outcomes(family, 0.0, [0]) == (1, 0)
     for noise in (1e-3, 1e-2, 3e-2, 1e-1):
         assert bench.outcomes(family, noise, range(2), with_norms=True)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("family", "rate", "tolerance"),
+    [
+        # ((κ - 1) / (κ + 1))² and (1 - 1 / κ)² of κ = 50: fits of clean series.
+        ("gradient descent, κ = 50", (49.0 / 51.0) ** 2, 1e-5),
+        ("gradient descent at 1/L", 0.98**2, 1e-5),
+        # A polynomial goes before the power: 10 % is what 60 steps allow.
+        ("heavy ball, κ = 50", ((50.0**0.5 - 1.0) / (50.0**0.5 + 1.0)) ** 2, 0.1),
+        # Exponents of the limit, from which 60 steps are still some percent away.
+        ("spectrum i⁻²", 0.5, 0.04),
+        ("SGD, rate 2/(k + 4)", 1.0, 0.05),
+        ("Newton", 2.0, 0.05),
+    ],
+)
+def test_rates_are_those_of_theory(family, rate, tolerance):
+    seen = bench.convergence(FAMILIES[family].run.losses).rate
+    assert seen is not None
+    assert seen.value == pytest.approx(rate, rel=tolerance)
