@@ -69,15 +69,12 @@ def probing_by_fork() -> Iterator[None]:
         str(Path(convlint.__file__).resolve().parent),
         str(probes),
     ]
-    # Threads do not survive a fork, and probes beside each other only slow all of them.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     server = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=environment,
     )
 
     def start(command: list[str], directory: str, script_output: str) -> ForkedProbe:

@@ -215,7 +215,6 @@ def test_a_probe_in_an_interpreter_of_its_own_sees_what_a_forked_one_sees() -> N
     bounds = {"tier": QUICK, "steps": 5, "budget": SECONDS, "device": "cpu"}
     forked = run_probe(str(script), **bounds)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
         patch.setattr("convlint.launch._start", started_by_launch)
         own = run_probe(str(script), **bounds)
     assert own.series.loss == forked.series.loss

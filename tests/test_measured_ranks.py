@@ -21,9 +21,8 @@ SICK = sorted((RANKS / "sick").glob("*.py"))
 SECONDS = 300.0
 
 
-def weighty(script: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+def weighty(script: Path) -> set[str]:
     """The findings a user sees without asking."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     target = target_of(("torchrun", "--nproc-per-node", "2", str(script)))
     seen = run_probe(target, tier=QUICK, hold=3, steps=20, budget=SECONDS, device="cpu")
     assert (seen.stopped, seen.error) == ("steps", "")
@@ -36,18 +35,14 @@ def weighty(script: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 @pytest.mark.xdist_group("ranks")
 @pytest.mark.parametrize("script", HEALTHY, ids=lambda script: script.stem)
-def test_nothing_is_found_where_the_ranks_work_together(
-    script: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert weighty(script, monkeypatch) == set()
+def test_nothing_is_found_where_the_ranks_work_together(script: Path) -> None:
+    assert weighty(script) == set()
 
 
 @pytest.mark.xdist_group("ranks")
 @pytest.mark.parametrize("script", SICK, ids=lambda script: script.stem)
-def test_the_fault_between_the_ranks_is_found_by_its_name(
-    script: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert weighty(script, monkeypatch) == labelled(script, "measured")
+def test_the_fault_between_the_ranks_is_found_by_its_name(script: Path) -> None:
+    assert weighty(script) == labelled(script, "measured")
 
 
 def test_every_fault_between_ranks_has_two_scripts() -> None:

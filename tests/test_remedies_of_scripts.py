@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 
@@ -17,12 +16,6 @@ from convlint.launch import run_probe
 from convlint.remedies import fitting
 
 SICK = Path(__file__).parents[1] / "fixtures" / "measured" / "sick"
-
-
-@pytest.fixture(autouse=True)
-def _short(monkeypatch):
-    """One thread in the child too: its operations are small."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def table(seen: Observations) -> Remedies:

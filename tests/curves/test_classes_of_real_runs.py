@@ -19,14 +19,6 @@ SICK = {"diverging", "oscillating", "stalled"}
 LN10 = math.log(10.0)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @cache
 def digits():
     images, labels = sklearn_datasets.load_digits(return_X_y=True)

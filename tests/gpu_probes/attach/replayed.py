@@ -7,7 +7,6 @@ the comparison as JSON on the last line of its standard output.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +44,6 @@ def compared(script: Path, directory: Path, *, steps: int) -> tuple[list[str], d
     stored.write_text(settings.encode())
     run = subprocess.run(
         [sys.executable, __file__, str(stored)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=True,

@@ -17,7 +17,6 @@ SCRIPT = Path(__file__).parent / "scripts" / "frameworks" / "accelerate_digits.p
 @pytest.mark.skipif(shutil.which("accelerate") is None, reason="accelerate is not installed")
 def test_the_script_is_followed_through_accelerates_launcher(tmp_path, monkeypatch):
     pytest.importorskip("accelerate")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
     target = target_of(("accelerate", "launch", "--cpu", "--num_processes", "1", str(SCRIPT)))
     seen = run_probe(target, tier="quick", steps=5, hold=2, budget=120.0, device="cpu")

@@ -31,7 +31,6 @@ def library(request, monkeypatch, tmp_path):
     )
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     working = tmp_path / "working"
     working.mkdir()
     monkeypatch.chdir(working)

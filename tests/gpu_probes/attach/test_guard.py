@@ -10,7 +10,6 @@ from convlint.launch import run_probe
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
 

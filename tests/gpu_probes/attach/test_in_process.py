@@ -13,14 +13,6 @@ import convlint
 from convlint.testing import assert_trains
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def digits(scale=1.0):
     from sklearn.datasets import load_digits
 

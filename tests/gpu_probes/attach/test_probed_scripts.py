@@ -1,7 +1,6 @@
 """What the probe says about small scripts of every usual style, each run unmodified."""
 
 import functools
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +16,6 @@ SCRIPTS = Path(__file__).parent / "scripts"
 def probed(name, **options):
     """Observations of one script, probed once for all tests of this file."""
     return run_probe(str(SCRIPTS / name), **{"steps": 12, "device": "cpu", **options})
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def line_of(name, text):
@@ -47,11 +41,9 @@ def test_hold_sees_batches_at_the_initial_parameters_and_then_runs():
 )
 def test_without_a_hold_the_script_prints_the_same_bits(tmp_path, capfd, name, steps, lines):
     script = str(SCRIPTS / name)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     plain = subprocess.run(
         [sys.executable, script],
         cwd=tmp_path,
-        env=environment,
         capture_output=True,
         text=True,
         check=True,

@@ -19,7 +19,6 @@ SCRIPTS = Path(__file__).parent / "scripts" / "ranks"
 
 def probed(name, *arguments, tmp_path, monkeypatch):
     """Observations of two ranks; no process of theirs and no file may be left."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
     words = ("torchrun", "--nproc-per-node", "2", str(SCRIPTS / name), *arguments)
     seen = run_probe(target_of(words), tier="quick", steps=6, hold=2, budget=120, device="cpu")
@@ -136,7 +135,6 @@ def test_parameters_that_only_one_rank_has_are_not_compared(tmp_path, monkeypatc
 
 @pytest.mark.xdist_group("ranks")
 def test_steps_are_recorded_though_buffers_are_sent_before_each(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
     words = ("torchrun", "--nproc-per-node", "2", str(SCRIPTS / "ddp_digits.py"))
     seen = run_probe(target_of(words), steps=6, hold=3, budget=240, device="cpu", curvature=False)

@@ -13,14 +13,6 @@ from convlint.gpu_probes.curvature.measure import measure_curvature
 from convlint.gpu_probes.curvature.operator import CurvatureUnavailable, RetainedGraphHessian
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def far():
     return time.monotonic() + 60.0
 
