@@ -1,7 +1,7 @@
 """What telemetry costs a training step on the CPU: the same script alone and under the probe.
 
 Run ``python bench/probe_overhead.py [WORKLOAD...]``. An MLP, a small CNN and a small transformer,
-each with a step of over 50 ms on one core, train for 64 steps. Every step is timed by the script
+each with a step of over 50 ms on one core, train for 100 steps, as many as a probe watches. Every step is timed by the script
 itself, in CPU seconds of its process. In each of five rounds the script runs three times at once:
 alone, with the telemetry of ``convlint probe --tier quick``, and with that of ``--tier standard``,
 which records the first 24 steps as tapes for its experiments. The three take turns, a few steps
@@ -10,7 +10,8 @@ of a turn, which finds the caches full of the others' data, does not count. The 
 the ratio of its median steps, and in the second line of its mean steps, for not every step is
 measured alike; the median over the rounds is reported, with the smallest and the largest. The first
 24 steps, whose forward passes are followed through every module, are told apart from the later
-ones, and the very first, which measures once and for all, from both. Hold and curvature, which are
+ones, and the very first, which measures once and for all, from both. The last column is the whole
+of the 100 steps at tier standard. Hold and curvature, which are
 no telemetry, are off.
 """
 
@@ -24,10 +25,11 @@ import tempfile
 from pathlib import Path
 
 ROUNDS = 5
-STEPS = 64
+STEPS = 100
 TURN = 4
 FOLLOWED = range(TURN, 24)
 LATER = range(24, STEPS)
+WHOLE = range(TURN, STEPS)
 
 SCRIPT = """
 import sys, time
@@ -153,7 +155,7 @@ def stay_on_one_processor():
 def main():
     stay_on_one_processor()
     workloads = sys.argv[1:] or ["mlp", "cnn", "transformer"]
-    head = ("followed steps", "later steps", "recorded steps")
+    head = ("followed steps", "later steps", "recorded steps", "standard, whole")
     print(f"{'workload':11} {'alone':>8}", *(f"{name:>26}" for name in head), f"{'first':>9}")
     for workload in workloads:
         rounds = []
@@ -168,6 +170,7 @@ def main():
                 [cost(alone, quick, FOLLOWED, middle) for alone, quick, _ in rounds],
                 [cost(alone, quick, LATER, middle) for alone, quick, _ in rounds],
                 [cost(alone, standard, FOLLOWED, middle) for alone, _, standard in rounds],
+                [cost(alone, standard, WHOLE, middle) for alone, _, standard in rounds],
             )
             first = statistics.median(quick[0] - alone[0] for alone, quick, _ in rounds)
             print(
