@@ -32,9 +32,10 @@ def with_curves(seen: Observations) -> Observations:
     """``seen`` with the class of its loss series and what follows from its schedules."""
     schedules = tuple(map(judged_schedule, seen.schedules))
     seen = replace(seen, schedules=schedules)
-    losses = seen.series.loss
+    losses = _seen_losses(seen)
     if not losses:
         return seen
+    whole = len(losses) == len(seen.series.loss)
     known = {loss.function for loss in seen.losses if loss.back_propagated}
     baseline = seen.baseline.value if seen.baseline is not None else None
     planned = [s.calls for s in seen.schedules if s.planned and s.per == "step"]
@@ -43,7 +44,7 @@ def with_curves(seen: Observations) -> Observations:
         lower_bound=0.0 if known and known <= NEVER_NEGATIVE else None,
         baseline=baseline,
         planned_steps=planned[0] if planned else None,
-        gradient_norms=seen.series.gradient_norm,
+        gradient_norms=seen.series.gradient_norm if whole else None,
     )
     return replace(
         seen,
@@ -51,6 +52,18 @@ def with_curves(seen: Observations) -> Observations:
             course, standing=_standing(seen, baseline).value, noise_floor=_floor(seen)
         ),
     )
+
+
+def _seen_losses(seen: Observations) -> tuple[float | None, ...]:
+    """The loss step by step, None where it was not finite.
+
+    In a run without any NaN or infinity None says that the loss of the step was not seen: it is left
+    out, and nothing is returned where that leaves less than half of the steps.
+    """
+    if seen.non_finite:
+        return seen.series.loss
+    known = tuple(loss for loss in seen.series.loss if loss is not None and math.isfinite(loss))
+    return known if 2 * len(known) >= len(seen.series.loss) else ()
 
 
 def judged_schedule(schedule: ScheduleAhead) -> ScheduleAhead:

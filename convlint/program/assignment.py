@@ -155,6 +155,9 @@ class Assignment(LibraryMethods):
         if isinstance(value, Instance) and f"self.{name}" not in value.names:
             value.names.append(f"self.{name}")
         if owner.is_module:
+            if isinstance(value, Parameters) and owner.cls.startswith("torch.nn."):
+                # a weight of another module: not all its parameters are its own
+                owner.complete = False
             named = name == "requires_grad" or _resembles_requires_grad(name)
             # what a library layer calls by that name may be a parameter
             certain = owner.parent is None and not self._among_tensors()

@@ -31,7 +31,7 @@ class ParameterNotOptimized(Rule):
     ## Why it hurts
     Their gradient is computed and thrown away; they keep their initial random values. Usual
     causes: the optimizer was built before the layer was added or replaced, or was given the
-    parameters of a part of the model only.
+    parameters of a part of the model only, or of another model.
 
     ## Example
         optimizer = torch.optim.Adam(encoder.parameters())
@@ -61,19 +61,33 @@ class ParameterNotOptimized(Rule):
         """One finding for all parameters that are never updated."""
         left_out = _left_out(seen)
         optimized = [p for p in seen.parameters if p.requires_grad and p.optimized]
-        if not left_out or not optimized:
+        # An optimizer that shares nothing with the model may be one the script steps beside its
+        # own updates by hand; without any gradient it trains nothing at all.
+        idle = [use for use in seen.optimizers if use.found_gradients is False and use.steps > 1]
+        if not left_out or not (optimized or idle):
             return
         random = freshly_initialised(left_out)
-        feature_extraction = _only_below(left_out, optimized) and not random
+        feature_extraction = bool(optimized) and _only_below(left_out, optimized) and not random
         severity = self.severity
         if feature_extraction:
             severity = Severity.INFO
-        elif random and _elements(left_out) >= ERROR_SHARE * _elements([*left_out, *optimized]):
+        elif (
+            not optimized
+            or random
+            and _elements(left_out) >= ERROR_SHARE * _elements([*left_out, *optimized])
+        ):
             severity = Severity.ERROR
         yield self.finding(
-            place_to_location(first_place(p.place for p in left_out), seen),
-            f"{len(left_out)} parameters receive a gradient but are in no optimizer: "
-            f"{names([p.name for p in left_out])}"
+            place_to_location(
+                first_place(p.place for p in (left_out if optimized else idle)), seen
+            ),
+            (
+                f"{len(left_out)} parameters receive a gradient but are in no optimizer: "
+                if optimized
+                else f"all {len(left_out)} parameters that receive a gradient are in no optimizer,"
+                " and those the optimizer holds receive none: "
+            )
+            + names([p.name for p in left_out])
             + (", which stay at their random initial values" if random else ""),
             help="freeze them with requires_grad_(False) if that is meant: it saves their gradient"
             if feature_extraction

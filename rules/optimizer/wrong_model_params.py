@@ -140,7 +140,9 @@ class WrongModelParams(Rule):
     ) -> Iterator[Finding]:
         graph: FlowGraph | None = None
         for loop in training_loops(program):
-            for optimizer in loop.optimizers if len(loop.optimizers) > 1 else ():
+            if loop.has(EventKind.GRAD_WRITE) or loop.has(EventKind.PARAMETER_WRITE):
+                continue
+            for optimizer in loop.optimizers:
                 owner = object_of(program, optimizer)
                 if owner is None or not owner.parameters_of or owner.escaped:
                     continue
@@ -150,13 +152,23 @@ class WrongModelParams(Rule):
                     if not all(_is_of_others(program, graph, loop, b, own) for b in backwards):
                         continue
                     if one_per_place(places, step.location):
-                        mine = name_of(object_of(program, owner.parameters_of[0]), "its network")
+                        network = object_of(program, owner.parameters_of[0])
+                        mine = name_of(network, "its network")
+                        made = (
+                            (Related(network.location, f"this `{mine}` has its parameters"),)
+                            if network is not None
+                            else ()
+                        )
                         yield self.finding(
                             step.location,
                             f"`{name_of(owner, 'the optimizer')}` steps for a loss in which "
                             f"`{mine}`, whose parameters it has, plays no part",
-                            help=f"compute the loss with `{mine}`",
-                            related=(Related(backwards[-1].location, "the backward of that loss"),),
+                            help=f"compute the loss with that `{mine}`, or build the optimizer from "
+                            "the network that computes it",
+                            related=(
+                                Related(backwards[-1].location, "the backward of that loss"),
+                                *made,
+                            ),
                         )
 
 

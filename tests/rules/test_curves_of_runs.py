@@ -13,6 +13,7 @@ from convlint.gpu_probes.observations import (
     Curvature,
     GradientNoise,
     Measurement,
+    NonFinite,
     OptimizerUse,
     ParameterGroup,
     ScheduleAhead,
@@ -22,6 +23,22 @@ from convlint.report.measured import schedule_text, standing_text
 from convlint.rules.convergence.premature_convergence import PrematureConvergence
 
 STEPS = np.arange(200.0)
+
+
+def test_losses_that_were_not_seen_are_no_divergence():
+    unseen = with_curves(observations(series=Series(loss=(None,) * 30)))
+    assert unseen.convergence is None
+    halved = [None if step % 2 else 2.0 * 0.9**step for step in range(80)]
+    assert with_curves(observations(series=Series(loss=tuple(halved)))).convergence.kind == (
+        "converging"
+    )
+
+
+def test_losses_that_were_not_finite_are_divergence():
+    lost = (2.0, 3.0, 8.0, *(None,) * 27)
+    nan = NonFinite("loss", "loss", "run", 4, "NaN")
+    seen = with_curves(observations(series=Series(loss=lost), non_finite=(nan,)))
+    assert seen.convergence.kind == "diverging"
 
 
 def schedule(rates):

@@ -407,6 +407,29 @@ def test_a_forgotten_head_is_a_warning() -> None:
     assert severities(ParameterNotOptimized(), seen) == [WARNING]
 
 
+def of_another_model(found_gradients: bool) -> Observations:
+    """A run whose optimizer holds none of the model's parameters."""
+    seen = head_only()
+    (use,) = seen.optimizers
+    return replace(
+        seen,
+        parameters=tuple(replace(p, optimized=False) for p in seen.parameters),
+        optimizers=(replace(use, found_gradients=found_gradients),),
+    )
+
+
+def test_an_optimizer_of_another_model_is_an_error_at_its_line() -> None:
+    seen = of_another_model(found_gradients=False)
+    (finding,) = found(ParameterNotOptimized(), seen)
+    assert finding.severity is ERROR
+    assert "those the optimizer holds receive none" in finding.message
+    assert finding.location.line == seen.optimizers[0].place.line
+
+
+def test_an_optimizer_that_finds_gradients_elsewhere_is_not_judged() -> None:
+    assert found(ParameterNotOptimized(), of_another_model(found_gradients=True)) == []
+
+
 def test_networks_of_other_optimizers_are_not_left_out() -> None:
     seen = replace(head_only(), recognised=("several optimizers",))
     assert found(ParameterNotOptimized(), seen) == []
