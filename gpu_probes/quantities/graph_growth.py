@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from convlint.gpu_probes.observations import Place
 
 _KEY = "convlint graph"
+
+_GROWTH_TO_VERIFY = 6
+"""After so many passes in a row that found one graph more, those that wait for the search for
+garbage are freed: what the script can no longer reach does not count."""
 
 
 class _Mark:
@@ -33,6 +38,7 @@ class GraphGrowthRecorder:
         self._alive: list[int] = []
         self._nodes: list[int] = []
         self._place: Place | None = None
+        self._grown = 0
 
     def back_propagated(
         self, loss: torch.Tensor, nodes: int | None, place: Place | None = None
@@ -42,7 +48,7 @@ class GraphGrowthRecorder:
         node = loss.grad_fn
         if node is None:
             return
-        self._alive.append(len(self._marks))
+        self._alive.append(self._count())
         if nodes is not None:
             self._nodes.append(nodes)
         mark = _Mark()
@@ -50,6 +56,16 @@ class GraphGrowthRecorder:
         metadata: Any = node.metadata
         metadata[_KEY] = mark
         self._marks.add(mark)
+
+    def _count(self) -> int:
+        alive = len(self._marks)
+        grown = bool(self._alive) and alive > self._alive[-1]
+        self._grown = self._grown + 1 if grown else 0
+        if self._grown == _GROWTH_TO_VERIFY:
+            self._grown = 0
+            gc.collect()
+            alive = len(self._marks)
+        return alive
 
     def results(self) -> GraphGrowth | None:
         """The two series, None when no loss was back-propagated."""

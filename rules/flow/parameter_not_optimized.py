@@ -73,8 +73,8 @@ class ParameterNotOptimized(Rule):
             severity = Severity.INFO
         elif (
             not optimized
-            or random
-            and _elements(left_out) >= ERROR_SHARE * _elements([*left_out, *optimized])
+            or (random
+            and _elements(left_out) >= ERROR_SHARE * _elements([*left_out, *optimized]))
         ):
             severity = Severity.ERROR
         yield self.finding(

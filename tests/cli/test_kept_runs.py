@@ -239,7 +239,7 @@ def test_kept_run_loads_no_numerical_library(project):
     audit(project).communicate(timeout=300)
     program = (
         "import sys; from convlint.cli import main\n"
-        "sys.argv = ['convlint', 'audit', 'train.py', '--tier', 'quick', '--device', 'cpu']\n"
+        "sys.argv = ['convlint', 'audit', 'train.py', '--tier', 'quick', '--device', 'cpu', '--budget', '200']\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "loaded = {'torch', 'numpy', 'scipy', 'libcst', 'jinja2'} & set(sys.modules)\n"

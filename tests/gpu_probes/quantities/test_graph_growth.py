@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import torch
@@ -43,3 +44,17 @@ def test_a_sum_of_losses_keeps_the_graphs_of_all() -> None:
 
 def test_nothing_back_propagated_is_no_growth() -> None:
     assert GraphGrowthRecorder().results() is None
+
+
+def test_graphs_in_cycles_that_nothing_reaches_do_not_add_up() -> None:
+    def forget_in_a_cycle(kept: list[object], loss: torch.Tensor) -> None:
+        cycle: list[object] = [loss]
+        cycle.append(cycle)
+
+    gc.disable()
+    try:
+        growth = alive(forget_in_a_cycle, steps=20)
+    finally:
+        gc.enable()
+    assert max(growth) <= 6
+    assert alive(lambda kept, loss: kept.append(loss), steps=20) == tuple(range(20))
