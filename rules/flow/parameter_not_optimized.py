@@ -71,10 +71,8 @@ class ParameterNotOptimized(Rule):
         severity = self.severity
         if feature_extraction:
             severity = Severity.INFO
-        elif (
-            not optimized
-            or (random
-            and _elements(left_out) >= ERROR_SHARE * _elements([*left_out, *optimized]))
+        elif not optimized or (
+            random and _elements(left_out) >= ERROR_SHARE * _elements([*left_out, *optimized])
         ):
             severity = Severity.ERROR
         yield self.finding(
