@@ -68,12 +68,11 @@ class ParameterNotOptimized(Rule):
             return
         random = freshly_initialised(left_out)
         feature_extraction = bool(optimized) and _only_below(left_out, optimized) and not random
+        half = _elements(left_out) >= ERROR_SHARE * _elements([*left_out, *optimized])
         severity = self.severity
         if feature_extraction:
             severity = Severity.INFO
-        elif not optimized or (
-            random and _elements(left_out) >= ERROR_SHARE * _elements([*left_out, *optimized])
-        ):
+        elif not optimized or (random and half):
             severity = Severity.ERROR
         yield self.finding(
             place_to_location(
