@@ -12,38 +12,14 @@ from convlint.audit import Decision, RunVerdict
 from convlint.findings import Finding, Judgement, Verdict
 from convlint.gpu_probes.observations import (
     Measurement,
-    Observations,
     Plan,
     Series,
     Skipped,
 )
 from convlint.gpu_probes.observations.remedies import Remedies, Remedy
-from convlint.run_inputs import RunInputs
 from convlint.targets import Target
 
 pytestmark = pytest.mark.usefixtures("stub_rules")
-
-
-@pytest.fixture
-def run(monkeypatch):
-    """Make ``run_probe`` return (or raise) what a test says; remembers how it was called."""
-
-    class Run:
-        seen: Observations | Exception = HEALTHY
-        inputs: RunInputs | None = None
-        called: tuple[tuple[object, ...], dict[str, object]] | None = None
-
-        def __call__(self, *arguments, **options):
-            self.called = (arguments, options)
-            if isinstance(self.seen, BaseException):
-                raise self.seen
-            if self.inputs is not None:
-                options["on_inputs"](self.inputs)
-            return self.seen
-
-    made_up = Run()
-    monkeypatch.setattr("convlint.launch.run_probe", made_up)
-    return made_up
 
 
 @pytest.fixture
