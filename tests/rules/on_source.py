@@ -73,3 +73,11 @@ def judge(slug: str, source: str) -> list[Finding]:
     rule = find_rule(slug)
     assert rule is not None
     return check_source(source, "train.py", rules=[rule], min_confidence=Confidence.LOW)
+
+
+def found(slug: str, source: str, path: str = "train.py") -> int:
+    """How often the rule speaks on an indented source."""
+    rule = find_rule(slug)
+    assert rule is not None
+    text = textwrap.dedent(source)
+    return len(check_source(text, path, rules=[rule], min_confidence=Confidence.MEDIUM))

@@ -5,18 +5,11 @@ from __future__ import annotations
 import textwrap
 
 import pytest
+from on_source import found
 
 from convlint.engine import check_source
-from convlint.findings import Confidence, Severity
+from convlint.findings import Severity
 from convlint.rules import find_rule
-
-
-def found(slug: str, source: str, path: str = "train.py") -> int:
-    rule = find_rule(slug)
-    assert rule is not None
-    text = textwrap.dedent(source)
-    return len(check_source(text, path, rules=[rule], min_confidence=Confidence.MEDIUM))
-
 
 LAYERS_BY_KIND = """
     from torch import nn
