@@ -12,6 +12,7 @@ momentum β with dampening d          (2 + 2β) / (1 − d)
 Nesterov momentum β                  2 (1 + β) / (1 + 2β)
 exponential average β (Adam)         (2 + 2β) / (1 − β)
 Nesterov on an average (NAdam, μ)    2 (1 + β) / (1 + β − 2μβ)
+plain, gradients τ steps old         2 sin(π / (4τ + 2))
 ==================================  ==========================
 
 Adaptive optimizers are taken with their second moments frozen: λ is then an eigenvalue of
@@ -25,6 +26,7 @@ eigenvalue is below 1.
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +70,26 @@ def critical_product_of_average(beta: float, lookahead: float = 0.0) -> float:
     if lookahead == 0.0:
         return 2.0 * (1.0 + beta) / (1.0 - beta)
     return 2.0 * (1.0 + beta) / (1.0 + beta - 2.0 * lookahead * beta)
+
+
+def critical_product_of_delay(delay: int) -> float:
+    """The same for plain gradient descent along gradients that are ``delay`` steps old.
+
+    θ_{t+1} = θ_t − ηλ θ_{t−τ}, the recurrence of asynchronous training and of pipelines that step
+    before their gradients are back: 2 without delay, 1 at one step, about π / (2τ + 1) at many.
+    Here the binding eigenvalues are a complex pair. No probe reports it: how old the gradients
+    are when they arrive is not to be seen in the process that sends them. A measured limit of plain
+    descent times half this number is the limit at a delay that is known.
+
+    Raises:
+        ValueError: ``delay`` is negative.
+
+    Levin and May, "A note on difference-delay equations", Theoretical Population Biology 9, 1976;
+    for training, with momentum, Giladi et al., "At Stability's Edge", ICLR 2020.
+    """
+    if delay < 0:
+        raise ValueError(f"a delay of {delay} steps: it must be 0 or more")
+    return 2.0 * math.sin(math.pi / (4 * delay + 2))
 
 
 @dataclass(frozen=True)

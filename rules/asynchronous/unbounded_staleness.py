@@ -45,6 +45,10 @@ class UnboundedStaleness(Rule):
     without a bound on their lag add about 1 - 1/k of it. On top of 0.9 of its own the sum exceeds
     what the learning rate allows, and the loss oscillates or diverges.
 
+    The lag alone costs learning rate: plain descent along gradients that are τ steps old is stable
+    up to 2 sin(π / (4τ + 2)) over the largest curvature, 2 without a lag, 1 at one step, 0.18 at
+    eight. `critical_product_of_delay` in `convlint.gpu_probes.curvature.stability` computes it.
+
     ## Example
         import torch
         import torch.multiprocessing as mp
@@ -97,6 +101,8 @@ class UnboundedStaleness(Rule):
 
     ## References
     - Mitliagkas et al., Asynchrony begets momentum, 2016
+    - Giladi et al., At stability's edge: how to adjust hyperparameters to preserve minima selection
+      in asynchronous training of neural networks, ICLR 2020
     - Ho et al., More effective distributed ML via a stale synchronous parallel parameter server,
       NeurIPS 2013
     """
