@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from convlint.report.costs import duration, memory_cost, probe_cost, run_cost
 from convlint.report.sparklines import NARROW, by_depth, sparkline, spectrum
 from convlint.report.text import FAINT, STRONG, Line, count, format_number, one_line
+from convlint.rules.patterns.hessian import is_trusted, trusted_curvature
 from convlint.sources import without_working_directory
 
 if TYPE_CHECKING:
@@ -107,8 +108,9 @@ def measured_summary(
             yield from _curvature(curvature, seen.convergence, several)
         if curvature.forecast is not None:
             yield _entry("plain steps", forecast_text(curvature.forecast, curvature.phase))
-    if seen.curvature and (bars := spectrum(seen.curvature[-1].density)):
-        yield _entry("spectrum", _spectrum_text(seen.curvature[-1]), bars=bars)
+    known = trusted_curvature(seen)
+    if known and (bars := spectrum(known[-1].density)):
+        yield _entry("spectrum", _spectrum_text(known[-1]), bars=bars)
     if seen.gradient_noise is not None and seen.gradient_noise.scale.value is not None:
         yield _entry("gradient noise", noise_scale(seen.gradient_noise))
     if seen.learning_rate_range is not None:
@@ -320,6 +322,14 @@ def _curvature(curvature: Curvature, course: Convergence | None, several: bool) 
     """Limit by limit; with ``several`` optimizers each is named by the line that makes it."""
     converging = course is not None and course.kind == "converging"
     at = _PHASE.get(curvature.phase, curvature.phase)
+    if not is_trusted(curvature):
+        off = format_number(100 * (curvature.consistency or 0.0))
+        text = (
+            f"not known {at}: second derivatives and differences of the loss are {off} % apart"
+            " (a custom Function, a straight-through estimator or a detached target)"
+        )
+        yield _entry("curvature", text)
+        return
     eigenvalue = f"largest Hessian eigenvalue {_with_interval(curvature.largest)}"
     limits = [limit for limit in curvature.limits if limit.limit.value is not None]
     if not limits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +14,7 @@ from convlint.gpu_probes.measurements import SURFACE
 from convlint.gpu_probes.tape import Change, TapeUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from convlint.gpu_probes.attach.observer import Observer
     from convlint.gpu_probes.observations import Curvature, Place
@@ -113,12 +114,15 @@ class CurvaturePoints:
         from convlint.gpu_probes.curvature.operator import CurvatureUnavailable
 
         observer = self._observer
+        # The gradients of a step with a backward of its own are not those of its tape.
+        replayed = None if tape is None or tape.own_backward else tape
         records = observer.optimizers.holding(leaves)
         held = {id(p) for record in records for p in record.parameters()}
         parameters = [leaf for key, leaf in leaves.items() if key in held or not held]
         # One of k accumulated micro-batches carries a k-th of the loss the step minimises.
         accumulated = max((record.accumulation or 1.0 for record in records), default=1.0)
         numbers = {id(record.optimizer): record for record in records}
+        deadline = observer.pace.deadline(f"curvature at the {phase}")
 
         def identify(optimizer: torch.optim.Optimizer) -> tuple[int, Place | None]:
             record = numbers[id(optimizer)]
@@ -131,16 +135,19 @@ class CurvaturePoints:
                     parameters,
                     [record.optimizer for record in records],
                     phase=phase,
-                    deadline=observer.pace.deadline(f"curvature at the {phase}"),
+                    deadline=deadline,
                     iterations=observer.plan.size.lanczos_iterations,
                     density_vectors=observer.plan.size.density_vectors,
                     loss_scale=scale / accumulated,
-                    closure=None if tape is None else tape.loss,
-                    differentiable=None if tape is None else _twice_differentiable(tape),
+                    closure=None if replayed is None else replayed.loss,
+                    differentiable=None if replayed is None else _twice_differentiable(replayed),
                     identify=identify,
                     name_of=lambda tensor: observer.describe(tensor)[0],
-                    surface_seconds=self._seconds_for_surface(phase, tape),
+                    surface_seconds=self._seconds_for_surface(phase, replayed),
                 )
+                if tape is not None and tape.own_backward and time.monotonic() < deadline:
+                    off = _off_the_loss(tape, loss, parameters, scale / accumulated)
+                    result = replace(result, consistency=off)
             except CurvatureUnavailable as reason:
                 observer.measuring.skip(f"curvature at the {phase}", str(reason))
                 return
@@ -169,6 +176,33 @@ def _exact(tape: Tape | None, loss: torch.Tensor) -> Tape | None:
     except TapeUnavailable:
         return None
     return tape if torch.equal(again, loss.detach()) else None
+
+
+def _off_the_loss(
+    tape: Tape, loss: torch.Tensor, parameters: Sequence[torch.Tensor], scale: float
+) -> float | None:
+    """How far gradient and Hessian are from differences of the loss itself, on its tape."""
+    from convlint.gpu_probes.curvature.differences import difference_from_losses
+    from convlint.gpu_probes.curvature.operator import (
+        CurvatureUnavailable,
+        RetainedGraphHessian,
+        blocks,
+    )
+
+    def loss_at(displacement: torch.Tensor) -> float:
+        by = zip(hessian.parameters, blocks(displacement, hessian.parameters), strict=True)
+        there = {id(p): p.detach().double() + block.to(p.device) for p, block in by}
+        with torch.no_grad():
+            value = tape.loss(
+                [there.get(id(p), p) for p in tape.parameters], change=Change(dtype=torch.float64)
+            )
+        return float(value) / scale
+
+    try:
+        hessian = RetainedGraphHessian(loss.reshape(()), parameters, loss_scale=scale)
+        return difference_from_losses(hessian, loss_at)
+    except (TapeUnavailable, CurvatureUnavailable):
+        return None
 
 
 def _twice_differentiable(tape: Tape) -> Callable[[], torch.Tensor]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from convlint.gpu_probes.curvature.differences import DifferencedHessian
+from convlint.gpu_probes.curvature.differences import DifferencedHessian, why_no_hessian
 from convlint.gpu_probes.curvature.operator import (
     CurvatureUnavailable,
     HessianOperator,
@@ -54,7 +54,10 @@ def usable_hessian(
         differences = DifferencedHessian(
             closure, parameters, buffers=buffers, loss_scale=loss_scale
         )
-        return _tried(differences)
+        tried = _tried(differences)
+        if reason_against := why_no_hessian(differences):
+            raise CurvatureUnavailable(reason_against)
+        return tried
     except CurvatureUnavailable as last_failure:
         message = f"{reason.reason}; finite differences: {last_failure.reason}"
         raise CurvatureUnavailable(message) from last_failure

@@ -86,7 +86,8 @@ class Curvature:
     ``phase`` is ``start`` or ``end`` (of the run). ``largest`` and ``smallest`` are Hessian
     eigenvalues with their Ritz residual intervals; ``gradient_condition`` the gradient-weighted
     condition number; ``products`` the Hessian-vector products spent; ``consistency`` the relative
-    difference from a finite-difference product (above 1e-2 the Hessian is not to be trusted).
+    difference from a finite-difference product, or, where the step has a backward of its own, from
+    differences of the loss (above 1e-2 the Hessian is not to be trusted).
     """
 
     phase: str

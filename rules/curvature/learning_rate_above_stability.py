@@ -47,7 +47,9 @@ class LearningRateAboveStability(Rule):
 
     ## Measured
     Headroom below 1 with its whole interval: error when the loss diverges, warning when it
-    oscillates or stalls, else info.
+    oscillates or stalls, else info. Not judged where second derivatives and differences of the loss
+    are more than 1 % apart: of a straight-through estimator, a detached target or a custom Function
+    that saved detached values, autograd has another Hessian than the loss.
 
     ## References
     - Cohen et al., Gradient descent on neural networks typically occurs at the edge of stability,

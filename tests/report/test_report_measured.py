@@ -110,6 +110,29 @@ def test_eigenvalue_that_did_not_converge_is_marked():
     assert "largest Hessian eigenvalue ~3 at the end" in lines[1]
 
 
+def test_a_hessian_that_is_not_that_of_the_loss_is_not_read_from():
+    limit = StabilityLimit(0, "torch.optim.SGD", 0.1, False, Measurement(0.05), Measurement(0.5))
+    curvature = Curvature(
+        "start",
+        "double backward on the loss",
+        9,
+        Measurement(40.0),
+        Measurement(-1.0),
+        None,
+        None,
+        0.33,
+        5,
+        (limit,),
+        ((40.0, 0.1), (1.0, 0.9)),
+    )
+    lines = plain(measured_summary(observations(curvature=(curvature,))))
+    assert lines[1:] == [
+        "  curvature      not known at the start: second derivatives and differences of the loss are"
+        " 33 % apart (a custom Function, a straight-through estimator or a detached target)",
+        "",
+    ]
+
+
 def test_several_optimizers_and_losses_are_told_apart_by_their_lines():
     def loss(line: int, initial: float) -> LossFunction:
         return LossFunction(
