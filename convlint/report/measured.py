@@ -190,8 +190,16 @@ def rate_range(tested: LearningRateRange) -> str:
         said.append(f"one step lowers the loss of other batches most at {best}")
     elif len(tested.one_step) == len(tested.rates):
         said.append("no single step lowers the loss of other batches")
+    rising = []
+    if tested.steepest is not None:
+        rising.append(f"learns fastest at {format_number(tested.steepest)}")
     if tested.diverges is not None:
-        said.append(f"a rising rate diverges at {format_number(tested.diverges)}")
+        rising.append(f"diverges at {format_number(tested.diverges)}")
+    if rising:
+        said.append(f"a rising rate {' and '.join(rising)}")
+    if tested.suggested is not None:
+        suggested = format_number(tested.suggested)
+        said.append(f"a third of where it learns no more: {suggested}")
     said.append(f"in use: {format_number(tested.in_use)}")
     return "; ".join(said)
 

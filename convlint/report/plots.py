@@ -218,6 +218,8 @@ def _rate_range(seen: Observations) -> Iterator[Plot]:
     marks = [Mark("initial loss", tested.initial, vertical=False), Mark("in use", tested.in_use)]
     if tested.best is not None:
         marks.append(Mark("best single step", tested.best))
+    if tested.steepest is not None:
+        marks.append(Mark("learns fastest", tested.steepest))
     if tested.diverges is not None:
         marks.append(Mark("diverges", tested.diverges))
     chart = curves(Axis("learning rate", log=True), Axis("loss"), drawn, marks)

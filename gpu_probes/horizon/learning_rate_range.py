@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,6 +37,16 @@ DIVERGED_SHARE = 0.25
 """And by this share of the first loss, where one batch is like the other."""
 SUSTAINED = 3
 """Rates in a row at which the loss must stay above."""
+FAR_AHEAD = 16.0
+"""Times the rise by which it must, where the sweep ends: a loss that a large step threw up once
+(Lewkowycz et al. 2020) may still come back. A rise and no multiple of the loss, which may be
+anything: a constant in it, a likelihood's or a regulariser's, changes nothing."""
+
+HALF_WINDOW = 2
+"""Rates to either side of the one at which a slope is fitted or a median taken: half a decade."""
+
+BELOW = 3.0
+"""A rate is suggested this factor below where a sweep learns no more."""
 
 
 def learning_rate_range(
@@ -64,7 +75,8 @@ def learning_rate_range(
     bound = first + max(DIVERGED_SIGMAS * spread, DIVERGED_SHARE * abs(first))
 
     now = time.monotonic()
-    sweep = _sweep(start, steps, tried, bound, now + (deadline - now) / 2)
+    far = first + FAR_AHEAD * (bound - first)
+    sweep = _sweep(start, steps, tried, far, now + (deadline - now) / 2)
     one_step: list[float | None] = []
     for rate in tried:
         if time.monotonic() >= deadline:
@@ -72,7 +84,10 @@ def learning_rate_range(
         one_step.append(_after_one_step(start, steps[0], held_out, rate))
     if len(sweep) < SUSTAINED and len(one_step) < SUSTAINED:
         return None
-    smooth = _smoothed(sweep)
+    leaves, raises = _diverges(tried, sweep, bound), _raises(tried, one_step, first)
+    ends = [rate for rate in (leaves, raises) if rate is not None]
+    # A sweep that was cut short, or still learns at its last rate, does not say where it ends.
+    lowest = None if leaves is None else _lowest(tried, sweep)
     return LearningRateRange(
         in_use=in_use,
         rates=tuple(tried),
@@ -81,11 +96,9 @@ def learning_rate_range(
         one_step=tuple(one_step),
         sweep=tuple(x if math.isfinite(x) else None for x in sweep),
         best=_best(tried, one_step, first) if len(one_step) == len(tried) else None,
-        steepest=_steepest(tried, smooth),
-        diverges=min(
-            (r for r in (_diverges(tried, sweep, bound), _raises(tried, one_step, first)) if r),
-            default=None,
-        ),
+        steepest=_steepest(tried, smoothed(sweep)),
+        diverges=min(ends, default=None),
+        suggested=None if lowest is None else min([lowest, *ends]) / BELOW,
     )
 
 
@@ -120,16 +133,16 @@ def _sweep(
     start: Start,
     steps: Sequence[RecordedStep],
     tried: Sequence[float],
-    bound: float,
+    far: float,
     deadline: float,
 ) -> list[float]:
-    """The loss before each step, the rate rising from one to the next, until it has left."""
+    """The loss before each step, the rate rising from one to the next, until it stays above ``far``."""
     order = [steps[k % len(steps)] for k in range(len(tried))]
     above = 0
 
     def left(number: int, loss: float) -> bool:
         nonlocal above
-        above = above + 1 if loss > 4.0 * abs(bound) else 0
+        above = above + 1 if loss > far else 0
         return above >= SUSTAINED or time.monotonic() >= deadline
 
     return list(replay(start, order, Course(options=_at(tried)), until=left).losses)
@@ -154,7 +167,7 @@ class _Rates:
         return {**recorded, "lr": self._rates[step] * share}
 
 
-def _smoothed(losses: Sequence[float]) -> list[float]:
+def smoothed(losses: Sequence[float]) -> list[float]:
     """Exponential mean, corrected for its start; what is not finite stays so."""
     mean, smooth = 0.0, []
     for number, loss in enumerate(losses, 1):
@@ -171,16 +184,44 @@ def _best(tried: Sequence[float], losses: Sequence[float | None], first: float) 
     return min(found)[1]
 
 
+def slopes(smooth: Sequence[float]) -> list[float]:
+    """Change from one rate to the next by Savitzky and Golay's filter (1964), inside its windows.
+
+    The derivative of the second-degree polynomial through ``HALF_WINDOW`` values to either side of
+    each, which is Σ j·y_j / Σ j²; entry k belongs to value k + ``HALF_WINDOW``.
+    """
+    offsets = range(-HALF_WINDOW, HALF_WINDOW + 1)
+    squares = sum(j * j for j in offsets)
+    return [
+        sum(j * smooth[k + j] for j in offsets) / squares
+        for k in range(HALF_WINDOW, len(smooth) - HALF_WINDOW)
+    ]
+
+
 def _steepest(tried: Sequence[float], smooth: Sequence[float]) -> float | None:
     """The rate at which the smoothed loss falls fastest per factor of the rate."""
-    slopes = [
-        (smooth[k + 1] - smooth[k - 1], tried[k])
-        for k in range(1, len(smooth) - 1)
-        if math.isfinite(smooth[k + 1])
+    found = [
+        (slope, tried[k]) for k, slope in enumerate(slopes(smooth), HALF_WINDOW) if slope < 0.0
     ]
-    if not slopes or min(slopes)[0] >= 0.0:
+    return min(found)[1] if found else None
+
+
+def _lowest(tried: Sequence[float], losses: Sequence[float]) -> float | None:
+    """The rate at which the sweep is lowest; None when it never falls.
+
+    By the median of the losses around each: the exponential mean lags by ten rates, a whole decade,
+    and a third of where it is lowest lies above every stable rate.
+    """
+    around = [
+        median(
+            loss if math.isfinite(loss) else math.inf
+            for loss in losses[max(0, k - HALF_WINDOW) : k + HALF_WINDOW + 1]
+        )
+        for k in range(len(losses))
+    ]
+    if not around or min(around) >= around[0]:
         return None
-    return min(slopes)[1]
+    return tried[around.index(min(around))]
 
 
 def _diverges(tried: Sequence[float], losses: Sequence[float], bound: float) -> float | None:

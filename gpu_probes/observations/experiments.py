@@ -54,9 +54,10 @@ class LearningRateRange:
     Entry k of ``one_step`` is the held-out loss after one step at ``rates[k]``, of ``sweep`` the
     loss when the rising rate reached it; both may end early. ``initial`` is the held-out loss at
     the start, ``bound`` the loss above which a sweep has left. ``best`` lowers the held-out loss
-    most in one step, None when none does or not all rates were tried, ``steepest`` is where the sweep falls fastest, ``diverges`` is the
-    smaller of where the rise begins that carries the sweep over the bound, and of where a single
-    step begins to raise the held-out loss.
+    most in one step, None when none does or not all rates were tried. ``steepest`` is where the
+    smoothed sweep falls fastest, None when it never falls. ``diverges`` is the smaller of where the rise begins that carries the sweep over the bound, and
+    of where a single step begins to raise the held-out loss. ``suggested`` is a third of where the
+    sweep is lowest (by a median of five rates), or diverges if that comes first.
     """
 
     in_use: float
@@ -68,3 +69,4 @@ class LearningRateRange:
     best: float | None
     steepest: float | None
     diverges: float | None
+    suggested: float | None = None

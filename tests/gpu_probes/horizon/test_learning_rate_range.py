@@ -6,31 +6,50 @@ import itertools
 import math
 import time
 
+import numpy as np
 import pytest
 import torch
+from scipy.signal import savgol_filter
 from torch import nn
 
-from convlint.gpu_probes.horizon.learning_rate_range import learning_rate_range
+from convlint.gpu_probes.horizon.learning_rate_range import (
+    FAR_AHEAD,
+    HALF_WINDOW,
+    SUSTAINED,
+    learning_rate_range,
+    slopes,
+    smoothed,
+)
 from convlint.gpu_probes.observations import LearningRateRange
 from convlint.gpu_probes.tape import TapeRecorder
 from convlint.gpu_probes.tape.trajectory import RecordedStep, Start
 from convlint.report.measured import rate_range
+from convlint.report.text import format_number
 
 
 class Quadratic(nn.Module):
-    """½ Σ λ_i θ_i², started at ones."""
+    """½ Σ λ_i θ_i² + a constant, started at ones."""
 
-    def __init__(self, curvatures: list[float]) -> None:
+    def __init__(self, curvatures: list[float], constant: float, dtype: torch.dtype) -> None:
         super().__init__()
-        self.curvatures = torch.tensor(curvatures)
-        self.theta = nn.Parameter(torch.ones(len(curvatures)))
+        self.curvatures = torch.tensor(curvatures, dtype=dtype)
+        self.theta = nn.Parameter(torch.ones(len(curvatures), dtype=dtype))
+        self.constant = constant
 
     def forward(self) -> torch.Tensor:
-        return 0.5 * (self.curvatures * self.theta.square()).sum()
+        return 0.5 * (self.curvatures * self.theta.square()).sum() + self.constant
 
 
-def ranged(curvatures: list[float], in_use: float, deadline: float = math.inf) -> LearningRateRange:
-    model = Quadratic(curvatures)
+def ranged(
+    curvatures: list[float],
+    in_use: float,
+    deadline: float = math.inf,
+    *,
+    rates: int = 60,
+    constant: float = 0.0,
+    dtype: torch.dtype = torch.float32,
+) -> LearningRateRange:
+    model = Quadratic(curvatures, constant, dtype)
     optimizer = torch.optim.SGD(model.parameters(), lr=in_use)
     steps = []
     for _ in range(4):
@@ -39,7 +58,7 @@ def ranged(curvatures: list[float], in_use: float, deadline: float = math.inf) -
             loss = model()
         steps.append(RecordedStep((recorder.finish(loss),), ({"lr": in_use},)))
     result = learning_rate_range(
-        Start(optimizer), steps[:2], steps[2:], in_use=in_use, deadline=deadline
+        Start(optimizer), steps[:2], steps[2:], in_use=in_use, deadline=deadline, rates=rates
     )
     assert result is not None
     return result
@@ -79,6 +98,82 @@ def test_divergence_begins_near_two_over_the_largest_curvature(largest):
     assert 1.0 <= result.diverges / (2.0 / largest) <= 1.4
 
 
+SPECTRA = {
+    "one": [5.0],
+    "two": [10.0, 3.0],
+    "geometric": [10.0 ** (-k / 7) for k in range(21)] * 5,
+    "even": [0.14 * k for k in range(1, 51)],
+    "power": [7.0 * k**-2.0 for k in range(1, 30)],
+    "an outlier": [7.0, *[0.05] * 100],
+}
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+@pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA)
+def test_divergence_is_within_a_factor_of_two_of_the_bound(spectrum, share):
+    """From where all directions are as far from their minimum. Where the steep ones are nearer a
+    step must overshoot by more before the loss shows it: it says so at 2 gᵀg / gᵀHg at the latest."""
+    largest = max(spectrum)
+    result = ranged(spectrum, in_use=share / largest, dtype=torch.float64)
+    assert result.diverges is not None
+    assert 1.0 <= result.diverges / (2.0 / largest) <= 2.0
+
+
+def test_divergence_with_one_curvature_is_the_bound_to_the_distance_of_the_rates():
+    for rates in (60, 120, 600):
+        result = ranged([5.0], in_use=0.2, rates=rates, dtype=torch.float64)
+        assert result.diverges is not None
+        assert 1.0 <= result.diverges / (2.0 / 5.0) <= 10.0 ** (6.0 / (rates - 1))
+
+
+@pytest.mark.parametrize("constant", [100.0, -100.0, -2.75], ids=["large", "negative", "from zero"])
+def test_a_constant_in_the_loss_changes_nothing(constant):
+    plain = ranged([4.0, 1.0, 0.5], in_use=0.1, dtype=torch.float64)
+    moved = ranged([4.0, 1.0, 0.5], in_use=0.1, dtype=torch.float64, constant=constant)
+    assert moved.initial == pytest.approx(plain.initial + constant)
+    found = (plain.best, plain.steepest, plain.suggested, plain.diverges)
+    assert None not in found
+    assert (moved.best, moved.steepest, moved.suggested, moved.diverges) == found
+
+
+def test_a_sweep_ends_for_good_and_not_at_a_loss_thrown_up_once():
+    result = ranged([4.0, 1.0, 0.5], in_use=0.1, dtype=torch.float64)
+    far = result.initial + FAR_AHEAD * (result.bound - result.initial)
+    assert all(loss > far for loss in result.sweep[-SUSTAINED:])
+    assert all(loss <= far for loss in result.sweep[:-SUSTAINED])
+
+
+def test_slopes_are_those_of_savitzky_and_golay():
+    noisy = np.random.default_rng(0).normal(size=40).cumsum()
+    window = 2 * HALF_WINDOW + 1
+    # Window by window the same polynomial; the ends, where SciPy extrapolates, are left out.
+    expected = savgol_filter(noisy, window, polyorder=2, deriv=1)[HALF_WINDOW:-HALF_WINDOW]
+    np.testing.assert_allclose(slopes(noisy.tolist()), expected, rtol=1e-10, atol=1e-12)
+    assert slopes([1.0, 2.0, 3.0]) == []
+
+
+def test_the_smoothed_loss_is_a_mean_of_the_past_without_a_lag_at_its_start():
+    seen = smoothed([3.0] * 5 + [1.0] * 60)
+    assert seen[:5] == pytest.approx([3.0] * 5, rel=1e-12)
+    # Weight 0.9 of the past: after n more losses the share 0.9ⁿ (1 − 0.9⁵) / (1 − 0.9ⁿ⁺⁵) is left.
+    for n in (1, 10, 60):
+        left = 0.9**n * (1 - 0.9**5) / (1 - 0.9 ** (n + 5))
+        assert seen[4 + n] == pytest.approx(1.0 + 2.0 * left, rel=1e-12)
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA.values(), ids=SPECTRA)
+def test_where_a_sweep_learns_fastest_and_a_third_of_where_it_learns_no_more_are_stable(spectrum):
+    largest = max(spectrum)
+    result = ranged(spectrum, in_use=1.0 / largest, dtype=torch.float64)
+    assert result.steepest is not None and result.suggested is not None
+    assert result.steepest < 2.0 / largest
+    # Nor is it timid: within a factor of five of the bound.
+    assert 0.4 / largest < result.suggested < 2.0 / largest
+    said = rate_range(result)
+    assert f"a third of where it learns no more: {format_number(result.suggested)}" in said
+    assert f"a rising rate learns fastest at {format_number(result.steepest)} and " in said
+
+
 def test_a_loss_that_nothing_lowers_has_no_best_rate():
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
@@ -94,4 +189,5 @@ def test_a_loss_that_nothing_lowers_has_no_best_rate():
         deadline=math.inf,
     )
     assert result is not None
-    assert (result.best, result.steepest, result.diverges) == (None, None, None)
+    assert (result.best, result.steepest, result.suggested) == (None, None, None)
+    assert result.diverges is None
