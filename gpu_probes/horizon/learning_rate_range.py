@@ -66,9 +66,9 @@ def learning_rate_range(
     Raises:
         TapeUnavailable: a step cannot be replayed.
     """
-    lowest = math.log10(in_use) - DECADES_BELOW
+    decade = math.log10(in_use) - DECADES_BELOW
     spacing = (DECADES_BELOW + DECADES_ABOVE) / (rates - 1)
-    tried = [10.0 ** (lowest + spacing * k) for k in range(rates)]
+    tried = [10.0 ** (decade + spacing * k) for k in range(rates)]
     initial = [_evaluate(start, step) for step in held_out]
     first = sum(initial) / len(initial)
     spread = math.sqrt(sum((x - first) ** 2 for x in initial) / max(1, len(initial) - 1))
