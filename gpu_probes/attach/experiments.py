@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from convlint.gpu_probes.attach.remedy_trials import try_remedies
 from convlint.gpu_probes.horizon.learning_rate_range import learning_rate_range
-from convlint.gpu_probes.horizon.loss_floor import scaled_floor, smallest_loss
+from convlint.gpu_probes.horizon.loss_floor import ignorant_loss, scaled_floor, smallest_loss
 from convlint.gpu_probes.horizon.noise_scale import Steps, gradient_noise
 from convlint.gpu_probes.horizon.overfit import overfit_one_batch
 from convlint.gpu_probes.measurements import REMEDIES
@@ -126,10 +126,11 @@ class Experiments:
     ) -> None:
         known = [loss for loss in losses if loss.back_propagated]
         loss = comparable or (known[0] if len(known) == 1 else None)
-        floor = None
+        floor, ignorance = None, 0.0
         if loss is not None:
             if comparable is not None:
                 floor = smallest_loss(comparable, record.accumulation or 1.0)
+                ignorance = ignorant_loss(comparable, record.accumulation or 1.0)
             # Sums, and means over all micro-batches of a step, are on a scale of their own.
             floor = scaled_floor(loss, step.tapes) if floor is None else floor
         if loss is None or floor is None:
@@ -146,6 +147,7 @@ class Experiments:
             learning_rate=self._rate_in_use(record) or None,
             name=type(record.optimizer).__name__,
             inputs=self._observer.taped.input_numbers(),
+            ignorance=ignorance,
         )
         if result is None:
             self._observer.measuring.skip(OVERFIT, "the budget was used up")

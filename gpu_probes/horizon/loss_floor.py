@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from convlint.gpu_probes.tape import Tape
     from convlint.gpu_probes.tape.operations import Operation
 
-__all__ = ["scaled_floor", "smallest_loss"]
+__all__ = ["ignorant_loss", "scaled_floor", "smallest_loss"]
 
 _REAL = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 _BINARY = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
@@ -40,6 +40,14 @@ def smallest_loss(loss: LossFunction, accumulated: float) -> float | None:
         assert loss.classes
         return _smoothed_entropy(loss.label_smoothing, loss.classes) / accumulated
     return None
+
+
+def ignorant_loss(loss: LossFunction, accumulated: float) -> float:
+    """The value of a mean cross entropy when all classes are given the same chance; 0 of others."""
+    if loss.function != "cross_entropy" or not _has_labels(loss):
+        return 0.0
+    assert loss.classes
+    return math.log(loss.classes) / accumulated
 
 
 def scaled_floor(loss: LossFunction, tapes: Sequence[Tape]) -> float | None:

@@ -31,7 +31,8 @@ STEPS = 200
 patient one is."""
 
 SOLVED = 0.05
-"""Share of the first excess over the smallest possible loss at which the batch counts as learnt."""
+"""Share of the excess over the smallest possible loss at which the batch counts as learnt: of the
+first loss's, or of that of a model that knows nothing, where the first is smaller already."""
 
 FALLING = 0.02
 """Share of its excess a loss loses in the last quarter of the steps when it is still falling."""
@@ -52,13 +53,15 @@ def overfit_one_batch(
     name: str,
     steps: int = STEPS,
     inputs: Sequence[int] = (),
+    ignorance: float = 0.0,
 ) -> OverfitOneBatch | None:
     """Train on the batch of ``step`` alone from ``start``, until ``deadline`` (``time.monotonic``).
 
     ``floor`` is the smallest value the loss can take, ``learning_rate`` the largest rate the script
     used, ``name`` its optimizer's class, ``inputs`` the numbers of the model's inputs on the tape:
-    samples that are equal in all of them raise the floor by what their targets differ. A batch that
-    is learnt is tried again with the inputs at zero. None when not even the first attempt got
+    samples that are equal in all of them raise the floor by what their targets differ. ``ignorance``
+    is the loss of a model that knows nothing, ln C for cross entropy over C classes, 0 where that is
+    not known. A batch that is learnt is tried again with the inputs at zero. None when not even the first attempt got
     anywhere before the deadline.
 
     Raises:
@@ -69,10 +72,10 @@ def overfit_one_batch(
     for attempt_name, rate, course in _attempts(learning_rate, name):
         if time.monotonic() >= deadline:
             break
-        losses = _train(start, step, course, steps, floor, deadline)
+        losses = _train(start, step, course, steps, floor, ignorance, deadline)
         if len(losses) < 2:
             break
-        attempts.append(_summed_up(attempt_name, rate, losses, floor))
+        attempts.append(_summed_up(attempt_name, rate, losses, floor, ignorance))
         if attempts[-1].excess <= SOLVED:
             break
     if not attempts:
@@ -135,23 +138,25 @@ def _train(
     course: Course,
     steps: int,
     floor: float,
+    ignorance: float,
     deadline: float,
 ) -> tuple[float, ...]:
     first: list[float] = []
 
     def enough(number: int, loss: float) -> bool:
         first.append(loss)
-        solved = loss - floor <= 0.5 * SOLVED * (first[0] - floor)
-        return solved or time.monotonic() >= deadline
+        solved = loss - floor <= 0.5 * SOLVED * (max(first[0], ignorance) - floor)
+        # One step is taken of a batch that is known already, so that there is an attempt.
+        return (solved and number > 0) or time.monotonic() >= deadline
 
     return replay(start, [step] * steps, course, until=enough).losses
 
 
 def _summed_up(
-    name: str, rate: float | None, losses: tuple[float, ...], floor: float
+    name: str, rate: float | None, losses: tuple[float, ...], floor: float, ignorance: float
 ) -> OverfitAttempt:
     finite = [loss for loss in losses if loss == loss and abs(loss) != float("inf")]
-    span = max(finite[0] - floor, 1e-12) if finite else 1.0
+    span = max(max(finite[0], ignorance) - floor, 1e-12) if finite else 1.0
     recent = sorted(finite[-max(1, len(finite) // 4) :])
     last = recent[len(recent) // 2] if recent else float("inf")
     before = sorted(finite[len(finite) // 2 : max(1, len(finite) * 3 // 4)])

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class OverfitAttempt:
     """One try at learning a single batch by heart (PROBES.md M9).
 
-    ``excess`` is the share of the first loss's distance to the smallest possible one that was
-    left at the lowest loss; ``falling`` whether the loss was still going down at the end.
+    ``excess`` is the share of the first loss's distance to the smallest possible one (or of that of
+    a model that knows nothing, where the first is smaller) that was left at the lowest loss;
+    ``falling`` whether the loss was still going down at the end.
     ``curve`` pairs steps (from 0) with the loss before them, thinned.
     """
 

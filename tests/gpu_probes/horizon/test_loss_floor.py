@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from convlint.gpu_probes.horizon.loss_floor import scaled_floor
+from convlint.gpu_probes.horizon.loss_floor import ignorant_loss, scaled_floor
 from convlint.gpu_probes.observations import LossFunction
 from convlint.gpu_probes.quantities.initial_loss import LossRecorder
 from convlint.gpu_probes.tape import Tape, TapeRecorder
@@ -78,3 +79,12 @@ def test_smoothed_labels_have_an_entropy() -> None:
         label_smoothing=0.1,
     )
     assert scaled_floor(loss, [tape]) is None
+
+
+def test_a_model_that_knows_nothing_loses_the_logarithm_of_the_classes() -> None:
+    loss, _ = recorded("cross_entropy", LABELS, F.cross_entropy)
+    assert ignorant_loss(loss, 1.0) == pytest.approx(math.log(3.0), rel=1e-12)
+    # One of four micro-batches carries a quarter of the loss.
+    assert ignorant_loss(loss, 4.0) == pytest.approx(math.log(3.0) / 4.0, rel=1e-12)
+    squares, _ = recorded("mse_loss", HARD, F.mse_loss)
+    assert ignorant_loss(squares, 1.0) == 0.0

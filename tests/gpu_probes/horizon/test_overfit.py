@@ -13,8 +13,8 @@ from torch import nn
 
 from convlint.gpu_probes.horizon.overfit import overfit_one_batch
 from convlint.gpu_probes.observations import OverfitOneBatch
-from convlint.gpu_probes.tape import TapeRecorder, TapeUnavailable
-from convlint.gpu_probes.tape.trajectory import RecordedStep, Start
+from convlint.gpu_probes.tape import Change, TapeRecorder, TapeUnavailable
+from convlint.gpu_probes.tape.trajectory import Course, RecordedStep, Start, replay
 
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -24,27 +24,35 @@ def learnt(
     *,
     rate: float = 0.5,
     train: Callable[[nn.Sequential], list[torch.Tensor]] | None = None,
+    ignorance: float = 0.0,
 ) -> OverfitOneBatch:
     """Overfit a perceptron with 64 hidden units on 16 samples of 5 classes."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 5))
-    x, y = torch.randn(16, 8), torch.arange(16) % 5
-    parameters = list(model.parameters()) if train is None else train(model)
-    optimizer = torch.optim.SGD(parameters, lr=rate)
-    recorder = TapeRecorder()
-    with recorder:
-        value = loss(model, x, y)
-    step = RecordedStep((recorder.finish(value),), ({"lr": rate},))
+    start, step = recorded(loss, rate, train)
     result = overfit_one_batch(
-        Start(optimizer, model.parameters()),
+        start,
         step,
         floor=0.0,
         deadline=math.inf,
         learning_rate=rate,
         name="SGD",
+        ignorance=ignorance,
     )
     assert result is not None
     return result
+
+
+def recorded(
+    loss: Loss, rate: float, train: Callable[[nn.Sequential], list[torch.Tensor]] | None = None
+) -> tuple[Start, RecordedStep]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 5))
+    x, y = torch.randn(16, 8), torch.arange(16) % 5
+    parameters = list(model.parameters()) if train is None else train(model)
+    recorder = TapeRecorder()
+    with recorder:
+        value = loss(model, x, y)
+    step = RecordedStep((recorder.finish(value),), ({"lr": rate},))
+    return Start(torch.optim.SGD(parameters, lr=rate), model.parameters()), step
 
 
 def test_a_healthy_model_learns_its_batch_with_its_own_optimizer():
@@ -52,10 +60,35 @@ def test_a_healthy_model_learns_its_batch_with_its_own_optimizer():
     assert result.outcome == "fits"
     assert len(result.attempts) == 1
     assert result.attempts[0].excess <= 0.05
+    assert result.attempts[0].lowest < 0.05 * math.log(5.0)
     steps, losses = zip(*result.attempts[0].curve, strict=True)
     assert steps[0] == 0 and steps[-1] < result.attempts[0].steps
     assert losses[0] == result.attempts[0].first
     assert min(losses) >= result.attempts[0].lowest
+
+
+def test_sixteen_samples_are_learnt_down_to_nothing():
+    start, step = recorded(lambda model, x, y: F.cross_entropy(model(x), y), 0.5)
+    without_dropout = Course(change=Change(dropout=False))
+    losses = replay(start, [step] * 1000, without_dropout).losses
+    # Cross entropy of separated classes falls like one over the steps: a thousandth of ln 5 here.
+    assert losses[-1] < 2e-3
+    assert losses[-1] == min(losses)
+
+
+def test_a_batch_that_is_almost_known_counts_as_learnt_by_what_ignorance_would_lose():
+    def head_start(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(model(x) + 6.0 * F.one_hot(y, 5), y)
+
+    # 5 % of a first loss of 0.01 is not to be had in 200 steps at this rate.
+    by_first = learnt(head_start, rate=0.01)
+    assert by_first.attempts[0].excess > 0.5
+    known = learnt(head_start, rate=0.01, ignorance=math.log(5.0))
+    assert known.outcome == "fits"
+    assert known.attempts[0].first < 0.05 * math.log(5.0)
+    assert known.attempts[0].excess == pytest.approx(
+        known.attempts[0].lowest / math.log(5.0), rel=1e-9
+    )
 
 
 def test_a_rate_far_too_small_is_the_optimizers_fault():
@@ -70,6 +103,9 @@ def test_softmax_before_cross_entropy_leaves_its_smallest_loss():
     # Certain and right: ln(e + 4) - 1 = 0.905 of the first ln 5 = 1.609.
     best = min(attempt.lowest for attempt in result.attempts if attempt.lowest is not None)
     assert best == pytest.approx(0.905, abs=0.02)
+    # The script's own optimizer, then Adam at the usual rate, at ten times and a tenth of it.
+    tried = [(attempt.optimizer, attempt.learning_rate) for attempt in result.attempts]
+    assert tried == [("SGD", 0.5), ("Adam", 1e-3), ("Adam", 1e-2), ("Adam", 1e-4)]
 
 
 def test_outputs_cut_off_from_the_inputs_do_not_fit():
@@ -78,6 +114,27 @@ def test_outputs_cut_off_from_the_inputs_do_not_fit():
         return F.cross_entropy(model[3](model[:3](x).detach() * 0.0), y)
 
     assert learnt(cut).outcome == "does not fit"
+
+
+def test_detached_and_shuffled_outputs_do_not_fit():
+    """What is left to train is a constant: the loss stays that of the label frequencies."""
+
+    def shuffled(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        assert isinstance(model, nn.Sequential)
+        others = model(x).detach()[torch.randperm(16)]
+        return F.cross_entropy(others + model[3].bias, y)
+
+    result = learnt(shuffled)
+    assert result.outcome == "does not fit"
+    shares = [4 / 16, 3 / 16, 3 / 16, 3 / 16, 3 / 16]
+    entropy = -sum(share * math.log(share) for share in shares)
+    assert all(attempt.lowest >= 0.97 * entropy for attempt in result.attempts)
+
+
+def test_an_output_detached_as_a_whole_does_not_fit():
+    result = learnt(lambda model, x, y: F.cross_entropy(model(x).detach(), y))
+    assert result.outcome == "does not fit"
+    assert all(attempt.lowest == attempt.first for attempt in result.attempts)
 
 
 def test_a_diverging_attempt_counts_as_a_failed_one():
@@ -203,6 +260,18 @@ def test_a_head_that_starts_at_zero_and_is_not_trained_does_not_fit():
     assert result.outcome == "does not fit"
     # No gradient passes such a head: the loss stays that of five classes, equally likely.
     assert all(a.lowest == pytest.approx(math.log(5.0), rel=1e-6) for a in result.attempts)
+
+
+def test_a_frozen_head_that_passes_gradients_is_no_fault():
+    """Random weights the features below can learn around, if slowly."""
+
+    def frozen(model: nn.Sequential) -> list[torch.Tensor]:
+        model[3].requires_grad_(False)
+        return list(model[0].parameters())
+
+    result = learnt(lambda model, x, y: F.cross_entropy(model(x), y), train=frozen)
+    assert result.outcome != "does not fit"
+    assert min(attempt.excess for attempt in result.attempts) < 0.2
 
 
 def test_a_loss_with_another_term_has_no_best_constant():
