@@ -8,6 +8,7 @@ import itertools
 import math
 
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
@@ -100,6 +101,16 @@ def resnet20() -> tuple[nn.Module, Data, float]:
     return ResNet20(), (pictures, torch.arange(8)), 0.05
 
 
+def resnet20_on_digits() -> tuple[nn.Module, Data, float]:
+    """The network, 32 of scikit-learn's digits enlarged to its pictures, and a learning rate."""
+    digits = load_digits()
+    pictures = torch.tensor(digits.images[:32] / 16.0, dtype=torch.float32)[:, None]
+    pictures = F.interpolate(pictures, size=32, mode="bilinear").expand(-1, 3, -1, -1)
+    pictures = (pictures - pictures.mean()) / pictures.std()
+    torch.manual_seed(0)
+    return ResNet20(), (pictures.contiguous(), torch.tensor(digits.target[:32])), 0.05
+
+
 def gpt() -> tuple[nn.Module, Data, float]:
     """The network on the source text of Python's argparse."""
     torch.manual_seed(1)
@@ -109,7 +120,7 @@ def gpt() -> tuple[nn.Module, Data, float]:
     return SmallGPT(len(letters)), (codes[:, :-1], codes[:, 1:]), 0.1
 
 
-NETWORKS = {"resnet20": resnet20, "gpt": gpt}
+NETWORKS = {"resnet20": resnet20, "resnet20-digits": resnet20_on_digits, "gpt": gpt}
 
 
 def train(model: nn.Module, data: Data, rate: float, steps: int) -> None:
