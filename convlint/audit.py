@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from convlint.cells import with_its_cell
 from convlint.findings import Confidence, Finding, Judgement, Related, Severity, Verdict
+from convlint.outcome import SourceTexts
 from convlint.rules import Rule, all_rules, find_rule
 from convlint.rules.patterns.runs import has_moving_objective
+from convlint.sources import NOTEBOOK_SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from convlint.gpu_probes.observations import Observations
 
@@ -69,7 +72,16 @@ def measure(observations: Observations, rules: Sequence[Rule] | None = None) -> 
     judging = [rule for rule in (all_rules() if rules is None else rules) if rule.has_measured()]
     found = [(rule, finding) for rule in judging for finding in rule.measured(observations)]
     findings = [_explain(rule, finding, found) for rule, finding in found]
-    return sorted(findings, key=lambda finding: finding.sort_key)
+    return sorted(_in_their_cells(findings), key=lambda finding: finding.sort_key)
+
+
+def _in_their_cells(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings with the cells of their places, where those lie in notebooks."""
+    texts = SourceTexts()
+    for finding in findings:
+        path = finding.location.path
+        inside = path.endswith(NOTEBOOK_SUFFIX)
+        yield with_its_cell(finding, texts[path]) if inside else finding
 
 
 def _explain(rule: Rule, finding: Finding, found: Sequence[tuple[Rule, Finding]]) -> Finding:
@@ -332,7 +344,7 @@ def _deciding(findings: Sequence[Finding]) -> str:
 
 
 def _where(finding: Finding) -> str:
-    return f"{finding.location.path}:{finding.location.line}"
+    return f"{finding.location.shown_path}:{finding.location.shown_line}"
 
 
 def _why_no_training(seen: Observations) -> str:

@@ -90,11 +90,6 @@ def keep_wanted(
     severities = {(f.slug, f.location): f.severity for f in shown_by_source}
     by_file: dict[str, list[Finding]] = {path: [] for path in judged}
     for finding in map(_with_display_path, findings):
-        path = finding.location.path
-        if path.endswith(sources.NOTEBOOK_SUFFIX) and not finding.location.cell:
-            from convlint.cells import with_its_cell
-
-            finding = with_its_cell(finding, outcome.sources[path])
         by_file.setdefault(finding.location.path, []).append(finding)
     for shown, group in by_file.items():
         comments = suppressions.get(shown)

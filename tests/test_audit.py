@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,10 +11,12 @@ from observed import observations
 from convlint.audit import Decision, join, measure
 from convlint.findings import Confidence, Evidence, Finding, Location, Severity, Verdict
 from convlint.gpu_probes.observations import Convergence, Observations, Skipped
+from convlint.outcome import SourceTexts
 from convlint.rules import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SCRIPT = "/project/train.py"
 INFO, WARNING, ERROR = Severity.INFO, Severity.WARNING, Severity.ERROR
@@ -49,6 +52,7 @@ def rule(
     says: str | None = None,
     level: Severity = WARNING,
     measures: bool = True,
+    path: str = SCRIPT,
     **attributes: Any,
 ) -> Rule:
     """A rule whose measurement fires at ``lines`` and otherwise reads ``says``."""
@@ -56,7 +60,7 @@ def rule(
     def measured(self: Rule, observations: Observations) -> Iterator[Finding]:
         for line in lines:
             evidence = (Evidence("measured", f"{name} shows", value=0.5),)
-            yield self.finding(at(line), f"{name} measured", evidence=evidence)
+            yield self.finding(at(line, path), f"{name} measured", evidence=evidence)
 
     body: dict[str, Any] = {
         "slug": name,
@@ -236,6 +240,20 @@ def test_a_stalled_loss_alone_asks_for_care() -> None:
 def test_measured_findings_decide_by_severity(level: Severity, decision: Decision) -> None:
     _, verdict = join([], seen(), [rule("fault", lines=(3,), level=level)])
     assert verdict.decision is decision
+
+
+def test_the_verdict_on_a_notebook_names_cell_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "train.ipynb"
+    sources = ["import torch\n\nmodel = None\n", "loss = 0\nloss = 1\n"]
+    cells = [{"cell_type": "code", "metadata": {}, "source": s, "outputs": []} for s in sources]
+    kept = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
+    path.write_text(json.dumps(kept))
+    text = SourceTexts()[str(path)]
+    line = text.splitlines().index("loss = 1") + 1
+    fault = rule("fault", lines=(line,), path=str(path))
+    (finding,), verdict = join([], seen(script=str(path)), [fault])
+    assert (finding.location.cell, finding.location.shown_line) == (2, 2)
+    assert verdict.reason.startswith(f"fault is measured ({path}:cell 2:2)")
 
 
 def test_an_unmeasured_error_asks_for_care() -> None:
