@@ -5,10 +5,12 @@
 Fourteen families of known rate, 60 steps each, and BFGS beside them, with normal noise of 0 to 10 %
 of their range; once by the loss alone, once with gradient norms of the same relative noise beside
 it. "Undetermined" is an answer; a wrong class is a fault. Exits with 1 when one class is wrong at
-any noise, or when fewer than 95 % of the fourteen are decided at noise up to 1 %. ``--first`` moves
-the seeds: thresholds were chosen on seeds below 1000, so that 1000 and more are fresh.
+any noise, or when fewer than 95 % of the fourteen are decided at noise up to 1 %, or at 1 % itself
+with gradient norms. ``--first`` moves the seeds: thresholds were chosen on seeds below 70000, so that
+70000 and more are fresh.
 
-By the loss alone Newton's method cannot be told at 1 %: four of its losses stand above the noise,
+By the loss alone the other thirteen are decided in more than 95 % of the draws at 1 %, but Newton's
+method, one family of fourteen, cannot be told, so that 13 / 14 = 93 % is the most there is: four of its losses stand above the noise,
 and (a + b·k + c·k²)·0.136ᵏ, which converges linearly, passes within 1.43 noise deviations of all
 sixty together. Between two curves so close the best of all tests errs in Φ(−1.43 / 2) = 24 % of
 draws (Neyman and Pearson). Gradient norms show one more step, since they shrink with the root.
@@ -266,6 +268,7 @@ def main() -> int:
         pooled = sum(right[noise] for noise in low) / (total * len(low))
         print(f"decided at noise up to {LOW_NOISE:.0%}: {pooled:.1%}; wrong anywhere: {wrong}\n")
         missed |= pooled < DECIDED or wrong > 0
+        missed |= with_norms and right[LOW_NOISE] < DECIDED * total
     return int(missed)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from convlint.curves.fits import fit_exponential, fit_momentum, fit_power, fit_two_exponentials
 from convlint.curves.superlinear import ROUNDING, acceleration
+from convlint.curves.trend import efficient_noise_level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,8 +70,17 @@ seen this clearly leave the power law behind."""
 STRAINED = 4.0
 """Akaike difference from which a power law at its largest exponent speaks for an exponential."""
 
+LEANS = 2.0
+"""Akaike difference by which one exponential, at the end of the series, speaks against a power law
+for which the evidence of the whole is less than ``CLEAR``."""
+CLEAR = 68.0
+
+MOST_OF_NOISE = 1.25
+"""By more than this the deviation from all second differences exceeds that from their median only
+where the curve bends, not by chance."""
+
 VISIBLE = 3.0
-FEWEST_VISIBLE = 11
+FEWEST_VISIBLE = 10
 """Points that stand this many noise deviations above the end: on fewer, every steep descent looks
 like an exponential, Newton's and quasi-Newton's too."""
 
@@ -80,7 +90,8 @@ class Rate:
     """A convergence rate. ``kind`` is ``linear``, ``sublinear``, ``superlinear``, ``quadratic``
     or ``undetermined``; ``value`` the factor per step (linear), the exponent p (sublinear) or the
     order (superlinear); ``limit`` the fitted f∞; ``n`` the points used; ``at_edge`` that a power
-    law was tried and strained to look like an exponential."""
+    law was tried and strained to look like an exponential, ``leans`` that one exponential fitted
+    better; ``clear`` that no exponential comes near."""
 
     kind: str
     value: float | None = None
@@ -88,6 +99,8 @@ class Rate:
     limit: float | None = None
     n: int = 0
     at_edge: bool = False
+    leans: bool = False
+    clear: bool = False
 
 
 def convergence_rate(values: Series, noise: float, *, lower_bound: float | None) -> Rate:
@@ -106,16 +119,18 @@ def convergence_rate(values: Series, noise: float, *, lower_bound: float | None)
     floor = None
     if lower_bound is not None:
         floor = lower_bound - 0.3 * noise - LIMIT_SLACK * float(np.ptp(values))
+    # Whether a curve fits hangs on few points: the deviation must not be low by chance.
+    deviation = min(efficient_noise_level(values), MOST_OF_NOISE * noise)
     for start in _starts(values.size):
         tail = values[start:]
-        decided = _compare(tail, noise, floor)
+        decided = _compare(tail, deviation, floor)
         if decided is None:
             continue
         if decided.kind == "undetermined":
             if start < FIRST_STEPS:
                 continue
             return decided
-        if not _persists(decided, tail, noise, floor):
+        if not _persists(decided, tail, deviation, floor):
             break
         return _sharpened(decided, tail, floor) if decided.kind == "linear" else decided
     return Rate("undetermined")
@@ -139,7 +154,9 @@ def _persists(rate: Rate, values: Series, noise: float, floor: float | None) -> 
     if rate.kind != "sublinear" or later.size < FEWEST_POINTS:
         return True
     again = _compare(later, noise, floor)
-    return again is None or (again.kind != "linear" and not again.at_edge)
+    if again is None:
+        return True
+    return again.kind != "linear" and not again.at_edge and (rate.clear or not again.leans)
 
 
 def _sharpened(rate: Rate, values: Series, floor: float | None) -> Rate:
@@ -185,10 +202,12 @@ def _compare(values: Series, noise: float, floor: float | None) -> Rate | None:
     open_question = imitable or (same_kind < AKAIKE_DECIDES[best.kind] and not believed)
     if open_question or best.squares > allowed or best.at_edge or unseen:
         strained = fits[-1].at_edge and scores[-1] > scores.min() + STRAINED
-        return Rate("undetermined", limit=best.limit, n=n, at_edge=strained)
+        leans = bool(scores[-1] > scores[0] + LEANS)
+        return Rate("undetermined", limit=best.limit, n=n, at_edge=strained, leans=leans)
     if best.kind == "linear" and scores[0] < scores.min() + PARSIMONY:
         best = single
-    return Rate(best.kind, best.value, best.ci, best.limit, n)
+    clear = bool(scores[0] > scores.min() + CLEAR)
+    return Rate(best.kind, best.value, best.ci, best.limit, n, clear=clear)
 
 
 def _corrected_akaike(squares: float, n: int, parameters: int) -> float:

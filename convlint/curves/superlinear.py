@@ -35,10 +35,11 @@ LEAST_LAST = 1.0
 DOUBLING = (1.85, 2.15)
 """Ratio of logarithmic decrements in quadratic convergence; a laxer band takes BFGS for Newton."""
 
-
 NORM_ABOVE_NOISE = 3.0
-"""Gradient norms count down to this many noise deviations, and to as many times the level at which
-they end: one that settles above zero belongs to a noise ball."""
+NORM_ABOVE_END = NORM_ABOVE_NOISE / 0.6745
+"""Gradient norms count down to this many noise deviations, and to this many times the level at
+which they end: one that settles above zero belongs to a noise ball, and of one that vanishes the
+noise is left, folded at zero, the median of which is 0.67 deviations."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def acceleration_of_norms(norms: Series) -> Acceleration | None:
     noise = min(noise_level(norms), float(np.abs(np.diff(arrived)).max()))
     floor = max(
         NORM_ABOVE_NOISE * noise,
-        NORM_ABOVE_NOISE * float(np.median(arrived)),
+        NORM_ABOVE_END * float(np.median(arrived)),
         ROUNDING * float(norms.max()),
     )
     below = np.nonzero(norms <= floor)[0]

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal over its median absolute deviation, 1 / Φ⁻¹(3/4)."""
 
+WINSORIZED = 2.5
+"""Robust deviations to which larger second differences are cut down."""
+
+ALTERNATES = 0.6
+"""Noise of every second value over that of all, below which the series swings with period two; of
+sixty values it is below that by chance in fewer than one case of a thousand."""
+
 
 def noise_level(values: Series) -> float:
     """Standard deviation of the step-to-step noise, from second differences.
@@ -35,6 +42,28 @@ def noise_level(values: Series) -> float:
         return whole
     halves = [_second_difference_noise(values[start::2]) for start in (0, 1)]
     return min(whole, float(np.mean(halves)))
+
+
+def efficient_noise_level(values: Series) -> float:
+    """The same deviation, from all second differences but the few beyond ``WINSORIZED`` deviations.
+
+    The median uses little of the data: of sixty values it falls short by a third in one case of
+    twenty, this one by a quarter. It is the larger one where the curve bends. 0 below four values.
+    """
+    if values.size < 4:
+        return 0.0
+    whole = _winsorized_noise(values)
+    if values.size < 12:
+        return whole
+    halves = float(np.mean([_winsorized_noise(values[start::2]) for start in (0, 1)]))
+    return halves if halves < ALTERNATES * whole else whole
+
+
+def _winsorized_noise(values: Series) -> float:
+    second = np.diff(values, 2)
+    second = second - np.median(second)
+    bound = WINSORIZED * MAD_TO_SIGMA * float(np.median(np.abs(second)))
+    return math.sqrt(float(np.mean(np.clip(second, -bound, bound) ** 2)) / 6.0)
 
 
 def _second_difference_noise(values: Series) -> float:
