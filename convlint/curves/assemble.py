@@ -29,6 +29,12 @@ REPEATED_SHARE = 0.1
 """A counter that stands still or goes back for more than this share of the rows counts something
 else (the epoch of a batch): then the rows themselves are counted."""
 
+KEPT_SHARE = 0.7
+"""A counter that goes back several times and has fewer distinct values than this share of the rows
+counts anew in every epoch; resumed runs repeat less."""
+
+EPOCHS = ("epoch", "epochs")
+
 ROWS = "rows"
 """The axis of such a curve."""
 
@@ -108,7 +114,16 @@ def assemble(
     planned = planned_steps if planned_steps is not None else log.planned_steps
     rate = [s for s in known if s.role.quantity == "learning rate"]
     found = phases(rate[0].steps, rate[0].values) if rate else ()
-    curves = tuple(course(series, planned_steps=planned, baseline=baseline) for series in known)
+    present = (rate[0].axis, found[-1].start) if len(found) > 1 else None
+    curves = tuple(
+        course(
+            series,
+            planned_steps=planned,
+            baseline=baseline,
+            since=present[1] if present and series.axis == present[0] else None,
+        )
+        for series in known
+    )
     return Curves(
         path=path,
         format=log.format,
@@ -127,23 +142,39 @@ def _recorded(log: Log) -> tuple[dict[str, tuple[Recorder, str]], list[str]]:
     """A recorder for each column that does not count, with the name of what counts for it."""
     recorders: dict[str, tuple[Recorder, str]] = {}
     counters: dict[str, str | None] = {}
+    evaluated: set[str] = set()
+    seen: dict[str, tuple[float, float, float | None]] = {}
     order = {name: position for position, name in enumerate(STEP_NAMES)}
     row = 0
     for line, values in log.rows:
         row += 1
-        best, count = "", float(row)
+        best, counts = "", {"": float(row)}
         for name in values:
             if name not in counters:
                 counters[name] = name.strip().lower() if is_step(name) else None
+                if role_of(name).split == "validation":
+                    evaluated.add(name)
             counter = counters[name]
-            if counter is None or (best and order[counter] >= order[best]):
+            if counter is None or not math.isfinite(values[name]):
                 continue
-            if math.isfinite(values[name]):
-                best, count = counter, values[name]
+            counts[counter] = values[name]
+            if not best or order[counter] < order[best]:
+                best = counter
+        epoch = counts.get("epoch", counts.get("epochs"))
         for name, value in values.items():
             if counters[name] is not None:
                 continue
+            before = seen.get(name)
+            axis = best if name not in recorders else recorders[name][1]
+            # Without its counter a value belongs to the step before it.
+            count = counts.get(axis, before[0] if before is not None else float(row))
+            # A progress bar shows the last evaluation again and again.
+            if before is not None and name in evaluated and _same(before[:2], (count, value)):
+                continue
+            seen[name] = (count, value, epoch)
             kept = recorders.get(name)
+            if kept is not None and before is not None and count <= before[0]:
+                kept[0].nested |= _later(epoch, before[2])
             if kept is None:
                 if len(recorders) >= MOST_CURVES:
                     continue
@@ -152,9 +183,24 @@ def _recorded(log: Log) -> tuple[dict[str, tuple[Recorder, str]], list[str]]:
     return recorders, list(counters)
 
 
+def _same(before: tuple[float, float], now: tuple[float, float]) -> bool:
+    both_lost = math.isnan(before[1]) and math.isnan(now[1])
+    return before[0] == now[0] and (before[1] == now[1] or both_lost)
+
+
+def _later(epoch: float | None, before: float | None) -> bool:
+    return epoch is not None and before is not None and epoch > before
+
+
 def _series(name: str, role: Role, record: Recorder, axis: str) -> Series:
     blocks = record.blocks()
-    if record.repeated + record.decreasing > REPEATED_SHARE * record.total:
+    again = record.repeated + record.decreasing
+    distinct = np.unique(blocks[:, recorder.STEP]).size if record.decreasing > 1 else len(blocks)
+    if (
+        again > REPEATED_SHARE * record.total
+        or (record.nested and axis not in EPOCHS)
+        or distinct < KEPT_SHARE * len(blocks)
+    ):
         counted = blocks.copy()
         counted[:, recorder.STEP] = np.cumsum(blocks[:, recorder.COUNT])
         return Series(name, role, counted, ROWS, 0, 0)

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convlint.curves.facts import Pair
+from convlint.curves.prechelt import (
+    STRIP,
+    generalisation_loss,
+    progress_quotient,
+    training_progress,
+)
 from convlint.curves.trend import noise_level, trend
 
 if TYPE_CHECKING:
     from convlint.curves.assemble import Series
     from convlint.curves.facts import Curve
+    from convlint.curves.trend import Series as Values
 
 MOST_EVALUATIONS = 400
 """Longer series are thinned to medians of blocks."""
@@ -37,7 +44,7 @@ def compare(
     best = int(values.argmin())
     lowest = float(values[best])
     after = values[best:]
-    loss = 100.0 * (after / lowest - 1.0) if lowest > 0.0 else np.empty(0)
+    loss = generalisation_loss(after) if lowest > 0.0 else np.empty(0)
     tail = float(np.median(values[-min(3, after.size) :]))
     return Pair(
         training=training.name,
@@ -47,13 +54,27 @@ def compare(
         best_step=float(steps[best]),
         best_line=int(lines[best]),
         generalisation_loss=tuple(float(x) for x in loss),
+        progress_quotient=tuple(
+            progress_quotient(float(x), _progress(training, validation, steps, lines, best + k))
+            for k, x in enumerate(loss)
+        ),
         rise=tail - lowest,
         validation_noise=noise_level(values) if values.size >= 4 else None,
         p_rising=trend(after).p_rising if after.size >= FEWEST else 1.0,
         training_fell=_fell(training, validation, float(steps[best]), float(lines[best])),
         score=score.name if score is not None else "",
-        score_best_step=_best_score_step(score),
+        score_best_step=_best_score_step(score, validation),
     )
+
+
+def _progress(training: Series, validation: Series, steps: Values, lines: Values, at: int) -> float:
+    """Training progress over the strip that ends with evaluation ``at``; NaN without one."""
+    same = training.axis == validation.axis
+    counted, ends = (training.steps, steps) if same else (training.lines, lines)
+    start = ends[at - STRIP] if at >= STRIP else -np.inf
+    strip = training.values[(counted > start) & (counted <= ends[at])]
+    strip = strip[np.isfinite(strip)]
+    return training_progress(strip) if strip.size > 1 else float("nan")
 
 
 def _fell(training: Series, validation: Series, step: float, line: float) -> float | None:
@@ -69,10 +90,15 @@ def _fell(training: Series, validation: Series, step: float, line: float) -> flo
     return float(np.median(late[:width]) - np.median(late[-width:]))
 
 
-def _best_score_step(score: Series | None) -> float | None:
+def _best_score_step(score: Series | None, validation: Series) -> float | None:
+    """Where the score was best, in the steps of the validation loss."""
     if score is None:
         return None
     finite = np.isfinite(score.values)
     if not finite.any():
         return None
-    return float(score.steps[finite][score.values[finite].argmax()])
+    best = int(score.values[finite].argmax())
+    if score.axis == validation.axis:
+        return float(score.steps[finite][best])
+    after = int(np.searchsorted(validation.lines, score.lines[finite][best], side="right"))
+    return float(validation.steps[max(after - 1, 0)])

@@ -40,8 +40,15 @@ FLAT_OF_LEVEL = 0.05
 ONE_SIDED_95 = 1.645
 
 
-def course(series: Series, *, planned_steps: float | None, baseline: float | None) -> Curve:
-    """Everything known of one series."""
+def course(
+    series: Series,
+    *,
+    planned_steps: float | None,
+    baseline: float | None,
+    since: float | None = None,
+) -> Curve:
+    """Everything known of one series; ``since`` is the step of the last drop of the learning rate,
+    before which nothing says how it converges now."""
     blocks = series.blocks
     finite = np.isfinite(series.values)
     values, steps, lines = series.values[finite], series.steps[finite], series.lines[finite]
@@ -77,7 +84,8 @@ def course(series: Series, *, planned_steps: float | None, baseline: float | Non
     if series.role.quantity == "loss":
         if series.role.split == "validation":
             changes["gap"] = _gap(values, steps, lines, higher=False)
-        changes.update(_of_loss(series, thin, at, line, planned_steps, baseline))
+        start = 0 if since is None else int(np.searchsorted(at, since))
+        changes.update(_of_loss(series, thin, at, line, planned_steps, baseline, start))
     return msgspec.structs.replace(curve, **changes)
 
 
@@ -88,6 +96,7 @@ def _of_loss(
     line: Values,
     planned_steps: float | None,
     baseline: float | None,
+    start: int,
 ) -> dict[str, object]:
     bound = 0.0 if float(thin.min()) >= 0.0 else None
     planned = None
@@ -97,13 +106,17 @@ def _of_loss(
         [float(v) for v in thin], lower_bound=bound, baseline=baseline, planned_steps=planned
     )
     cycle = oscillation(thin)
+    kind, note = seen.kind, seen.note
+    if start:
+        # A convergence rate is that of one learning rate: the whole says only whether all is well.
+        seen = convergence([float(v) for v in thin[start:]], lower_bound=bound)
     rate = seen.rate.value if seen.rate is not None else None
     # What came before the part that one rate describes says nothing of what is to come.
-    one_course = seen.rate.n if seen.rate is not None else thin.size
+    one_course = seen.rate.n if seen.rate is not None else thin.size - start
     per_point = float(at[-1] - at[0]) / max(at.size - 1, 1)
     return {
-        "kind": seen.kind,
-        "note": seen.note,
+        "kind": kind,
+        "note": note,
         "rate_class": seen.rate_class,
         "rate": rate ** (1.0 / per_point)
         if rate is not None and seen.rate_class == "linear" and per_point > 0
@@ -121,7 +134,7 @@ def _of_loss(
             else planned_steps,
             bound,
         )
-        if seen.kind in ("converging", "slow")
+        if kind in ("converging", "slow") and one_course
         else None,
     }
 

@@ -119,7 +119,8 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """A training loss and the validation loss of the same kind.
 
     ``generalisation_loss`` has Prechelt's GL = 100 (E / E_best − 1) of every evaluation from the
-    best one on; ``rise`` how far validation rose above its best at the end, ``validation_noise``
+    best one on, ``progress_quotient`` his PQ = GL / P_5 of the same (None where training made no
+    progress over the strip of five evaluations); ``rise`` how far validation rose above its best at the end, ``validation_noise``
     its standard deviation from evaluation to evaluation, ``p_rising`` the one-sided Mann-Kendall
     p-value of validation rising since its best, ``training_fell`` how far training fell over the
     same steps (None where it has fewer than two values there).
@@ -132,6 +133,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     best_step: float
     best_line: int
     generalisation_loss: tuple[float, ...] = ()
+    progress_quotient: tuple[float | None, ...] = ()
     rise: float = 0.0
     validation_noise: float | None = None
     p_rising: float = 1.0

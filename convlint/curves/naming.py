@@ -30,21 +30,28 @@ _LOSS = {
 _SCORE = {
     "acc", "accuracy", "top1", "top5", "acc1", "acc5", "prec1", "f1", "auc", "auroc", "auprc",
     "precision", "recall", "bleu", "rouge", "map", "iou", "miou", "dice", "psnr", "ssim", "r2",
-    "reward", "return", "mcc", "kappa",
+    "reward", "return", "rew", "mcc", "kappa", "score",
 }  # fmt: skip
 _PARTS = {
     "g", "d", "gen", "disc", "generator", "discriminator", "real", "fake", "adv", "adversarial",
     "policy", "value", "actor", "critic", "q", "qf1", "qf2", "qf", "entropy", "alpha", "kl", "kld",
     "aux", "auxiliary", "reg", "regularization", "regularisation", "penalty", "recon", "vq", "box",
     "cls", "obj", "dfl", "mask", "giou", "commit", "td", "temperature", "perceptual", "feature",
-    "style", "content", "cycle", "identity", "pg",
+    "style", "content", "cycle", "identity", "pg", "pi", "vf",
 }  # fmt: skip
 """Words for a part of what is optimised; some of these rise in healthy runs."""
 
 _FILLERS = {
     "epoch", "step", "avg", "average", "mean", "total", "batch", "metric", "metrics", "scalars",
     "scalar", "curr", "current", "running", "smoothed", "iter", "per", "of", "the", "log", "final",
+    "dataloader", "idx", "s",
 }  # fmt: skip
+_NO_CURVE = {
+    "time", "seconds", "count", "scale", "best", "improved", "improve", "decreased", "increased", "min",
+    "max", "minimum", "maximum", "std", "weight", "coef", "coefficient", "threshold", "patience", "whl",
+}  # fmt: skip
+"""Words for settings, for bests and extremes of other curves, and for prose about them."""
+
 _RATE = {"lr", "learningrate", "eta"}
 _NORM = {"gradnorm", "gradientnorm"}
 
@@ -73,8 +80,14 @@ def role_of(name: str) -> Role:
         split = "validation"
     elif _TRAIN & set(words):
         split = "train"
-    rest = [word for word in words if word not in _TRAIN | _VALIDATION | _FILLERS]
-    if "time" in rest or "seconds" in rest or "count" in rest or "scale" in rest:
+    rest = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        # The number of a data set, as in valid_1 or dataloader_idx_0.
+        if not (word.isdecimal() and (before in _VALIDATION or before == "idx"))
+        and word not in _TRAIN | _VALIDATION | _FILLERS
+    ]
+    if _NO_CURVE & set(rest):
         return Role("other", split, False, joined)
     quantity = "score" if _SCORE & set(rest) else "other"
     if _LOSS & set(rest):
@@ -89,5 +102,6 @@ def is_step(name: str) -> bool:
 
 
 def _words(name: str) -> list[str]:
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
+    whole = name.replace("mAP", "map").replace("mIoU", "miou").replace("IoU", "iou")
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", whole)
     return [word for word in re.split(r"[^a-z0-9]+", spaced.lower()) if word]

@@ -34,6 +34,8 @@ class Recorder:
         self.total = 0
         self.decreasing = 0
         self.repeated = 0
+        self.nested = False
+        """Whether the step went back, or stood still, where a coarser counter went on."""
         self._last_step = -np.inf
 
     def add(self, step: float, line: int, value: float) -> None:

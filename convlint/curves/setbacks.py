@@ -43,6 +43,9 @@ SWING_OF_PROGRESS = 0.25
 """An oscillation is worth the name from these shares of the loss and of the progress made.
 Unshuffled data repeat from epoch to epoch too, at a fraction of the progress."""
 
+COME_DOWN = 0.9
+"""A loss that lost nine tenths of its height comes down, however it swings on the way."""
+
 ERRATIC_SHARE = 0.5
 """Spread of the later half over the loss, without progress, that no batch noise explains."""
 
@@ -94,6 +97,8 @@ def rising(values: Series, levels: Levels, lower_bound: float | None) -> str:
 
 def swinging(values: Series, levels: Levels, progress: float, significant: float) -> str:
     """Why the loss oscillates: a lasting periodic swing, or wild jumps without progress."""
+    if progress > COME_DOWN * levels.excess:
+        return ""
     cycle = oscillation(values)
     if (
         cycle is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convlint.report.text import FAINT, STRONG, format_number
+from convlint.rules.patterns.logs import moves_its_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,8 +44,10 @@ def verdict(curves: Curves, findings: Sequence[Finding]) -> str:
     for slug, word, _ in VERDICTS:
         if slug in serious or (slug in noted and slug in SAID_BY_NOTES):
             return word
+    if moves_its_target(curves):
+        return UNDETERMINED
     losses = [curve for curve in curves.curves if curve.quantity == "loss"]
-    if any(curve.kind == "converging" for curve in losses):
+    if any(curve.kind == "converging" and curve.lost_from is None for curve in losses):
         return HEALTHY
     return UNDETERMINED
 

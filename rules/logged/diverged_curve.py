@@ -50,11 +50,10 @@ class DivergedCurve(Rule):
 
     def logged(self, curves: Curves) -> Iterator[Finding]:
         """One finding for each loss."""
-        lost = [
-            loss
-            for loss in curves.curves
-            if loss.quantity == "loss" and loss.split == "train" and loss.lost_from is not None
-        ]
+        losses = [loss for loss in curves.curves if loss.quantity == "loss"]
+        # Without a training loss, that of validation must do.
+        shown = [loss for loss in losses if loss.split == "train"] or losses
+        lost = [loss for loss in shown if loss.lost_from is not None]
         for loss in lost:
             yield self.finding(
                 at(curves, loss.lost_line),

@@ -86,8 +86,9 @@ class PlateauReached(Rule):
 def _came_down(loss: Curve) -> bool:
     return (
         loss.first is not None
-        and loss.lowest is not None
-        and loss.first - loss.lowest > GAINED * abs(loss.first)
+        and loss.plateau is not None
+        # Not the lowest value, which is that of the noise.
+        and loss.first - loss.plateau.level > GAINED * abs(loss.first)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from convlint.findings import Finding, Severity
@@ -20,7 +21,9 @@ other constants are worth."""
 NEAR_BASELINE = 0.1
 """Within this share of the loss of a constant prediction."""
 CHANCE = 0.2
-"""A score within this share of 1 / C, for a whole number of classes, is that of guessing."""
+EXACT_CHANCE = 0.05
+"""A score within this share of 1 / C, for a whole number of classes, is that of guessing: the first
+where the loss is the cross entropy of guessing too, the second for any other loss."""
 MOST_CLASSES = 1000
 FEWEST_POINTS = 20
 
@@ -71,7 +74,7 @@ class Underfitting(Rule):
             loss.last > (1.0 - NEAR_BASELINE) * curves.baseline
         )
         moved = loss.first - loss.last >= GAINED * abs(loss.first)
-        chance = _score_at_chance(curves)
+        chance = _score_at_chance(curves, loss.last)
         if not at_baseline and chance is None and (moved or curves.baseline is not None):
             return
         sure = at_baseline or chance is not None
@@ -98,8 +101,12 @@ class Underfitting(Rule):
         )
 
 
-def _score_at_chance(curves: Curves) -> Curve | None:
-    """A score that neither moved nor stands above guessing among a few classes."""
+def _score_at_chance(curves: Curves, reached: float) -> Curve | None:
+    """A score that neither moved nor stands above guessing among a few classes.
+
+    Many a score of 0.37 is none of three classes: either it is very near a third, or the loss has
+    ``reached`` the cross entropy of as many.
+    """
     for curve in curves.curves:
         if curve.quantity != "score" or curve.first is None or not curve.last:
             continue
@@ -107,10 +114,12 @@ def _score_at_chance(curves: Curves) -> Curve | None:
         if not 1.0 / MOST_CLASSES <= level <= 0.6:
             continue
         classes = max(round(1.0 / level), 2)
-        near = (
-            abs(level * classes - 1.0) < CHANCE
-            and abs(curve.last / max(curve.first, 1e-9) - 1.0) < CHANCE
-        )
-        if near:
+        entropy = math.log(classes)
+        guessing = abs(reached - entropy) < NEAR_BASELINE * entropy
+        share = CHANCE if guessing else EXACT_CHANCE
+        if (
+            abs(level * classes - 1.0) < share
+            and abs(curve.last / max(curve.first, 1e-9) - 1.0) < share
+        ):
             return curve
     return None

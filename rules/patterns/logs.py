@@ -9,23 +9,33 @@ from convlint.findings import Evidence, Location
 if TYPE_CHECKING:
     from convlint.curves.facts import Curve, Curves
 
-__all__ = ["at", "logged_evidence", "main_loss", "step", "training_losses"]
+__all__ = [
+    "at", "is_plain", "logged_evidence", "main_loss", "moves_its_target", "step", "training_losses",
+]  # fmt: skip
 
 BY_LINE = ("csv", "json-lines", "text")
 """Formats whose rows stand on lines of their own."""
 
+PLAIN_WORDS = {
+    "loss", "train", "training", "total", "avg", "average", "mean", "running", "epoch", "step", "batch",
+    "val", "valid", "validation", "dev", "eval", "test",
+}  # fmt: skip
+"""Words that leave it the loss as a whole."""
+
 MOVING_WORDS = {
     "policy", "actor", "critic", "q", "qf1", "qf2", "qf", "gen", "disc", "generator", "pg",
-    "discriminator", "adv", "adversarial", "g", "d", "reward", "return",
+    "discriminator", "adv", "adversarial", "g", "d", "reward", "return", "rew", "pi", "vf",
 }  # fmt: skip
 """A game between networks, or targets that training moves: its losses rise in healthy runs."""
 
 
 def training_losses(curves: Curves) -> tuple[Curve, ...]:
     """The whole training losses, where a lower one is better: none of a game, none of parts."""
-    if any(MOVING_WORDS & _words(curve.name) for curve in curves.curves):
+    if moves_its_target(curves):
         return ()
     losses = curves.judged_losses("train")
+    # Beside the loss itself, others are parts of it, or say the same on another scale.
+    losses = tuple(loss for loss in losses if is_plain(loss.name)) or losses
     # Of one loss by step and by epoch, the longer series says the more.
     longest: dict[str, Curve] = {}
     for curve in losses:
@@ -34,6 +44,16 @@ def training_losses(curves: Curves) -> tuple[Curve, ...]:
         if known is None or curve.points > known.points:
             longest[stem] = curve
     return tuple(longest.values())
+
+
+def moves_its_target(curves: Curves) -> bool:
+    """Whether this is a game between networks or reinforcement learning, whose losses say little."""
+    return any(MOVING_WORDS & _words(curve.name) for curve in curves.curves)
+
+
+def is_plain(name: str) -> bool:
+    """Whether nothing is said of the loss but its split and how it was averaged."""
+    return "loss" in _words(name) and not _words(name) - PLAIN_WORDS
 
 
 def main_loss(curves: Curves) -> Curve | None:

@@ -73,7 +73,7 @@ def _told_by_content(file: Path, text: Peeked) -> str:
     """``csv``, ``json-lines``, ``json`` or ``text``."""
     suffix = file.suffix.lower()
     first = next((line for line in text.peeked if line.strip()), "").lstrip()
-    if suffix in (".jsonl", ".ndjson") or json_records.is_record(first):
+    if suffix in (".jsonl", ".ndjson") or json_records.begins_records(text.peeked):
         return "json-lines"
     if suffix == ".json" or json_records.begins_document(first):
         return "json"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from convlint.curves.readers.text import number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from convlint.curves.readers.text import Peeked, Row
 
@@ -27,6 +27,18 @@ def is_record(line: str) -> bool:
     if not isinstance(record, dict) or any(isinstance(entry, list) for entry in record.values()):
         return False
     return any(number(entry) is not None for entry in record.values())
+
+
+def begins_records(lines: Sequence[str]) -> bool:
+    """Whether a log begins with a record a line; lists in them (scores by class) say so only where
+    the next line is a record too, since one alone may hold whole columns."""
+    first, second = (*(line.strip() for line in lines if line.strip()), "", "")[:2]
+    if is_record(first):
+        return True
+    try:
+        return all(isinstance(json.loads(line), dict) for line in (first, second))
+    except (ValueError, RecursionError):
+        return False
 
 
 def begins_document(line: str) -> bool:

@@ -10,26 +10,42 @@ from convlint.curves.readers.text import number
 from convlint.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from convlint.curves.readers.text import Peeked, Row
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?)|[-+]?(?:nan|inf(?:inity)?)\b"
+_WORD = r"(?!(?:nan|inf)\b)[A-Za-z_][\w./@-]*(?:'s\b|\([A-Za-z_]+\))?"
 _METRIC = re.compile(
-    r"(?P<name>[A-Za-z_][\w./@-]*(?:[ \t]+[A-Za-z_][\w./@-]*){0,2})['\"]?"
-    r"(?:\s*[:=]+\s*|\s+|\s*\()"
-    rf"(?:tensor\()?(?P<value>{_NUMBER})"
+    rf"(?P<name>{_WORD}(?:[ \t]+{_WORD}){{0,2}})['\"]?"
+    r"(?:\s*(?:[:=]+>?|->|\u2192)\s*|\s+|\s*\()"
+    rf"['\"]?(?:tensor\()?(?P<value>{_NUMBER})"
     r"(?![\w/:]|\.\d|[ \t]*(?:ms|sec|s|it/s|GB|MB)\b)",
     re.IGNORECASE,
 )
 _STEP = re.compile(
-    r"\b(?P<name>global[_ ]step|step|iteration|iter|it|update|batch|epoch)s?\b['\"]?[\s:=#\[(]*(?P<value>\d+(?:\.\d+)?)",
+    r"\b(?P<name>global[_ ]step|step|iteration|iter|it|num_updates|update|batch|epoch)s?\b['\"]?[\s:=#\[(]*['\"]?(?P<value>\d+(?:\.\d+)?)",
     re.IGNORECASE,
 )
 _SPLIT = re.compile(
-    r"\b(train|training|val|valid|validation|test|eval|evaluation|dev)\b", re.IGNORECASE
+    r"(?<![A-Za-z])(train|training|val|valid|validation|test|eval|evaluation|dev)(?![A-Za-z])",
+    re.IGNORECASE,
 )
-_FINE = ("global step", "step", "iteration", "iter", "it", "update", "batch")
+_REPEATED = re.compile(r"\W*averaged? stats\b", re.IGNORECASE)
+"""What a loop prints again at the end of an epoch, of training and of validation alike."""
+
+_BOXED = re.compile(rf"^\s*\|\s*(?P<name>[A-Za-z][\w/. -]*?)\s*\|\s*(?P<value>{_NUMBER})\s*\|\s*$")
+"""One number of a table with a name in each row, as loops of reinforcement learning print them."""
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])")
+
+_CATBOOST = re.compile(r"^(?P<step>\d+):\s+learn: (?P<rest>.*)")
+
+_GROUPED = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?=\.\d|(?![\d,]))")
+_COMMA = re.compile(r"(?<![\d.,])(\d+),(\d+)(?![\d.]|,\d)")
+_CLEARLY_COMMA = re.compile(r"[:=\s](?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?![\d.]|,\d)")
+_POINT = re.compile(r"\d\.\d")
+_FINE = ("global step", "step", "iteration", "iter", "it", "num updates", "update", "batch")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -44,9 +60,15 @@ def rows(text: Peeked, pattern: str | None = None) -> Iterator[Row]:
     """
     wanted = None if pattern is None else _compiled(pattern)
     seen = False
+    comma = wanted is None and _has_decimal_commas(text.peeked)
+    heading = ""
     for line in text:
         plain = _ESCAPES.sub("", line)
-        values = _found(plain) if wanted is None else _matched(wanted, plain)
+        if wanted is None:
+            values = _found(_as_written(plain, comma=comma), heading)
+            heading = _heading(plain)
+        else:
+            values = _matched(wanted, plain)
         if values:
             seen = True
             yield text.line, values
@@ -78,8 +100,48 @@ def _matched(pattern: re.Pattern[str], line: str) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _found(line: str) -> dict[str, float]:
+def _has_decimal_commas(lines: Sequence[str]) -> bool:
+    """Whether a comma stands before the fraction: no number of these lines has a point instead."""
+    shown = [_ESCAPES.sub("", line) for line in lines]
+    return any(map(_CLEARLY_COMMA.search, shown)) and not any(
+        _POINT.search(metric) for line in shown for metric in _values(line)
+    )
+
+
+def _values(line: str) -> Iterator[str]:
+    """The numbers behind the names of losses and scores."""
+    for metric in _METRIC.finditer(line):
+        if role_of(metric["name"]).quantity in ("loss", "score"):
+            yield metric["value"]
+
+
+def _as_written(line: str, *, comma: bool) -> str:
+    """The line with every number and name in the one form that is looked for."""
+    if "," in line:
+        if comma:
+            line = _COMMA.sub(r"\1.\2", line)
+        else:
+            line = _GROUPED.sub(lambda group: group[1].replace(",", ""), line)
+    if "|" in line and (boxed := _BOXED.match(line)):
+        return f"{boxed['name']}: {boxed['value']}"
+    if "learn: " in line and (boosted := _CATBOOST.match(line)):
+        rest = boosted["rest"].replace("test: ", "test loss: ").partition("best: ")[0]
+        return f"iteration {boosted['step']} train loss: {rest}"
+    return line
+
+
+def _heading(line: str) -> str:
+    """The split that a line without a number announces for the next one, such as ``Test Error:``."""
+    if not line.rstrip().endswith(":") or any(map(str.isdigit, line)):
+        return ""
+    splits = _SPLIT.findall(line)
+    return splits[-1].lower() if splits else ""
+
+
+def _found(line: str, heading: str = "") -> dict[str, float]:
     values: dict[str, float] = {}
+    if _REPEATED.match(line):
+        return values
     for metric in _METRIC.finditer(line):
         name = metric["name"].removesuffix("tensor").rstrip(" (")
         value = number(metric["value"])
@@ -88,8 +150,9 @@ def _found(line: str) -> dict[str, float]:
             continue
         if not role.split and role.quantity in ("loss", "score"):
             before = _SPLIT.findall(line[: metric.start()])
-            name = f"{before[-1].lower()} {name}" if before else name
-        values.setdefault(" ".join(name.lower().split()), value)
+            split = before[-1].lower() if before else heading
+            name = f"{split} {name}" if split else name
+        values.setdefault(" ".join(_CAMEL.sub("_", name).lower().split()), value)
     if not values:
         return {}
     for step in _STEP.finditer(line):

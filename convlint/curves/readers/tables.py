@@ -1,10 +1,14 @@
-"""CSV and TSV: Keras' CSVLogger, Lightning's metrics.csv, exports of trackers, hand-written ones."""
+"""CSV and TSV: Keras' CSVLogger, Lightning's metrics.csv, exports of trackers, hand-written ones;
+and tables as fastai, pandas or Markdown print them, with spaces or bars between columns."""
 
 from __future__ import annotations
 
 import csv
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convlint.curves.naming import role_of
 from convlint.curves.readers.text import number
 
 if TYPE_CHECKING:
@@ -14,20 +18,32 @@ if TYPE_CHECKING:
 
 DELIMITERS = ",;\t|"
 
+_RULE = re.compile(r"[\s|:+=-]*-[\s|:+=-]*$")
+"""The line that stands under a header, or around a table."""
+
+_GROUPED = re.compile(r"[1-9]\d{0,2}(,\d{3})+$")
+"""A whole number whose thousands are set apart."""
+
+_EXPORTED = ["wall time", "step", "value"]
+"""The columns of a curve that TensorBoard's page exports; what it is stands in the file's name,
+``run-RUN-tag-TAG.csv``."""
+
 
 def begins_table(lines: Sequence[str]) -> bool:
     """Whether these first lines are a header and rows of as many cells, mostly numbers."""
-    rows = [line for line in lines if line.strip() and not line.startswith("#")]
+    rows = [_plain(line) for line in lines if _says_something(line)]
     if len(rows) < 2:
         return False
     delimiter = _delimiter(rows[0])
     if delimiter is None:
-        return False
+        return begins_spaced_table(rows)
     header, first = (next(csv.reader([row], delimiter=delimiter)) for row in rows[:2])
     if (
         len(header) < 2
         or len(header) != len(first)
         or any(number(cell) is not None for cell in header)
+        # Only the column that counts the rows goes without a name.
+        or not all(name.strip() for name in header[1:])
     ):
         return False
     return any(number(cell) is not None for cell in first)
@@ -39,11 +55,15 @@ def rows(text: Peeked) -> Iterator[Row]:
     Raises:
         UserError: there is no header, or a cell is broken beyond reading.
     """
-    lines = (line for line in text if line.strip() and not line.startswith("#"))
+    lines = (_plain(line) for line in text if _says_something(line))
     header: list[str] | None = None
     reader: Iterator[list[str]] | None = None
     first = next(lines, "")
-    delimiter = _delimiter(first) or ","
+    delimiter = _delimiter(first)
+    if delimiter is None and begins_spaced_table([_plain(line) for line in text.peeked]):
+        yield from _spaced(text, first, lines)
+        return
+    delimiter = delimiter or ","
     reader = csv.reader(_chained(first, lines), delimiter=delimiter)
     try:
         for cells in reader:
@@ -53,7 +73,7 @@ def rows(text: Peeked) -> Iterator[Row]:
                         "the table has no header: its first line holds numbers; put the names of"
                         " its columns in front, or give --pattern '(?P<step>\\d+),(?P<loss>\\S+)'"
                     )
-                header = [cell.strip() for cell in cells]
+                header = _named(text.path, [cell.strip() for cell in cells])
                 continue
             if len(cells) == len(header) and [cell.strip() for cell in cells] == header:
                 continue
@@ -61,9 +81,8 @@ def rows(text: Peeked) -> Iterator[Row]:
             for name, cell in zip(header, cells, strict=False):
                 if cell:
                     value = number(cell)
-                    if value is None and delimiter == ";":
-                        # Where lists are written so, a comma stands before the fraction.
-                        value = number(cell.replace(",", ".", 1))
+                    if value is None and "," in cell:
+                        value = _with_commas(cell.strip(), delimiter)
                     if value is not None:
                         values[name] = value
             if values:
@@ -73,6 +92,66 @@ def rows(text: Peeked) -> Iterator[Row]:
                 header = [cell.strip() for cell in cells]
     except csv.Error as error:
         raise text.mistake(f"cannot read the table: {error}") from None
+
+
+def begins_spaced_table(rows: Sequence[str]) -> bool:
+    """Whether spaces part names from one another in the first of these lines, numbers below."""
+    split = [row.split() for row in rows if _says_something(row)][:3]
+    if len(split) < 2 or len(split[0]) < 2:
+        return False
+    header, first = split[0], split[1]
+    known = any(role_of(name).quantity in ("loss", "score") for name in header)
+    # pandas numbers the rows and gives that column no name.
+    fits = all(len(row) - len(header) in (0, 1) for row in split[1:])
+    return (
+        known
+        and fits
+        and not any(number(name) is not None for name in header)
+        and sum(number(cell) is not None for cell in first) > len(first) // 2
+    )
+
+
+def _spaced(text: Peeked, first: str, lines: Iterator[str]) -> Iterator[Row]:
+    header = first.split()
+    for line in lines:
+        cells = line.split()
+        if len(cells) - len(header) not in (0, 1):
+            continue
+        values = {
+            name: value
+            for name, cell in zip(header, cells[len(cells) - len(header) :], strict=True)
+            if (value := number(cell)) is not None
+        }
+        if values:
+            yield text.line, values
+
+
+def _says_something(line: str) -> bool:
+    return bool(line.strip()) and not line.startswith("#") and not _RULE.match(line)
+
+
+def _plain(line: str) -> str:
+    """The line without the bars that frame a Markdown table's row."""
+    stripped = line.strip()
+    return (
+        stripped[1:-1] + "\n" if len(stripped) > 1 and stripped[0] == stripped[-1] == "|" else line
+    )
+
+
+def _named(path: str, header: list[str]) -> list[str]:
+    """The header, with the name of the curve for what TensorBoard calls ``Value``."""
+    if [name.lower() for name in header] != _EXPORTED:
+        return header
+    run, _, tag = Path(path).stem.removeprefix("run-").partition("-tag-")
+    return [*header[:2], f"{run}/{tag}".strip("/") or header[2]]
+
+
+def _with_commas(cell: str, delimiter: str) -> float | None:
+    """A number with a comma before its fraction, or between its thousands."""
+    if delimiter != ";" and _GROUPED.match(cell):
+        return number(cell.replace(",", ""))
+    # Where lists are written with semicolons, a comma stands before the fraction.
+    return number(cell.replace(",", ".", 1))
 
 
 def _is_header(cells: Sequence[str]) -> bool:
