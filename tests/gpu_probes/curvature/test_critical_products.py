@@ -156,6 +156,138 @@ def test_gradients_from_the_future_are_refused():
         critical_product_of_delay(-1)
 
 
+LATE = torch.tensor(1e6)
+"""A step at which bias corrections are 1 and the averages of NAdam and RAdam have settled."""
+
+State = dict[str, torch.Tensor]
+
+
+def averaged(moment: float, weight: float, gradient: torch.Tensor) -> torch.Tensor:
+    """What to begin a step with so that the average of squares comes out as ``moment``."""
+    return (moment - (1.0 - weight) * gradient.square()) / weight
+
+
+def adam_like(gradient: torch.Tensor, **more: torch.Tensor) -> State:
+    return {"step": LATE.clone(), "exp_avg_sq": averaged(4.0, 0.999, gradient), **more}
+
+
+ADAPTIVE: dict[str, tuple[str, dict[str, object], Callable[[torch.Tensor], State], str, float]] = {
+    # Name in torch, options, second moments before a step with this gradient, first moment, limit.
+    "RMSprop": (
+        "RMSprop",
+        {"eps": 0.0},
+        lambda g: {"step": LATE.clone(), "square_avg": averaged(4.0, 0.99, g)},
+        "",
+        2.0 * 2.0,
+    ),
+    "RMSprop, momentum .9": (
+        "RMSprop",
+        {"eps": 0.0, "momentum": 0.9},
+        lambda g: {"step": LATE.clone(), "square_avg": averaged(4.0, 0.99, g)},
+        "momentum_buffer",
+        2.0 * 3.8,
+    ),
+    "Adagrad": (
+        "Adagrad",
+        {"eps": 0.0},
+        lambda g: {"step": LATE.clone(), "sum": 4.0 - g.square()},
+        "",
+        2.0 * 2.0,
+    ),
+    "Adadelta": (
+        "Adadelta",
+        {"eps": 0.0},
+        lambda g: {
+            "step": LATE.clone(),
+            "square_avg": averaged(4.0, 0.9, g),
+            "acc_delta": torch.ones_like(g),
+        },
+        "",
+        2.0 * 2.0,
+    ),
+    "Adam": ("Adam", {"eps": 0.0}, adam_like, "exp_avg", 2.0 * 38.0),
+    "Adam, eps 1": ("Adam", {"eps": 1.0}, adam_like, "exp_avg", 3.0 * 38.0),
+    "Adam, L2 decay .3": (
+        "Adam",
+        {"eps": 0.0, "weight_decay": 0.3},
+        # The decay is part of the gradient that is squared.
+        lambda g: adam_like(1.3 * g),
+        "exp_avg",
+        2.0 * 38.0 / 1.3,
+    ),
+    "AMSGrad": (
+        "Adam",
+        {"eps": 0.0, "amsgrad": True},
+        lambda g: adam_like(g, max_exp_avg_sq=torch.full_like(g, 9.0)),
+        "exp_avg",
+        3.0 * 38.0,
+    ),
+    "AdamW, decay .3": (
+        "AdamW",
+        {"eps": 0.0, "weight_decay": 0.3},
+        adam_like,
+        "exp_avg",
+        1.0 / (1.0 / 76.0 + 0.15),
+    ),
+    "NAdam": (
+        "NAdam",
+        {"eps": 0.0},
+        lambda g: adam_like(g, mu_product=torch.zeros(())),
+        "exp_avg",
+        2.0 * 3.8 / (1.9 - 2.0 * 0.81),
+    ),
+    "RAdam": ("RAdam", {"eps": 0.0}, adam_like, "exp_avg", 2.0 * 38.0),
+    "Adamax": (
+        "Adamax",
+        {"eps": 0.0},
+        lambda g: {"step": LATE.clone(), "exp_inf": torch.full_like(g, 2.0 / 0.999)},
+        "exp_avg",
+        2.0 * 38.0,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "moments", "first", "expected"), ADAPTIVE.values(), ids=ADAPTIVE
+)
+def test_the_limit_of_adaptive_optimizers_is_where_torchs_own_step_stops_shrinking(
+    name, options, moments, first, expected
+):
+    cls = getattr(torch.optim, name)
+
+    def step(state: torch.Tensor, rate: float) -> torch.Tensor:
+        theta = state[:1].clone().requires_grad_()
+        optimizer = cls([theta], lr=rate, **options)
+        theta.grad = theta.detach().clone()
+        optimizer.state[theta] = {
+            **moments(theta.grad.clone()),
+            **({first: state[1:].clone()} if first else {}),
+        }
+        optimizer.step()
+        return torch.cat([theta.detach(), *([optimizer.state[theta][first]] if first else [])])
+
+    def settled(theta: torch.Tensor) -> torch.optim.Optimizer:
+        # The moments as a step leaves them, here one that goes nowhere.
+        still = torch.zeros_like(theta).requires_grad_()
+        still.grad = torch.zeros_like(theta)
+        replica = cls([still], **options)
+        replica.state[still] = {
+            **moments(still.grad),
+            **({first: torch.zeros_like(theta)} if first else {}),
+        }
+        replica.step()
+        optimizer = cls([theta], **options)
+        optimizer.state[theta] = replica.state[still]
+        if name == "Adadelta":
+            # Of its two averages a step uses that of the updates as it was before.
+            optimizer.state[theta]["acc_delta"] = torch.ones_like(theta)
+        return optimizer
+
+    measured = critical_rate(step, 2 if first else 1)
+    assert measured == pytest.approx(expected, rel=1e-6)
+    assert limit_on_a_quadratic(settled) == pytest.approx(measured, rel=1e-6)
+
+
 def test_preconditioned_sharpness_of_adam_in_its_first_steps():
     """λmax(P^{-1/2} H P^{-1/2}), P = (1 − β₁ᵗ)(√(ν / (1 − β₂ᵗ)) + ε), with rates of two groups."""
     first, second, epsilon = 0.9, 0.99, 1e-3
