@@ -14,7 +14,7 @@ from convlint.gpu_probes.measurements import SURFACE
 from convlint.gpu_probes.tape import Change, TapeUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from convlint.gpu_probes.attach.observer import Observer
     from convlint.gpu_probes.observations import Curvature, Place
@@ -110,8 +110,9 @@ class CurvaturePoints:
         phase: str,
         tape: Tape | None,
     ) -> None:
+        from convlint.gpu_probes.attach.taped_hessian import SETTLED, off_the_loss
         from convlint.gpu_probes.curvature.measure import measure_curvature
-        from convlint.gpu_probes.curvature.operator import CurvatureUnavailable
+        from convlint.gpu_probes.curvature.operator import DOUBLE_BACKWARD, CurvatureUnavailable
 
         observer = self._observer
         # The gradients of a step with a backward of its own are not those of its tape.
@@ -145,9 +146,12 @@ class CurvaturePoints:
                     name_of=lambda tensor: observer.describe(tensor)[0],
                     surface_seconds=self._seconds_for_surface(phase, replayed),
                 )
-                if tape is not None and tape.own_backward and time.monotonic() < deadline:
-                    off = _off_the_loss(tape, loss, parameters, scale / accumulated)
-                    result = replace(result, consistency=off)
+                settled = result.consistency is not None and result.consistency < SETTLED
+                open_still = result.method == DOUBLE_BACKWARD and not settled
+                if tape is not None and open_still and time.monotonic() < deadline:
+                    off = off_the_loss(tape, loss, parameters, scale / accumulated)
+                    if off is not None:
+                        result = replace(result, consistency=off)
             except CurvatureUnavailable as reason:
                 observer.measuring.skip(f"curvature at the {phase}", str(reason))
                 return
@@ -176,33 +180,6 @@ def _exact(tape: Tape | None, loss: torch.Tensor) -> Tape | None:
     except TapeUnavailable:
         return None
     return tape if torch.equal(again, loss.detach()) else None
-
-
-def _off_the_loss(
-    tape: Tape, loss: torch.Tensor, parameters: Sequence[torch.Tensor], scale: float
-) -> float | None:
-    """How far gradient and Hessian are from differences of the loss itself, on its tape."""
-    from convlint.gpu_probes.curvature.differences import difference_from_losses
-    from convlint.gpu_probes.curvature.operator import (
-        CurvatureUnavailable,
-        RetainedGraphHessian,
-        blocks,
-    )
-
-    def loss_at(displacement: torch.Tensor) -> float:
-        by = zip(hessian.parameters, blocks(displacement, hessian.parameters), strict=True)
-        there = {id(p): p.detach().double() + block.to(p.device) for p, block in by}
-        with torch.no_grad():
-            value = tape.loss(
-                [there.get(id(p), p) for p in tape.parameters], change=Change(dtype=torch.float64)
-            )
-        return float(value) / scale
-
-    try:
-        hessian = RetainedGraphHessian(loss.reshape(()), parameters, loss_scale=scale)
-        return difference_from_losses(hessian, loss_at)
-    except (TapeUnavailable, CurvatureUnavailable):
-        return None
 
 
 def _twice_differentiable(tape: Tape) -> Callable[[], torch.Tensor]:

@@ -7,8 +7,7 @@ script's, or leaves a parameter or buffer changed by a single bit.
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -40,17 +39,6 @@ kinks (ReLU, max-pooling) at the scale of the step and the difference says nothi
 ASYMMETRY = 1e-2
 """Largest share of a product by which differences may miss being symmetric. Those of a gradient are
 symmetric up to rounding, 1e-3 in float32; those of what is the gradient of nothing are not."""
-
-LOSS_STEP = 1e-5
-"""Step of differences of a float64 loss along its gradient: first ones are then good to 1e-9, second
-ones, whose rounding error grows by the square, to 1e-6, and hardly a kink lies on so short a way."""
-
-FURTHER = 10.0
-"""Factor of the step along random directions, in which the loss bends so much less."""
-
-DIRECTIONS = 3
-"""Random directions: the gradient lies where the loss is steep, and what a backward that saved
-detached values leaves out may lie elsewhere."""
 
 
 class DifferencedHessian:
@@ -162,8 +150,18 @@ class DifferencedHessian:
         return flat(tensors, self.parameters, self._dtype, self._device) / self._loss_scale
 
 
+class Differences(Protocol):
+    """H v by differences of gradients."""
+
+    parameters: tuple[torch.Tensor, ...]
+
+    def difference(self, vector: torch.Tensor, shrink: float = 1.0) -> torch.Tensor:
+        """H @ vector with the default step times ``shrink``."""
+        ...
+
+
 def difference_from_finite_differences(
-    hessian: HessianOperator, differences: DifferencedHessian
+    hessian: HessianOperator, differences: Differences
 ) -> float | None:
     """‖Hv − FD‖ / ‖FD‖ along the gradient, at the better of two steps; None when kinks decide.
 
@@ -206,7 +204,7 @@ def why_no_hessian(differences: DifferencedHessian) -> str:
 
 
 def _at_two_steps(
-    differences: DifferencedHessian, direction: torch.Tensor
+    differences: Differences, direction: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Both products in float64; None when they are zero or kinks decide."""
     coarse = differences.difference(direction).double()
@@ -215,62 +213,3 @@ def _at_two_steps(
     if size == 0.0 or float((coarse - fine).norm()) > KINK_AGREEMENT * size:
         return None
     return coarse, fine
-
-
-def difference_from_losses(
-    hessian: HessianOperator, loss_at: Callable[[torch.Tensor], float], seed: int = 0
-) -> float | None:
-    """How far gradient and Hessian are from differences of the loss itself.
-
-    For a step with a backward of its own, whose gradient cannot be evaluated elsewhere.
-    ``loss_at`` gives the float64 loss at the parameters plus a flat vector. The largest of
-    |vᵀg − D| / |D| along the gradient, which a straight-through estimator fails, and of
-    |vᵀHv − D₂| / max(|D₂|, ‖Hv‖) along it and |vᵀHv − D₂| / |D₂| over random directions, which a
-    backward that saved detached values fails. Second differences that kinks decide are left out.
-    None for a zero gradient, or a loss that is not finite there.
-    """
-    gradient = hessian.gradient.double()
-    length = float(gradient.norm())
-    if length == 0.0:
-        return None
-    squares = sum(float(p.detach().double().square().sum()) for p in hessian.parameters)
-    step = LOSS_STEP * (squares**0.5 or 1.0)
-    here = loss_at(torch.zeros_like(gradient))
-
-    def differences(direction: torch.Tensor, step: float) -> tuple[list[float], list[float]]:
-        first, second = [], []
-        for h in (step, 0.25 * step):
-            ahead, behind = loss_at(h * direction), loss_at(-h * direction)
-            first.append((ahead - behind) / (2.0 * h))
-            second.append((ahead - 2.0 * here + behind) / h**2)
-        smooth = abs(second[0] - second[1]) <= KINK_AGREEMENT * abs(second[1])
-        return first, second if smooth else []
-
-    slopes, bends = differences(gradient / length, step)
-    if not all(map(math.isfinite, slopes)):
-        return None
-    found = [min(abs(length - d) / abs(d) if d else math.inf for d in slopes)]
-    if bends:
-        along, size = _bend(hessian, gradient / length)
-        found.append(min(abs(along - d) / (max(abs(d), size) or 1.0) for d in bends))
-    generator = torch.Generator(device=gradient.device).manual_seed(seed)
-    missing = total = 0.0
-    for _ in range(DIRECTIONS):
-        direction = torch.randn(
-            gradient.shape, generator=generator, dtype=gradient.dtype, device=gradient.device
-        )
-        direction /= direction.norm()
-        _, bends = differences(direction, FURTHER * step)
-        if bends:
-            along, _ = _bend(hessian, direction)
-            missing += min((along - d) ** 2 for d in bends)
-            total += bends[1] ** 2
-    if total > 0.0:
-        found.append((missing / total) ** 0.5)
-    return max(found)
-
-
-def _bend(hessian: HessianOperator, direction: torch.Tensor) -> tuple[float, float]:
-    """vᵀHv and ‖Hv‖ of a unit vector."""
-    product = hessian(direction.to(hessian.gradient.dtype)).double()
-    return float(direction @ product), float(product.norm())

@@ -16,6 +16,9 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+DOUBLE_BACKWARD = "double backward on the loss"
+"""How products are made where nothing stands in the way."""
+
 
 class CurvatureUnavailable(Exception):
     """The curvature cannot be measured here; ``reason`` is one line for the user."""
@@ -57,7 +60,7 @@ class RetainedGraphHessian:
         parameters: Sequence[torch.Tensor],
         *,
         loss_scale: float = 1.0,
-        method: str = "double backward on the loss",
+        method: str = DOUBLE_BACKWARD,
     ) -> None:
         require_usable(loss)
         _require_twice_differentiable_functions(loss)
