@@ -149,7 +149,8 @@ class CurvaturePoints:
                 settled = result.consistency is not None and result.consistency < SETTLED
                 open_still = result.method == DOUBLE_BACKWARD and not settled
                 if tape is not None and open_still and time.monotonic() < deadline:
-                    off = off_the_loss(tape, loss, parameters, scale / accumulated)
+                    factor = scale / accumulated
+                    off = off_the_loss(tape, loss, parameters, factor, deadline=deadline)
                     if off is not None:
                         result = replace(result, consistency=off)
             except CurvatureUnavailable as reason:

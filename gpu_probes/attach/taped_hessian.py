@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,7 @@ from convlint.gpu_probes.curvature.operator import (
     CurvatureUnavailable,
     RetainedGraphHessian,
     blocks,
+    unavailable_on_failure,
 )
 from convlint.gpu_probes.tape import Change, TapeUnavailable
 
@@ -32,14 +34,20 @@ _TWICE = Change(dtype=torch.float64, twice_differentiable=True)
 
 
 def off_the_loss(
-    tape: Tape, loss: torch.Tensor, parameters: Sequence[torch.Tensor], scale: float
+    tape: Tape,
+    loss: torch.Tensor,
+    parameters: Sequence[torch.Tensor],
+    scale: float,
+    *,
+    deadline: float,
 ) -> float | None:
     """Relative difference of the Hessian on the graph of ``loss`` from differences on its tape.
 
     Of gradients, or of the loss alone where the step has a backward of its own. What was computed
     in half precision differs by its rounding alone; its Hessian is then that of the replay, which
     still shows a gradient of nothing. ``scale`` is the factor by which ``loss`` exceeds the loss that
-    is minimized. None when the tape cannot be replayed in float64, or kinks decide even there.
+    is minimized; ``deadline`` (``time.monotonic``) is checked before every replay. None when the tape
+    cannot be replayed in float64, time or memory are short, or kinks decide even there.
     """
     rounded = any(op.dtype in (torch.float16, torch.bfloat16) for op in tape.operations)
     if rounded and tape.own_backward:
@@ -49,9 +57,12 @@ def off_the_loss(
     try:
         if rounded:
             leaves = {p: p.detach().double().requires_grad_() for p in leaves}
-            loss = tape.loss(_exchanged(tape, leaves), change=_TWICE)
+            with unavailable_on_failure():
+                loss = tape.loss(_exchanged(tape, leaves), change=_TWICE)
         hessian = RetainedGraphHessian(loss, list(leaves.values()), loss_scale=scale)
-        replayed = _Replayed(tape, {leaf: p for p, leaf in leaves.items()}, hessian, scale)
+        replayed = _Replayed(
+            tape, {leaf: p for p, leaf in leaves.items()}, hessian, scale, deadline
+        )
         if tape.own_backward:
             return difference_from_losses(hessian, replayed.loss_at)
         differences = DoubleDifferences(hessian, replayed.gradient_at)
@@ -77,18 +88,23 @@ class _Replayed:
         originals: Mapping[torch.Tensor, torch.Tensor],
         hessian: HessianOperator,
         scale: float,
+        deadline: float,
     ) -> None:
         self._tape = tape
         self._parameters = [originals[leaf] for leaf in hessian.parameters]
         self._scale = scale
+        self._deadline = deadline
 
     def loss_at(self, displacement: torch.Tensor) -> float:
+        self._in_time()
         with torch.no_grad():
             value = self._tape.loss(self._moved(displacement), change=_DOUBLE)
         return float(value) / self._scale
 
     def gradient_at(self, displacement: torch.Tensor) -> torch.Tensor:
-        _, gradients = self._tape.gradients(self._moved(displacement), change=_DOUBLE)
+        self._in_time()
+        with unavailable_on_failure():
+            _, gradients = self._tape.gradients(self._moved(displacement), change=_DOUBLE)
         found = dict(zip(self._tape.parameters, gradients, strict=True))
         pieces = []
         for parameter in self._parameters:
@@ -96,6 +112,11 @@ class _Replayed:
             known = torch.zeros(parameter.numel()) if gradient is None else gradient.reshape(-1)
             pieces.append(known.to(displacement))
         return torch.cat(pieces) / self._scale
+
+    def _in_time(self) -> None:
+        # float64 is up to 64 times as slow as float32 on a GPU made for graphics.
+        if time.monotonic() >= self._deadline:
+            raise CurvatureUnavailable("there was no time to replay the step")
 
     def _moved(self, displacement: torch.Tensor) -> list[torch.Tensor]:
         pieces = blocks(displacement, self._parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import convlint
+from convlint.gpu_probes.attach.taped_hessian import off_the_loss
+from convlint.gpu_probes.tape import TapeRecorder
 
 
 class Swish(torch.autograd.Function):
@@ -155,3 +158,22 @@ def test_a_target_of_the_networks_own_without_gradient_is_found(half):
     curvatures = measured(model, loss).curvature
     assert curvatures
     assert all(c.consistency is not None and c.consistency > 1e-2 for c in curvatures)
+
+
+def test_without_time_or_memory_for_a_replay_nothing_is_said(monkeypatch):
+    model = Rectified()
+    x, y = torch.randn(16, 8), torch.randint(0, 3, (16,))
+    recorder = TapeRecorder()
+    with recorder:
+        loss = F.cross_entropy(model(x), y)
+    tape, parameters = recorder.finish(loss), list(model.parameters())
+    seen = off_the_loss(tape, loss, parameters, 1.0, deadline=time.monotonic() + 60.0)
+    assert seen is not None and seen < 1e-3
+    assert off_the_loss(tape, loss, parameters, 1.0, deadline=time.monotonic()) is None
+
+    def exhausted(*_arguments, **_keywords):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(type(tape), "gradients", exhausted)
+    later = time.monotonic() + 60.0
+    assert off_the_loss(tape, loss, parameters, 1.0, deadline=later) is None

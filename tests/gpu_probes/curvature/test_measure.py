@@ -282,6 +282,20 @@ def test_parameters_the_loss_does_not_reach_are_left_out():
     assert seen.largest.value == pytest.approx(12.0, rel=1e-6)
 
 
+def test_what_the_gradient_is_blind_to_is_found_from_a_random_start():
+    """At a minimum along the steepest direction, and along one that curves downwards."""
+    spectrum = torch.tensor([50.0, -20.0, 3.0, 1.0, 0.5, 0.1], dtype=torch.float64)
+    theta = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0, 1.0], dtype=torch.float64, requires_grad=True)
+    seen = measure_curvature(
+        0.5 * (spectrum * theta**2).sum(), [theta], [], phase="start", deadline=far()
+    )
+    # Lanczos stops at a residual of 1e-2, which is an error of its square.
+    assert seen.largest.value == pytest.approx(50.0, rel=1e-4)
+    assert seen.smallest.value == pytest.approx(-20.0, rel=1e-3)
+    # The gradient's own condition number knows nothing of them: most of it lies along 3.
+    assert seen.gradient_condition.value == pytest.approx(1.0, rel=1e-4)
+
+
 def test_gradient_condition_weighs_curvature_by_the_gradient():
     spectrum = torch.tensor([100.0, 1.0, 1.0, 1.0], dtype=torch.float64)
     theta = torch.tensor([0.001, 1.0, 1.0, 1.0], dtype=torch.float64, requires_grad=True)
