@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from convlint.report.charts import Axis, Bar, Curve, Mark, Plot, bars, curves
 from convlint.report.contours import contour_map
-from convlint.report.density import broadened, share_between
+from convlint.report.density import broadened, effective_dimension, share_between
 from convlint.report.measured import forecast_text
 from convlint.report.text import count, format_number, one_line
 
@@ -89,6 +89,11 @@ def _density(seen: Observations) -> Iterator[Plot]:
             f" {100 * NEAR_ZERO:.0f} % of it around zero, {_percent(negative)} below"
             f" ({_sample(curvature)}, {len(nodes)} nodes)"
         )
+        if edge > 0.0:
+            steep = format_number(effective_dimension(curvature, edge))
+            reading += (
+                f"; about {steep} of {curvature.parameters:,} directions are steeper than that"
+            )
         mean = curvature.moments[0] if curvature.moments else None
         if mean is not None and mean.value is not None and mean.ci is not None:
             reading += (

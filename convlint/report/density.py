@@ -54,3 +54,13 @@ def share_between(curvature: Curvature, low: float, high: float) -> tuple[float,
         sample.append(vectors * math.fsum(share for value, share in nodes if low < value < high))
         first += length
     return whole, statistics.stdev(sample) / math.sqrt(vectors)
+
+
+def effective_dimension(curvature: Curvature, scale: float) -> float:
+    """Σ λ / (λ + ``scale``) over the positive eigenvalues: how many directions are steeper than that.
+
+    One far above ``scale`` counts as one, one far below not at all (MacKay 1992, "A Practical
+    Bayesian Framework for Backpropagation Networks", section 4).
+    """
+    shares = (share * v / (v + scale) for v, share in curvature.density if v > 0.0)
+    return curvature.parameters * math.fsum(shares)
