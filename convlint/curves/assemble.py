@@ -33,6 +33,8 @@ KEPT_SHARE = 0.7
 """A counter that goes back several times and has fewer distinct values than this share of the rows
 counts anew in every epoch; resumed runs repeat less."""
 
+EPISODE = "episode"
+
 EPOCHS = ("epoch", "epochs")
 
 ROWS = "rows"
@@ -133,7 +135,7 @@ def assemble(
         restarts=restarts(found),
         planned_steps=planned,
         baseline=baseline,
-        ignored=tuple(ignored),
+        ignored=(*ignored, *(name for name in columns if name.strip().lower() == EPISODE)),
         remarks=(*log.remarks, *_remarks(known)),
     )
 

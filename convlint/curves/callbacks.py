@@ -36,6 +36,7 @@ def lightning_callback(
 
         def __init__(self) -> None:
             self.monitor = monitor
+            monitor.awaits_metric = metric is not None
 
         def on_train_batch_end(
             self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -83,6 +84,7 @@ def transformers_callback(
 
         def __init__(self) -> None:
             self.monitor = monitor
+            monitor.awaits_metric = metric is not None
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             """Take the loss since the last log."""
@@ -134,6 +136,7 @@ def keras_callback(
         def __init__(self) -> None:
             super().__init__()
             self.monitor = monitor
+            monitor.awaits_metric = metric is not None
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             """Take the numbers of the epoch."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,9 @@ that only falls."""
 
 FEWEST_NOISY = 16
 """Of fewer values that go up and down neither the noise nor a trend is known."""
+
+RESOLVED = 0.01
+"""Share of the level to which the fall of noisy losses must be known before patience can end."""
 
 ERRORS = 2.0
 """Standard errors within which a change is not told from the tolerance."""
@@ -137,6 +140,35 @@ def no_improvement(
     waited = len(metric) - 1 - at
     answer = Answer.HOLDS if waited >= patience else Answer.FAILS
     return Criterion(NO_IMPROVEMENT, answer, float(waited), float(patience))
+
+
+def no_improvement_of_losses(
+    losses: Sequence[float], patience: int = 10, min_delta: float = 0.0
+) -> Criterion:
+    """The same of training losses, which stand in for a metric.
+
+    Among losses of mini-batches the best is the luckiest batch's, and a new one is rare though the
+    run learns: patience ends only where they go up all the while, or where the medians of the last
+    two stretches of ``patience`` losses are known to a percent and the later one is no lower.
+    """
+    plain = no_improvement(losses, patience, min_delta)
+    if not plain.holds:
+        return plain
+    recent = np.asarray(losses[-2 * patience :], dtype=np.float64)
+    if not np.isfinite(recent).all():
+        return plain
+    if (np.diff(recent[-patience - 1 :]) >= 0.0).all():
+        return plain
+    undecidable = replace(plain, answer=Answer.UNDECIDABLE)
+    half = recent.size // 2
+    if recent.size < FEWEST_NOISY:
+        return undecidable
+    before, after = recent[:half], recent[-half:]
+    error = noise_level(recent) * math.sqrt(math.pi / half)
+    if error > RESOLVED * abs(float(np.median(before))):
+        return undecidable
+    fall = float(np.median(before) - np.median(after))
+    return plain if fall <= min_delta + ERRORS * error else replace(plain, answer=Answer.FAILS)
 
 
 def combined(criteria: Iterable[Criterion], combine: Combine | str) -> bool:

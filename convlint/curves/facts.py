@@ -167,7 +167,7 @@ class Curves(msgspec.Struct, frozen=True, kw_only=True):
     baseline: float | None = None
     """Loss of a constant prediction, when the user gave it."""
     ignored: tuple[str, ...] = ()
-    """Columns that are no curve known here."""
+    """Columns that are no curve known here, and a counter of episodes."""
     remarks: tuple[str, ...] = ()
     """What was odd about the log itself: duplicate steps, rows left out."""
     schema_version: int = SCHEMA_VERSION

@@ -18,6 +18,7 @@ from convlint.curves.criteria import (
     gradient_norm,
     loss_plateau,
     no_improvement,
+    no_improvement_of_losses,
     parameter_change,
     relative_improvement,
 )
@@ -70,7 +71,8 @@ class ConvergenceMonitor:
 
     ``patience`` and ``min_delta`` are those of the metric, of which a lower value is better unless
     ``mode`` is ``"max"``; without a metric the loss takes its place when ``patience`` is given
-    alone. ``tolerances`` switches further criteria on: names of ``CRITERIA`` with a tolerance, or
+    alone, and patience then ends only where its noise does not hide whether it still falls.
+    ``tolerances`` switches further criteria on: names of ``CRITERIA`` with a tolerance, or
     None for the default. ``combine`` says whether one criterion is enough (``"any"``) or all must hold
     (``"all"``; patience only where there is a metric or a loss for it), and ``confirmations`` for how many updates in a row. Losses of
     mini-batches are compared by medians of windows; a criterion that their noise makes
@@ -94,17 +96,30 @@ class ConvergenceMonitor:
         confirmations: int = 1,
         model: Any = None,
     ) -> None:
+        if tolerances is not None and not isinstance(tolerances, dict):
+            raise ValueError(
+                f"tolerances maps names of criteria to numbers or None, not {tolerances!r}"
+            )
         unknown = [name for name in tolerances or {} if name not in CRITERIA]
         if unknown:
             raise ValueError(
                 f"no criterion is called {unknown[0]!r}; there are: {', '.join(CRITERIA)}"
             )
-        if patience is not None:
-            no_improvement([], patience, min_delta, mode)
-        if min_delta < 0.0:
-            raise ValueError(f"min_delta is 0 or more, not {min_delta}")
-        if confirmations < 1:
-            raise ValueError(f"confirmations is 1 or more, not {confirmations}")
+        for name, tolerance in (tolerances or {}).items():
+            if tolerance is not None and not (_is_number(tolerance) and tolerance >= 0.0):
+                raise ValueError(
+                    f"the tolerance of {name!r} is a number from 0 on, not {tolerance!r}"
+                )
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode is 'min' or 'max', not {mode!r}")
+        if patience is not None and not _counts(patience):
+            raise ValueError(f"patience is a whole number from 1 on, or None, not {patience!r}")
+        if not (_is_number(min_delta) and min_delta >= 0.0):
+            raise ValueError(f"min_delta is a number from 0 on, not {min_delta!r}")
+        if not _counts(confirmations):
+            raise ValueError(f"confirmations is a whole number from 1 on, not {confirmations!r}")
+        if combine not in tuple(Combine):
+            raise ValueError(f"combine is 'any' or 'all', not {combine!r}")
         self.patience, self.min_delta, self.mode = patience, min_delta, mode
         self.tolerances = {
             name: CRITERIA[name] if value is None else value
@@ -117,6 +132,8 @@ class ConvergenceMonitor:
         """The best metric so far, and ``best_step`` the number of the update it came with."""
         self.best_step = 0
         self.steps = 0
+        self.awaits_metric = False
+        """Whether a metric is to come, so that losses never take its place."""
         self._losses: deque[float] = deque(maxlen=KEPT_LOSSES)
         self._metrics: list[float] = []
         self._gradient_norm: float | None = None
@@ -231,8 +248,10 @@ class ConvergenceMonitor:
     def _criteria(self) -> Iterable[Criterion]:
         losses = list(self._losses)
         if self.patience is not None:
-            series = self._metrics or ([] if self.tolerances else losses)
-            yield no_improvement(series, self.patience, self.min_delta, self.mode)
+            if self._metrics or self.tolerances or self.awaits_metric:
+                yield no_improvement(self._metrics, self.patience, self.min_delta, self.mode)
+            else:
+                yield no_improvement_of_losses(losses, self.patience, self.min_delta)
         for name, tolerance in self.tolerances.items():
             if name == "loss plateau":
                 yield loss_plateau(losses, tolerance)
@@ -242,6 +261,14 @@ class ConvergenceMonitor:
                 yield gradient_norm(self._gradient_norm, tolerance)
             else:
                 yield parameter_change(self._parameter_change, tolerance)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _number(value: Any) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 STEP_NAMES = (
     "step", "global_step", "trainer/global_step", "_step", "iter", "iteration", "iterations",
-    "batch", "update", "updates", "num_updates", "steps", "global step", "epoch", "epochs",
+    "batch", "update", "updates", "num_updates", "steps", "global step", "epoch", "epochs", "episode",
 )  # fmt: skip
 """Columns that count, in order of preference."""
 
@@ -25,12 +25,12 @@ _VALIDATION = {
 }
 _LOSS = {
     "loss", "losses", "nll", "ce", "xent", "crossentropy", "mse", "mae", "rmse", "perplexity", "ppl",
-    "error", "err", "wer", "cer", "bpc", "bpb", "logloss", "cost", "objective", "elbo",
+    "error", "err", "wer", "cer", "bpc", "bpb", "logloss", "cost", "objective",
 }  # fmt: skip
 _SCORE = {
     "acc", "accuracy", "top1", "top5", "acc1", "acc5", "prec1", "f1", "auc", "auroc", "auprc",
     "precision", "recall", "bleu", "rouge", "map", "iou", "miou", "dice", "psnr", "ssim", "r2",
-    "reward", "return", "rew", "mcc", "kappa", "score",
+    "reward", "return", "rew", "mcc", "kappa", "score", "elbo", "likelihood",
 }  # fmt: skip
 _PARTS = {
     "g", "d", "gen", "disc", "generator", "discriminator", "real", "fake", "adv", "adversarial",
@@ -46,6 +46,9 @@ _FILLERS = {
     "scalar", "curr", "current", "running", "smoothed", "iter", "per", "of", "the", "log", "final",
     "dataloader", "idx", "s",
 }  # fmt: skip
+_NEGATED = {"neg", "negative"}
+"""What turns a score into a loss."""
+
 _NO_CURVE = {
     "time", "seconds", "count", "scale", "best", "improved", "improve", "decreased", "increased", "min",
     "max", "minimum", "maximum", "std", "weight", "coef", "coefficient", "threshold", "patience", "whl",
@@ -90,7 +93,7 @@ def role_of(name: str) -> Role:
     if _NO_CURVE & set(rest):
         return Role("other", split, False, joined)
     quantity = "score" if _SCORE & set(rest) else "other"
-    if _LOSS & set(rest):
+    if _LOSS & set(rest) or (quantity == "score" and _NEGATED & set(rest)):
         quantity = "loss"
     part = bool(_PARTS & set(rest))
     return Role(quantity, split, part, " ".join(rest))

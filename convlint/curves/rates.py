@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SMALLEST_VARIANCE = 1e-300
 """A fit that is exact to the last bit still has a logarithm."""
 
-AKAIKE_DECIDES = {"linear": 0.95, "sublinear": 0.9}
+AKAIKE_DECIDES = {"linear": 0.97, "sublinear": 0.92}
 """Akaike weight above which one of two kinds is preferred; below it the rate is undetermined."""
 
 MIXTURE_MARGIN = 28.0

@@ -35,6 +35,10 @@ Batch noise and a healthy warm-up stay far below."""
 HIGH_GROUND = 1.5
 """Nearly all late values above the first three, by this factor in the median: thrown off."""
 
+FEWEST_SWINGS = 5
+"""Of fewer, each may be a stage of training that raises the loss on purpose: a curriculum, a restart
+of the learning rate that is not logged."""
+
 PERIODIC_P = 1e-3
 """Fisher's p-value below which a periodic component is real."""
 
@@ -104,6 +108,7 @@ def swinging(values: Series, levels: Levels, progress: float, significant: float
         cycle is not None
         and cycle.p_value < PERIODIC_P
         and cycle.sustained
+        and cycle.period < values.size / FEWEST_SWINGS
         and cycle.amplitude > SWING_OF_EXCESS * levels.excess
         and cycle.amplitude > SWING_OF_PROGRESS * progress
     ):

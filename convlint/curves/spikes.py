@@ -8,7 +8,7 @@ import numpy as np
 
 from convlint.curves import recorder
 from convlint.curves.facts import Spike
-from convlint.curves.trend import noise_level
+from convlint.curves.trend import second_difference_noise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,8 +67,8 @@ def spikes(blocks: NDArray[np.float64]) -> tuple[Spike, ...]:
 
 def _local_noise(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Standard deviation of the noise around each point, from second differences, which a trend
-    does not enter."""
+    does not enter. Alternation does: no second step is a spike."""
     around = max(FEWEST_POINTS, values.size // 20)
     starts = range(0, values.size, around)
-    deviation = [noise_level(values[max(0, k - around) : k + around]) for k in starts]
+    deviation = [second_difference_noise(values[max(0, k - around) : k + around]) for k in starts]
     return np.repeat(np.array(deviation), around)[: values.size]

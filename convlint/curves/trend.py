@@ -37,10 +37,10 @@ def noise_level(values: Series) -> float:
     """
     if values.size < 4:
         return 0.0
-    whole = _second_difference_noise(values)
+    whole = second_difference_noise(values)
     if values.size < 12:
         return whole
-    halves = [_second_difference_noise(values[start::2]) for start in (0, 1)]
+    halves = [second_difference_noise(values[start::2]) for start in (0, 1)]
     return min(whole, float(np.mean(halves)))
 
 
@@ -66,7 +66,8 @@ def _winsorized_noise(values: Series) -> float:
     return math.sqrt(float(np.mean(np.clip(second, -bound, bound) ** 2)) / 6.0)
 
 
-def _second_difference_noise(values: Series) -> float:
+def second_difference_noise(values: Series) -> float:
+    """The same, with alternation as noise."""
     second = np.diff(values, 2)
     return float(MAD_TO_SIGMA * np.median(np.abs(second - np.median(second))) / math.sqrt(6.0))
 

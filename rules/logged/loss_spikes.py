@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SHARE = 0.5
 """A spike that gives back half of what the loss had gained is one; smaller ones are noise."""
+BEGINNING = 0.1
+"""A rise above the start in this first part of the run gives little back: a queue of negatives that
+fills, a warm-up."""
 SEVERAL = 3
 LONG = 0.02
 """Part of the run a single spike may take to heal before it is worth a word."""
@@ -63,11 +66,12 @@ class LossSpikes(Rule):
         for loss in training_losses(curves):
             if loss.kind in ("diverging", "oscillating") or loss.lost_from is not None:
                 continue
-            spikes = [s for s in loss.spikes if s.share is None or s.share >= SHARE]
+            span = loss.last_step - loss.first_step
+            begun = loss.first_step + BEGINNING * span
+            spikes = [s for s in loss.spikes if _gives_back(s, begun)]
             if not spikes:
                 continue
             worst = max(spikes, key=lambda spike: spike.height)
-            span = loss.last_step - loss.first_step
             serious = len(spikes) >= SEVERAL or any(_lasts(spike, span) for spike in spikes)
             times = "once" if len(spikes) == 1 else f"{len(spikes)} times"
             yield self.finding(
@@ -84,6 +88,15 @@ class LossSpikes(Rule):
                     expected="0",
                 ),
             )
+
+
+def _gives_back(spike: Spike, begun: float) -> bool:
+    early = spike.step <= begun
+    return (
+        not early
+        if spike.share is None
+        else spike.share >= SHARE and not (early and spike.share > 1.0)
+    )
 
 
 def _lasts(spike: Spike, span: float) -> bool:

@@ -48,7 +48,9 @@ def training_losses(curves: Curves) -> tuple[Curve, ...]:
 
 def moves_its_target(curves: Curves) -> bool:
     """Whether this is a game between networks or reinforcement learning, whose losses say little."""
-    return any(MOVING_WORDS & _words(curve.name) for curve in curves.curves)
+    return any(MOVING_WORDS & _words(curve.name) for curve in curves.curves) or any(
+        "episode" in _words(name) for name in curves.ignored
+    )
 
 
 def is_plain(name: str) -> bool:

@@ -27,6 +27,37 @@ def test_patience_stops_and_says_why():
     assert (monitor.best, monitor.best_step) == (0.8, 2)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_patience_does_not_end_by_losses_of_batches_that_still_fall(seed):
+    random = np.random.default_rng(seed)
+    monitor = ConvergenceMonitor(patience=10)
+    for step in range(600):
+        assert not monitor.update(2.0 * 0.998**step + 0.3 + 0.2 * random.normal())
+
+
+def test_patience_ends_by_losses_that_rise_or_are_known_to_stand_still():
+    monitor = ConvergenceMonitor(patience=3)
+    assert [bool(monitor.update(loss)) for loss in (1.0, 0.8, 0.9, 1.0, 1.1)] == [False] * 4 + [
+        True
+    ]
+    random = np.random.default_rng(0)
+    monitor = ConvergenceMonitor(patience=10)
+    stopped = [
+        step for step in range(400) if monitor.update(1.0 + 0.9**step + 1e-3 * random.normal())
+    ]
+    # 0.9^step is below the noise from step 66 on.
+    assert 66 <= stopped[0] <= 120
+
+
+def test_losses_never_take_the_place_of_a_metric_that_is_to_come():
+    monitor = ConvergenceMonitor(patience=2)
+    monitor.awaits_metric = True
+    assert not any(monitor.update(1.0) for _ in range(10))
+    for metric in (1.0, 1.1):
+        assert not monitor.update(metric=metric)
+    assert monitor.update(metric=1.2)
+
+
 def test_nothing_stops_before_the_first_update():
     monitor = ConvergenceMonitor(tolerances={"gradient norm": None})
     assert not monitor.should_stop
@@ -94,6 +125,11 @@ def test_noisy_losses_do_not_stop_a_run_that_still_learns():
     "arguments",
     [
         {"patience": 0},
+        {"patience": 2.5},
+        {"min_delta": float("nan")},
+        {"confirmations": 1.5},
+        {"tolerances": {"gradient norm": -1.0}},
+        {"tolerances": ["gradient norm"]},
         {"mode": "best"},
         {"min_delta": -1.0},
         {"confirmations": 0},

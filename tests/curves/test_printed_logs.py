@@ -145,6 +145,19 @@ def test_boxes_with_a_name_in_each_row(read):
     assert judged(seen) == "undetermined"
 
 
+def test_a_lower_bound_of_a_likelihood_is_to_rise(read):
+    seen = read("".join(f"step {k}, elbo: {-90 - 60 * 0.9**k:.2f}\n" for k in K))
+    assert [(c.name, c.quantity) for c in seen.curves] == [("elbo", "score")]
+    assert read(each("step {k}, negative elbo: {t:.4f}")).curves[0].quantity == "loss"
+
+
+def test_episodes_say_that_the_loss_is_one_of_reinforcement_learning(read):
+    seen = read(
+        "".join(f"Episode {k} score: {k / 2}, loss: {0.1 + k / 20:.3f}\n" for k in range(100))
+    )
+    assert judged(seen) == "undetermined"
+
+
 def test_nan_is_a_value_and_no_name(read):
     lines = each("Epoch: [{k}][  0/100]\tLoss {t:.4e} ({t:.4e})")
     seen = read(lines + "Epoch: [30][  0/100]\tLoss nan (nan)\n")

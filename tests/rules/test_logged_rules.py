@@ -74,6 +74,46 @@ def test_slowness_is_judged_by_the_plan(found):
     assert found("slow-curve", {"planned_steps": 1e6}, step=K, loss=slow) == []
 
 
+def test_a_rise_at_the_very_beginning_is_no_spike(found):
+    # As the queue of negatives of momentum contrast fills, the loss rises and then comes down.
+    k = np.arange(600.0)
+    loss = np.where(k < 50, 5.0 + 0.08 * k, 9.0 * 0.999 ** (k - 50))
+    assert (
+        found("loss-spikes", step=k, loss=loss + 0.05 * np.random.default_rng(0).normal(size=600))
+        == []
+    )
+
+
+def test_every_second_step_of_a_swing_is_no_spike(found):
+    k = np.arange(300.0)
+    loss = (2.0 * 0.99**k + 0.2) * (1.0 + 0.25 * (-1.0) ** k)
+    assert found("loss-spikes", step=k, loss=loss) == []
+
+
+def test_a_few_stages_are_no_oscillation(found):
+    stage = 0.97 ** np.arange(200.0)
+    loss = np.concatenate([0.3 + stage, 0.5 + stage, 0.7 + stage])
+    assert found("oscillating-curve", step=np.arange(600.0), loss=loss) == []
+
+
+def test_parts_beside_the_loss_itself_are_not_judged(found):
+    assert found("diverged-curve", step=K, loss=FALLING, join_loss=1.0 + 0.05 * K) == []
+    assert found("diverged-curve", step=K, join_loss=1.0 + 0.05 * K) == [Severity.ERROR]
+
+
+def test_a_score_of_neither_a_half_nor_a_third_is_not_chance(found):
+    flat = 1.77 + noise(0.004)
+    assert found("underfitting", step=K, loss=flat, accuracy=0.369 + noise(0.003, 1)) == [
+        Severity.INFO
+    ]
+
+
+def test_noise_alone_gains_nothing_that_a_plateau_could_follow(found):
+    k = np.arange(400.0)
+    loss = 2.1 + 0.1 * np.random.default_rng(3).normal(size=400)
+    assert found("plateau-reached", step=k, loss=loss) == []
+
+
 def test_a_spike_that_heals_at_once_is_a_note(found):
     once = FALLING + noise(0.01)
     once[80] += 3.0

@@ -24,7 +24,7 @@ _METRIC = re.compile(
     re.IGNORECASE,
 )
 _STEP = re.compile(
-    r"\b(?P<name>global[_ ]step|step|iteration|iter|it|num_updates|update|batch|epoch)s?\b['\"]?[\s:=#\[(]*['\"]?(?P<value>\d+(?:\.\d+)?)",
+    r"\b(?P<name>global[_ ]step|step|iteration|iter|it|num_updates|update|batch|epoch|episode)s?\b['\"]?[\s:=#\[(]*['\"]?(?P<value>\d+(?:\.\d+)?)",
     re.IGNORECASE,
 )
 _SPLIT = re.compile(
