@@ -55,6 +55,9 @@ _NO_CURVE = {
 }  # fmt: skip
 """Words for settings, for bests and extremes of other curves, and for prose about them."""
 
+_NUMBERED = re.compile(r"loss\d+")
+"""One of several losses."""
+
 _RATE = {"lr", "learningrate", "eta"}
 _NORM = {"gradnorm", "gradientnorm"}
 
@@ -95,7 +98,10 @@ def role_of(name: str) -> Role:
     quantity = "score" if _SCORE & set(rest) else "other"
     if _LOSS & set(rest) or (quantity == "score" and _NEGATED & set(rest)):
         quantity = "loss"
-    part = bool(_PARTS & set(rest))
+    numbered = any(_NUMBERED.fullmatch(word) for word in rest)
+    if numbered:
+        quantity = "loss"
+    part = numbered or bool(_PARTS & set(rest))
     return Role(quantity, split, part, " ".join(rest))
 
 

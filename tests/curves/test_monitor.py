@@ -262,6 +262,17 @@ def test_lightning(tmp_path):
     assert torch.equal(model.layer.weight, monitor.best_weights["layer.weight"])
 
 
+def test_callbacks_wait_for_the_first_evaluation():
+    pytest.importorskip("transformers")
+    from transformers import TrainerControl, TrainerState
+
+    monitor = ConvergenceMonitor(patience=2)
+    callback, state, control = monitor.transformers(), TrainerState(), TrainerControl()
+    for loss in (1.0, 1.1, 1.2, 1.3, 1.4):
+        callback.on_log(None, state, control, logs={"loss": loss})
+    assert not control.should_training_stop
+
+
 def test_the_documented_loop_stops(capsys):
     pytest.importorskip("torch")
     page = Path(__file__).parents[2] / "docs" / "curves.md"

@@ -158,6 +158,14 @@ def test_episodes_say_that_the_loss_is_one_of_reinforcement_learning(read):
     assert judged(seen) == "undetermined"
 
 
+def test_numbered_losses_are_parts(read):
+    seen = read(each("epoch {k} loss1: {t:.4f} loss2: {v:.4f}"))
+    assert [(c.name, c.quantity, c.part) for c in seen.curves] == [
+        ("loss1", "loss", True),
+        ("loss2", "loss", True),
+    ]
+
+
 def test_nan_is_a_value_and_no_name(read):
     lines = each("Epoch: [{k}][  0/100]\tLoss {t:.4e} ({t:.4e})")
     seen = read(lines + "Epoch: [30][  0/100]\tLoss nan (nan)\n")
