@@ -42,16 +42,19 @@ def hutchinson(
     for _ in range(probes):
         if time.monotonic() >= deadline:
             break
-        signs = torch.randint(
-            0, 2, hessian.gradient.shape, generator=generator, device=hessian.gradient.device
-        ).to(hessian.gradient.dtype)
-        signs = 2.0 * signs - 1.0
+        signs = random_signs(hessian.gradient, generator)
         products = (signs * hessian(signs)).double()
         rows.append([float(block.sum()) for block in torch.split(products, sizes)])
     if len(rows) < FEWEST or not all(math.isfinite(v) for row in rows for v in row):
         return None
     whole = _with_error([math.fsum(row) for row in rows])
     return whole, tuple(_with_error(list(column)) for column in zip(*rows, strict=True))
+
+
+def random_signs(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A vector of 1 and -1 with the shape, dtype and device of ``like``."""
+    signs = torch.randint(0, 2, like.shape, generator=generator, device=like.device)
+    return signs.to(like.dtype).mul_(2.0).sub_(1.0)
 
 
 def _with_error(sample: list[float]) -> Measurement:

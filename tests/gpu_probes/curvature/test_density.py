@@ -133,6 +133,16 @@ def test_one_vector_has_moments_and_no_standard_error():
     assert all(moment.ci is None for moment in seen.moments)
 
 
+def test_one_vector_of_signs_has_every_moment_of_a_diagonal():
+    spectrum = torch.as_tensor(network_like())
+    theta = torch.ones(len(spectrum), dtype=torch.float64, requires_grad=True)
+    hessian = RetainedGraphHessian(0.5 * theta @ (spectrum * theta), [theta])
+    density = spectral_density(hessian, [], vectors=1, seed=3)
+    for degree, moment in zip(DEGREES, density.moments, strict=True):
+        # z'D^k z is the trace for signs z; normal numbers are off by sqrt(2 tr D^2k) / n.
+        assert moment.value == pytest.approx(float((spectrum**degree).mean()), rel=1e-12)
+
+
 def test_without_time_there_is_no_density():
     hessian = quadratic(network_like())
     assert spectral_density(hessian, [], vectors=3, deadline=time.monotonic()) is None
