@@ -81,8 +81,15 @@ def explained(prediction: torch.Tensor, target: torch.Tensor) -> float:
     return max(0.0, 1.0 - float(error)) if bool(torch.isfinite(error)) else 0.0
 
 
-def change(kind: str, value: float) -> None:
-    """Make torch's optimizers depart from what the script asks for."""
+def change(kind: str, value: Any) -> None:
+    """Make torch's optimizers depart from what the script asks for.
+
+    ``value`` is a number for the kinds that have one; clipping without is none at all.
+    """
+    if kind == "clipping" and value is None:
+        for name in ("clip_grad_norm_", "clip_grad_value_"):
+            setattr(torch.nn.utils, name, lambda *_, **__: torch.zeros(()))
+        return
     first: dict[int, list[float]] = {}
     steps: dict[int, int] = {}
 
