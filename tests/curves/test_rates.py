@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_breast_cancer
 
 from convlint.curves import convergence
 
@@ -107,6 +108,26 @@ def test_newton_iteration_is_superlinear():
         losses.append(np.sqrt(1.0 + x * x))
         x = -(x**3)
     assert convergence(losses, lower_bound=None).rate_class in ("superlinear", "quadratic")
+
+
+@pytest.mark.parametrize("ridge", [0.1, 0.01])
+def test_newton_on_logistic_regression_is_quadratic(ridge):
+    data = load_breast_cancer()
+    features = (data.data - data.data.mean(0)) / data.data.std(0)
+    w, losses = np.zeros(30), []
+    for _ in range(20):
+        scores = features @ w
+        p = 1.0 / (1.0 + np.exp(-scores))
+        losses.append(
+            float(np.mean(np.logaddexp(0.0, scores) - data.target * scores)) + ridge / 2.0 * w @ w
+        )
+        gradient = features.T @ (p - data.target) / len(p) + ridge * w
+        hessian = (features * (p * (1.0 - p))[:, None]).T @ features / len(p) + ridge * np.eye(30)
+        w = w - np.linalg.solve(hessian, gradient)
+    seen = convergence(losses)
+    assert seen.rate_class == "quadratic"
+    # What is left of it before rounding: 1.93 to 2.
+    assert seen.rate is not None and 1.93 <= seen.rate.value <= 2.0
 
 
 def test_quadratic_convergence_doubles_the_digits():
