@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,13 +14,11 @@ from convlint.curves.course import course
 from convlint.curves.facts import Curves
 from convlint.curves.naming import STEP_NAMES, Role, is_step, role_of
 from convlint.curves.phases import phases, restarts
-from convlint.curves.recorder import Recorder
+from convlint.curves.recorder import RecordedCurve, Recorder
 from convlint.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from numpy.typing import NDArray
 
     from convlint.curves.facts import Curve, Pair
     from convlint.curves.readers import Log
@@ -42,33 +40,6 @@ ROWS = "rows"
 
 MOST_CURVES = 2_000
 """Columns beyond this many are left out; a log of so many is no table of curves."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """A recorded curve: columns of ``recorder`` sorted by step, each step once."""
-
-    name: str
-    role: Role
-    blocks: NDArray[np.float64]
-    axis: str
-    repeated: int
-    decreasing: int
-
-    @property
-    def steps(self) -> NDArray[np.float64]:
-        """Steps, ascending."""
-        return self.blocks[:, recorder.STEP]
-
-    @property
-    def lines(self) -> NDArray[np.float64]:
-        """Line of each."""
-        return self.blocks[:, recorder.LINE]
-
-    @property
-    def values(self) -> NDArray[np.float64]:
-        """Means of the blocks; NaN where no value was finite."""
-        return self.blocks[:, recorder.MEAN]
 
 
 def assemble(
@@ -194,7 +165,7 @@ def _later(epoch: float | None, before: float | None) -> bool:
     return epoch is not None and before is not None and epoch > before
 
 
-def _series(name: str, role: Role, record: Recorder, axis: str) -> Series:
+def _series(name: str, role: Role, record: Recorder, axis: str) -> RecordedCurve:
     blocks = record.blocks()
     again = record.repeated + record.decreasing
     distinct = np.unique(blocks[:, recorder.STEP]).size if record.decreasing > 1 else len(blocks)
@@ -205,16 +176,16 @@ def _series(name: str, role: Role, record: Recorder, axis: str) -> Series:
     ):
         counted = blocks.copy()
         counted[:, recorder.STEP] = np.cumsum(blocks[:, recorder.COUNT])
-        return Series(name, role, counted, ROWS, 0, 0)
+        return RecordedCurve(name, role, counted, ROWS, 0, 0)
     if record.repeated or record.decreasing:
         # Of a step that comes twice the later row holds: the run was resumed before it.
         backwards = blocks[::-1]
         _, first = np.unique(backwards[:, recorder.STEP], return_index=True)
         blocks = backwards[first]
-    return Series(name, role, blocks, axis, record.repeated, record.decreasing)
+    return RecordedCurve(name, role, blocks, axis, record.repeated, record.decreasing)
 
 
-def _split_by_context(known: list[Series]) -> list[Series]:
+def _split_by_context(known: list[RecordedCurve]) -> list[RecordedCurve]:
     """A loss called just ``loss`` is that of training; beside a validation loss, certainly."""
     return [
         replace(s, role=Role(s.role.quantity, "train", s.role.part, s.role.stem))
@@ -224,7 +195,7 @@ def _split_by_context(known: list[Series]) -> list[Series]:
     ]
 
 
-def _pairs(known: list[Series], curves: tuple[Curve, ...]) -> list[Pair]:
+def _pairs(known: list[RecordedCurve], curves: tuple[Curve, ...]) -> list[Pair]:
     """Training and validation losses of one stem, with the validation score beside them."""
     named = {curve.name: curve for curve in curves}
     scores = [s for s in known if s.role.quantity == "score" and s.role.split == "validation"]
@@ -254,7 +225,7 @@ def _pairs(known: list[Series], curves: tuple[Curve, ...]) -> list[Pair]:
     return pairs
 
 
-def _remarks(known: list[Series]) -> list[str]:
+def _remarks(known: list[RecordedCurve]) -> list[str]:
     back = max((s.decreasing for s in known), default=0)
     repeated = max((s.repeated for s in known), default=0)
     lost = sum(int(s.blocks[:, recorder.LOST].sum()) for s in known)

@@ -16,8 +16,8 @@ from convlint.curves.prechelt import (
 from convlint.curves.trend import noise_level, trend
 
 if TYPE_CHECKING:
-    from convlint.curves.assemble import Series
     from convlint.curves.facts import Curve
+    from convlint.curves.recorder import RecordedCurve
     from convlint.curves.trend import Series as Values
 
 MOST_EVALUATIONS = 400
@@ -27,7 +27,7 @@ FEWEST = 3
 
 
 def compare(
-    training: Series, validation: Series, curve: Curve, score: Series | None
+    training: RecordedCurve, validation: RecordedCurve, curve: Curve, score: RecordedCurve | None
 ) -> Pair | None:
     """What the validation loss does while the training loss goes on; None for too few values."""
     finite = np.isfinite(validation.values)
@@ -67,7 +67,9 @@ def compare(
     )
 
 
-def _progress(training: Series, validation: Series, steps: Values, lines: Values, at: int) -> float:
+def _progress(
+    training: RecordedCurve, validation: RecordedCurve, steps: Values, lines: Values, at: int
+) -> float:
     """Training progress over the strip that ends with evaluation ``at``; NaN without one."""
     same = training.axis == validation.axis
     counted, ends = (training.steps, steps) if same else (training.lines, lines)
@@ -77,7 +79,9 @@ def _progress(training: Series, validation: Series, steps: Values, lines: Values
     return training_progress(strip) if strip.size > 1 else float("nan")
 
 
-def _fell(training: Series, validation: Series, step: float, line: float) -> float | None:
+def _fell(
+    training: RecordedCurve, validation: RecordedCurve, step: float, line: float
+) -> float | None:
     """How far training fell since the best validation; by lines where they count differently."""
     finite = np.isfinite(training.values)
     values = training.values[finite]
@@ -90,7 +94,7 @@ def _fell(training: Series, validation: Series, step: float, line: float) -> flo
     return float(np.median(late[:width]) - np.median(late[-width:]))
 
 
-def _best_score_step(score: Series | None, validation: Series) -> float | None:
+def _best_score_step(score: RecordedCurve | None, validation: RecordedCurve) -> float | None:
     """Where the score was best, in the steps of the validation loss."""
     if score is None:
         return None

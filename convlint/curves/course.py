@@ -16,7 +16,7 @@ from convlint.curves.spikes import spikes
 from convlint.curves.trend import noise_level, oscillation, trend
 
 if TYPE_CHECKING:
-    from convlint.curves.assemble import Series
+    from convlint.curves.recorder import RecordedCurve
     from convlint.curves.trend import Series as Values
 
 MOST_POINTS = 400
@@ -41,7 +41,7 @@ ONE_SIDED_95 = 1.645
 
 
 def course(
-    series: Series,
+    series: RecordedCurve,
     *,
     planned_steps: float | None,
     baseline: float | None,
@@ -90,7 +90,7 @@ def course(
 
 
 def _of_loss(
-    series: Series,
+    series: RecordedCurve,
     thin: Values,
     at: Values,
     line: Values,
@@ -202,7 +202,7 @@ def _gap(values: Values, steps: Values, lines: Values, *, higher: bool) -> Gap |
     return longest
 
 
-def _lost_from(series: Series) -> tuple[float | None, int]:
+def _lost_from(series: RecordedCurve) -> tuple[float | None, int]:
     """Where the values that are not finite begin that last to the end."""
     finite = np.nonzero(np.isfinite(series.values))[0]
     start = int(finite[-1]) + 1 if finite.size else 0

@@ -7,12 +7,15 @@ with its mean, extremes and number of lost values; when they are too many, neigh
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from convlint.curves.naming import Role
 
 MOST_BLOCKS = 16_384
 
@@ -22,6 +25,33 @@ LARGEST = 1e100
 STEP, LINE, MEAN, LOW, HIGH, LOST, COUNT = range(7)
 """Columns of the blocks: last step, first line, mean, lowest and highest finite value, number of
 values that are not finite, number of values."""
+
+
+@dataclass(frozen=True)
+class RecordedCurve:
+    """Rows of a ``Recorder`` sorted by step, each step once."""
+
+    name: str
+    role: Role
+    blocks: NDArray[np.float64]
+    axis: str
+    repeated: int
+    decreasing: int
+
+    @property
+    def steps(self) -> NDArray[np.float64]:
+        """Steps, ascending."""
+        return self.blocks[:, STEP]
+
+    @property
+    def lines(self) -> NDArray[np.float64]:
+        """Line of each."""
+        return self.blocks[:, LINE]
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Means of the blocks; NaN where no value was finite."""
+        return self.blocks[:, MEAN]
 
 
 class Recorder:
