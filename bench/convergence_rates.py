@@ -10,9 +10,9 @@ with gradient norms. ``--first`` moves the seeds: thresholds were chosen on seed
 90000 and more are fresh.
 
 By the loss alone the other thirteen are decided in more than 95 % of the draws at 1 %, but Newton's
-method, one family of fourteen, cannot be told, so that 13 / 14 = 93 % is the most there is: four of its losses stand above the noise,
-and (a + b·k + c·k²)·0.136ᵏ, which converges linearly, passes within 1.43 noise deviations of all
-sixty together. Between two curves so close the best of all tests errs in Φ(−1.43 / 2) = 24 % of
+method, one family of fourteen, cannot be told, so that 13 / 14 = 93 % is the most there is: four of
+its losses stand above the noise, and (a + b·k + c·k²)·0.136ᵏ, which converges linearly, passes within
+1.43 noise deviations of all sixty together. Between two curves so close the best of all tests errs in Φ(−1.43 / 2) = 24 % of
 draws (Neyman and Pearson). Gradient norms show one more step, since they shrink with the root.
 BFGS loses its superlinear end, spread over many small steps, to the noise in both.
 """

@@ -1,16 +1,16 @@
 """Hessian eigenvalue and spectral density: convlint, PyHessian and curvlinops with SciPy, in one run.
 
-    PYTHONPATH=path/to/PyHessian python bench/curvature.py [--network resnet20|resnet20-digits|gpt] [--seeds N]
+    PYTHONPATH=path/to/PyHessian python bench/curvature.py [--network NAME] [--seeds N]
 
 PyHessian (Yao et al. 2020) is imported from its checkout; curvlinops installs with
 ``pip install --no-deps curvlinops-for-pytorch backpack-for-pytorch einops einconv linear-operator
 tqdm``. Either is left out when it cannot be imported.
 
-Every method gets the same network (a ResNet-20 on 32 x 32 pixels, on eight smooth random pictures and
-on 32 digits of scikit-learn's enlarged to that, and a small GPT, at the start and after 10 to 300 steps
-of training), the same batch and one thread, and builds its own operator, which is
-part of its time. Seconds are of the processor, so that what else runs disturbs them less. The
-reference is SciPy's eigsh at 1e-6.
+Every method gets the same network (a ResNet-20 on 32 x 32 pixels, ``resnet20`` on eight smooth
+random pictures and ``resnet20-digits`` on enlarged digits of scikit-learn's, and a small ``gpt``, at
+the start and after 10 to 300 steps of training), the same batch and one thread, and builds its own
+operator, which is part of its time. Seconds are of the processor, so that what else runs disturbs
+them less. The reference is SciPy's eigsh at 1e-6.
 
 *Top eigenvalue*: convlint's Lanczos as a probe runs it, from a random vector sized like the gradient
 with some of the gradient in it; PyHessian's power iteration at its default tolerance of 1e-3 and at
@@ -25,8 +25,7 @@ to 80 products for the GPT at the start.
 
 At their defaults the two are not equally right: power iteration stops when its value hardly moves,
 which it does wherever the two largest eigenvalues are close, and is then off by their distance or
-more. To have the eigenvalue to 1 % it needs a tolerance of 1e-4, and the row of that is the one to
-compare with. Where one eigenvalue stands far above the rest, as after 10 steps of the ResNet, power
+more; hence its two smaller tolerances. Where one eigenvalue stands far above the rest, as after 10 steps of the ResNet, power
 iteration itself is done after five products, and Lanczos, which learns what the residual is only with
 the second, cannot do with a third of that. ``close_eigenvalues.py`` says how often each rule stops on
 the second of two close values.

@@ -120,10 +120,10 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 
     ``generalisation_loss`` has Prechelt's GL = 100 (E / E_best − 1) of every evaluation from the
     best one on, ``progress_quotient`` his PQ = GL / P_5 of the same (None where training made no
-    progress over the strip of five evaluations); ``rise`` how far validation rose above its best at the end, ``validation_noise``
-    its standard deviation from evaluation to evaluation, ``p_rising`` the one-sided Mann-Kendall
-    p-value of validation rising since its best, ``training_fell`` how far training fell over the
-    same steps (None where it has fewer than two values there).
+    progress over the strip of five evaluations); ``rise`` how far validation rose above its best at
+    the end, ``validation_noise`` its standard deviation from evaluation to evaluation, ``p_rising``
+    the one-sided Mann-Kendall p-value of validation rising since its best, ``training_fell`` how far
+    training fell over the same steps (None where it has fewer than two values there).
     """
 
     training: str

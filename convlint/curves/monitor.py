@@ -73,10 +73,11 @@ class ConvergenceMonitor:
     ``mode`` is ``"max"``; without a metric the loss takes its place when ``patience`` is given
     alone, and patience then ends only where its noise does not hide whether it still falls.
     ``tolerances`` switches further criteria on: names of ``CRITERIA`` with a tolerance, or
-    None for the default. ``combine`` says whether one criterion is enough (``"any"``) or all must hold
-    (``"all"``; patience only where there is a metric or a loss for it), and ``confirmations`` for how many updates in a row. Losses of
-    mini-batches are compared by medians of windows; a criterion that their noise makes
-    undecidable never stops a run. Losses that are not finite, three in a row, always do.
+    None for the default. ``combine`` says whether one criterion is enough (``"any"``) or all
+    must hold (``"all"``; patience only where there is a metric or a loss for it), and
+    ``confirmations`` for how many updates in a row. Losses of mini-batches are compared by
+    medians of windows; a criterion that their noise makes undecidable never stops a run. Losses
+    that are not finite, three in a row, always do.
 
     ``model`` is anything with ``state_dict``/``load_state_dict`` (torch) or
     ``get_weights``/``set_weights`` (Keras); its weights are copied at every new best metric.

@@ -59,10 +59,10 @@ def overfit_one_batch(
 
     ``floor`` is the smallest value the loss can take, ``learning_rate`` the largest rate the script
     used, ``name`` its optimizer's class, ``inputs`` the numbers of the model's inputs on the tape:
-    samples that are equal in all of them raise the floor by what their targets differ. ``ignorance``
-    is the loss of a model that knows nothing, ln C for cross entropy over C classes, 0 where that is
-    not known. A batch that is learnt is tried again with the inputs at zero. None when not even the first attempt got
-    anywhere before the deadline.
+    samples that are equal in all of them raise the floor by what their targets differ.
+    ``ignorance`` is the loss of a model that knows nothing, ln C for cross entropy over C classes, 0
+    where that is not known. A batch that is learnt is tried again with the inputs at zero. None when
+    not even the first attempt got anywhere before the deadline.
 
     Raises:
         TapeUnavailable: the step cannot be replayed, or its loss is as small as equal inputs let it.

@@ -32,10 +32,10 @@ class OverfitOneBatch:
 
     ``outcome`` is ``fits``, ``fits with another optimizer``, ``does not fit`` or
     ``undetermined`` (cut short, or still falling). ``floor`` is the smallest value the loss can
-    take, of samples with equal inputs and different targets too; ``parameters`` the trainable elements and ``targets`` the elements to be learnt.
-    ``without_inputs`` is the lowest loss of a batch that fits, trained on again with its inputs at
-    zero, and ``constant`` the smallest loss one answer for all its samples can have; None where
-    that was not tried or is not known.
+    take, of samples with equal inputs and different targets too; ``parameters`` the trainable
+    elements and ``targets`` the elements to be learnt. ``without_inputs`` is the lowest loss of a
+    batch that fits, trained on again with its inputs at zero, and ``constant`` the smallest loss
+    one answer for all its samples can have; None where that was not tried or is not known.
     """
 
     attempts: tuple[OverfitAttempt, ...]
@@ -56,9 +56,10 @@ class LearningRateRange:
     loss when the rising rate reached it; both may end early. ``initial`` is the held-out loss at
     the start, ``bound`` the loss above which a sweep has left. ``best`` lowers the held-out loss
     most in one step, None when none does or not all rates were tried. ``steepest`` is where the
-    smoothed sweep falls fastest, None when it never falls. ``diverges`` is the smaller of where the rise begins that carries the sweep over the bound, and
-    of where a single step begins to raise the held-out loss. ``suggested`` is a third of where the
-    sweep is lowest (by a median of five rates), or diverges if that comes first.
+    smoothed sweep falls fastest, None when it never falls. ``diverges`` is the smaller of where the
+    rise begins that carries the sweep over the bound, and of where a single step begins to raise
+    the held-out loss. ``suggested`` is a third of where the sweep is lowest (by a median of five
+    rates), or diverges if that comes first.
     """
 
     in_use: float
