@@ -1,16 +1,18 @@
 """Curves fitted to a decreasing series, each standing for a kind of convergence.
 
-Variable projection (Golub and Pereyra 1973): the linear coefficients are solved for, only the shape
-is searched.
+``convlint.curves.variable_projection`` has the least squares; here are the shapes.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from convlint.curves.variable_projection import Grid, promising, refined, solved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,18 @@ EDGE_SHARE = 0.85
 
 LARGEST_LOG_ERROR = 2.5
 """Standard error of ln p at which the exponent is as good as unknown."""
+
+SINGLE_RATES, PAIRED_RATES, MOMENTUM_RATES, POWER_GRID = 121, 41, 81, 41
+"""Points of the grids along each parameter."""
+
+STARTS = 4
+"""Best points of a grid from which curves of several amplitudes are searched."""
+
+LEAST_DISTANCE = 0.1
+"""Of the logarithmic rates of two exponentials; closer ones are one."""
+
+KEPT_GRIDS = 4
+"""Grids kept, each of one length: the columns of a log are equally long."""
 
 
 @dataclass(frozen=True)
@@ -43,34 +57,52 @@ class Fit:
     offset: float = 1.0
 
 
-def _projected(values: Series, shapes: Series, floor: float | None) -> tuple[Series, Series]:
-    """Residual squares and limits of f∞ + a·shape, a >= 0, f∞ >= floor, per row of ``shapes``."""
-    centred = shapes - shapes.mean(axis=1, keepdims=True)
-    target = values - values.mean()
-    slopes = np.maximum(centred @ target / np.maximum((centred**2).sum(axis=1), 1e-300), 0.0)
-    limits = values.mean() - slopes * shapes.mean(axis=1)
-    if floor is not None:
-        below = limits < floor
-        through = shapes @ (values - floor) / np.maximum((shapes**2).sum(axis=1), 1e-300)
-        slopes = np.where(below, np.maximum(through, 0.0), slopes)
-        limits = np.where(below, floor, limits)
-    residuals = values - limits[:, None] - slopes[:, None] * shapes
-    return (residuals**2).sum(axis=1), limits
-
-
 def fit_exponential(values: Series, floor: float | None) -> Fit:
-    steps = np.arange(values.size, dtype=np.float64)
+    """f∞ + a·ρᵏ."""
+    found = fit_exponentials(values[None], floor)[0]
 
-    def squares(log_rates: Series) -> tuple[Series, Series]:
-        return _projected(values, np.exp(-np.exp(log_rates)[:, None] * steps), floor)
+    def squares(log_rates: Series) -> Series:
+        return solved(values, _decays(log_rates, values.size)[:, None], floor).squares
 
-    grid = np.linspace(math.log(0.05 / values.size), math.log(5.0), 121)
-    best, width = _refined(squares, grid)
-    lowest, limits = squares(np.array([best]))
-    low, high = _profile_interval(squares, best, width, float(lowest[0]), values.size - 3)
-    interval = (math.exp(-math.exp(high)), math.exp(-math.exp(low)))
-    factor = math.exp(-math.exp(best))
-    return Fit("linear", float(lowest[0]), 3, factor, interval, float(limits[0]))
+    best = math.log(-math.log(found.value))
+    spacing = math.log(100.0 * values.size) / (SINGLE_RATES - 1)
+    low, high = _profile_interval(squares, best, spacing, found.squares, values.size - 3)
+    return replace(found, ci=(math.exp(-math.exp(high)), math.exp(-math.exp(low))))
+
+
+def fit_exponentials(values: Series, floor: float | None) -> list[Fit]:
+    """The same of each of ``values`` (series, steps), without intervals."""
+    n = values.shape[1]
+    grid = _exponential_grid(n)
+    start = grid.best_for(values, floor)
+    edges = grid.parameters[0], grid.parameters[-1]
+
+    def shape(log_rates: Series) -> tuple[Series, Series]:
+        shapes = _decays(log_rates, n)
+        return shapes, (shapes * _log_rate_slopes(log_rates, n))[:, None]
+
+    best, found = refined(values, start, shape, floor, *edges)
+    factors = np.exp(-np.exp(best[:, 0]))
+    return [
+        Fit("linear", float(squares), 3, float(factor), (float(factor),) * 2, float(limit))
+        for squares, factor, limit in zip(found.squares, factors, found.limits, strict=True)
+    ]
+
+
+@lru_cache(maxsize=KEPT_GRIDS)
+def _exponential_grid(n: int) -> Grid:
+    log_rates = np.linspace(math.log(0.05 / n), math.log(5.0), SINGLE_RATES)
+    return Grid.of(log_rates[:, None], _decays(log_rates, n))
+
+
+def _decays(log_rates: Series, n: int) -> Series:
+    """ρᵏ for each entry, along a new last axis."""
+    return np.asarray(np.exp(_log_rate_slopes(log_rates, n)))
+
+
+def _log_rate_slopes(log_rates: Series, n: int) -> Series:
+    """ln ρᵏ, which is the derivative of ρᵏ by its logarithmic rate over ρᵏ too."""
+    return np.asarray(-np.exp(log_rates)[..., None] * np.arange(n, dtype=np.float64))
 
 
 def fit_two_exponentials(values: Series, single: Fit, floor: float | None) -> Fit:
@@ -79,66 +111,39 @@ def fit_two_exponentials(values: Series, single: Fit, floor: float | None) -> Fi
     Gradient descent on any quadratic is a sum of exponentials, which a power law imitates well; it
     is called sublinear only where it beats this curve too. The rate is that of the slower one.
     """
-    steps = np.arange(values.size, dtype=np.float64)
-    log_rates = np.linspace(math.log(0.2 / values.size), math.log(5.0), 41)
-    slow, fast = np.triu_indices(log_rates.size, 2)
-    pairs = np.stack([log_rates[slow], log_rates[fast]], axis=1)
+    n = values.size
+    log_rates = np.linspace(math.log(0.2 / n), math.log(5.0), PAIRED_RATES)
     spacing = float(log_rates[1] - log_rates[0])
-    squares, limits = _two_exponentials(values, steps, pairs, floor)
-    offsets = np.stack(np.meshgrid(*[np.linspace(-1.0, 1.0, 7)] * 2), axis=-1).reshape(-1, 2)
-    best = pairs[squares.argmin()]
-    width = spacing
-    for _ in range(14):
-        nearby = best + width * offsets
-        nearby = nearby[nearby[:, 1] > nearby[:, 0] + 0.1]
-        squares, limits = _two_exponentials(values, steps, nearby, floor)
-        index = int(squares.argmin())
-        best, width = nearby[index], width * 0.45
-    lowest, limit = float(squares[index]), float(limits[index])
-    if lowest >= single.squares:
+    slow, fast = np.triu_indices(PAIRED_RATES, 2)
+    pairs = np.stack([slow, fast], axis=1)
+    first = promising(values, _decays(log_rates, n), pairs, floor, STARTS)
+    # The distance takes the place of the faster rate, so that the two stay apart.
+    starts = np.stack([log_rates[slow[first]], log_rates[fast[first]] - log_rates[slow[first]]], 1)
+    lowest_row = np.array([float(log_rates[0]) - 2.0 * spacing, LEAST_DISTANCE])
+    highest_row = np.array([float(log_rates[-1]), float(log_rates[-1] - log_rates[0])])
+
+    def shape(rows: Series) -> tuple[Series, Series]:
+        pair = np.stack([rows[:, 0], rows.sum(axis=1)], axis=1)
+        shapes = _decays(pair, n)
+        both = shapes * _log_rate_slopes(pair, n)
+        faster = both.copy()
+        faster[:, 0] = 0.0
+        return shapes, np.stack([both, faster], axis=1)
+
+    repeated = np.broadcast_to(values, (len(starts), n))
+    ends, found = refined(repeated, starts, shape, floor, lowest_row, highest_row)
+    index = int(found.squares.argmin())
+    best, lowest, limit = ends[index], float(found.squares[index]), float(found.limits[index])
+    if not lowest < single.squares:
         return replace(single, parameters=5)
 
-    def profile(slow_log_rates: Series) -> tuple[Series, Series]:
-        rows = np.stack([slow_log_rates, np.full(slow_log_rates.size, best[1])], axis=1)
-        return _two_exponentials(values, steps, rows, floor)
+    def profile(slow_log_rates: Series) -> Series:
+        rates = np.stack([slow_log_rates, np.full(slow_log_rates.size, best.sum())], axis=1)
+        return solved(values, _decays(rates, n), floor).squares
 
-    low, high = _profile_interval(profile, float(best[0]), spacing, lowest, values.size - 5)
+    low, high = _profile_interval(profile, float(best[0]), spacing, lowest, n - 5)
     interval = (math.exp(-math.exp(high)), math.exp(-math.exp(low)))
     return Fit("linear", lowest, 5, math.exp(-math.exp(best[0])), interval, limit)
-
-
-def _two_exponentials(
-    values: Series, steps: Series, log_rates: Series, floor: float | None
-) -> tuple[Series, Series]:
-    """Residual squares and limits per row (slow, fast) of ``log_rates``."""
-    return _with_limit(values, np.exp(-np.exp(log_rates)[:, :, None] * steps), floor)
-
-
-def _with_limit(values: Series, shapes: Series, floor: float | None) -> tuple[Series, Series]:
-    """Residual squares and limits of f∞ + Σ a_j·shape_j, a_j >= 0, f∞ >= floor.
-
-    ``shapes`` is (rows, shapes per row, steps). Where an amplitude would be negative, a rise, the
-    squares are infinite.
-    """
-    scales = np.maximum(np.linalg.norm(shapes, axis=2, keepdims=True), 1e-300)
-    shapes = shapes / scales
-    ones = np.ones((shapes.shape[0], 1, shapes.shape[2]))
-    design = np.concatenate([ones, shapes], axis=1)
-    normal = design @ design.transpose(0, 2, 1)
-    trace = np.trace(normal, axis1=1, axis2=2)[:, None, None]
-    ridge = 1e-13 * trace * np.eye(design.shape[1])
-    solution = np.linalg.solve(normal + ridge, (design @ values)[..., None])[..., 0]
-    limits = solution[:, 0]
-    if floor is not None:
-        below = limits < floor
-        inner = (normal + ridge)[:, 1:, 1:]
-        through = np.linalg.solve(inner, (shapes @ (values - floor))[..., None])[..., 0]
-        clamped = np.concatenate([np.full((through.shape[0], 1), floor), through], axis=1)
-        solution = np.where(below[:, None], clamped, solution)
-    residuals = values - (solution[:, None, :] @ design)[:, 0]
-    squares = (residuals**2).sum(axis=1)
-    squares = np.where((solution[:, 1:] < 0.0).any(axis=1), np.inf, squares)
-    return squares, solution[:, 0]
 
 
 def fit_momentum(values: Series, single: Fit, floor: float | None) -> Fit:
@@ -151,52 +156,72 @@ def fit_momentum(values: Series, single: Fit, floor: float | None) -> Fit:
     steps = np.arange(n, dtype=np.float64)
     powers = np.stack([np.ones(n), steps, steps**2])
 
-    def squares(log_rates: Series) -> tuple[Series, Series]:
-        decay = np.exp(-np.exp(log_rates)[:, None] * steps)
-        return _with_limit(values, decay[:, None, :] * powers, floor)
+    def shape(log_rates: Series) -> tuple[Series, Series]:
+        shapes = _decays(log_rates, n) * powers
+        return shapes, (shapes * _log_rate_slopes(log_rates, n))[:, None]
 
-    grid = np.linspace(math.log(0.2 / n), math.log(5.0), 81)
-    best, width = _refined(squares, grid)
-    lowest, limits = squares(np.array([best]))
-    if not lowest[0] < single.squares:
+    def squares(log_rates: Series) -> Series:
+        return solved(values, _decays(log_rates, n)[:, None, :] * powers, floor).squares
+
+    grid = np.linspace(math.log(0.2 / n), math.log(5.0), MOMENTUM_RATES)
+    decays = (_decays(grid, n)[:, None] * powers).reshape(-1, n)
+    first = promising(values, decays, np.arange(len(decays)).reshape(-1, 3), floor, STARTS)
+    repeated = np.broadcast_to(values, (first.size, n))
+    ends, found = refined(repeated, grid[first, None], shape, floor, grid[:1], grid[-1:])
+    index = int(found.squares.argmin())
+    best, lowest = float(ends[index, 0]), float(found.squares[index])
+    if not lowest < single.squares:
         return replace(single, parameters=5)
-    low, high = _profile_interval(squares, best, width, float(lowest[0]), n - 5)
+    low, high = _profile_interval(squares, best, float(grid[1] - grid[0]), lowest, n - 5)
     interval = (math.exp(-math.exp(high)), math.exp(-math.exp(low)))
-    return Fit("linear", float(lowest[0]), 5, math.exp(-math.exp(best)), interval, float(limits[0]))
+    return Fit("linear", lowest, 5, math.exp(-math.exp(best)), interval, float(found.limits[index]))
 
 
 def fit_power(values: Series, floor: float | None) -> Fit:
-    n = values.size
+    """f∞ + a·(1 + k/k₀)⁻ᵖ."""
+    found = fit_powers(values[None], floor)[0]
+    steps = np.arange(values.size, dtype=np.float64)
+    shape = np.log([found.value, found.offset])
+    width = 1.96 * _log_power_error(steps, shape, values, found.limit, found.squares)
+    return replace(found, ci=(found.value * math.exp(-width), found.value * math.exp(width)))
+
+
+def fit_powers(values: Series, floor: float | None) -> list[Fit]:
+    """The same of each of ``values`` (series, steps), without intervals."""
+    n = values.shape[1]
+    grid = _power_grid(n)
     steps = np.arange(n, dtype=np.float64)
 
-    def squares(shapes: Series) -> tuple[Series, Series]:
+    def shape(rows: Series) -> tuple[Series, Series]:
         """Over rows (ln p, ln k₀)."""
-        powers, offsets = np.exp(shapes[:, :1]), np.exp(shapes[:, 1:])
-        curves = np.exp(-powers * np.log1p(steps / offsets))
-        return _projected(values, curves, floor)
+        powers, offsets = np.exp(rows[:, :1]), np.exp(rows[:, 1:])
+        logs = np.log1p(steps / offsets)
+        curves = np.exp(-powers * logs)
+        by_log_power = -powers * logs * curves
+        by_log_offset = powers * (steps / (steps + offsets)) * curves
+        return curves[:, None], np.stack([by_log_power, by_log_offset], axis=1)[:, :, None]
 
-    lowest_row = np.array([math.log(0.05), math.log(0.1)])
-    highest_row = np.array([math.log(LARGEST_EXPONENT), math.log(2.0 * n)])
-    axes = [np.linspace(low, high, 41) for low, high in zip(lowest_row, highest_row, strict=True)]
-    grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
-    widths = np.array([float(axis[1] - axis[0]) for axis in axes])
-    best = grid[squares(grid)[0].argmin()]
-    offsets = np.stack(np.meshgrid(*[np.linspace(-1.0, 1.0, 9)] * 2), axis=-1).reshape(-1, 2)
-    scale = 1.0
-    # Exponent and offset trade off along a narrow valley: the search shrinks slowly.
-    for _ in range(32):
-        nearby = np.clip(best + scale * widths * offsets, lowest_row, highest_row)
-        found, limits = squares(nearby)
-        index = int(found.argmin())
-        best, scale = nearby[index], scale * 0.65
+    edges = grid.parameters[0], grid.parameters[-1]
+    ends, found = refined(values, grid.best_for(values, floor), shape, floor, *edges)
+    return [
+        Fit(
+            "sublinear", float(squares), 4, float(power), (float(power),) * 2, float(limit),
+            at_edge=bool(power > EDGE_SHARE * LARGEST_EXPONENT), offset=float(offset),
+        )
+        for squares, limit, (power, offset) in zip(
+            found.squares, found.limits, np.exp(ends), strict=True
+        )
+    ]  # fmt: skip
 
-    lowest, limit, power = float(found[index]), float(limits[index]), math.exp(best[0])
-    width = 1.96 * _log_power_error(steps, best, values, limit, lowest)
-    interval = (power * math.exp(-width), power * math.exp(width))
-    edge = power > EDGE_SHARE * LARGEST_EXPONENT
-    return Fit(
-        "sublinear", lowest, 4, power, interval, limit, at_edge=edge, offset=math.exp(best[1])
-    )
+
+@lru_cache(maxsize=KEPT_GRIDS)
+def _power_grid(n: int) -> Grid:
+    log_powers = np.linspace(math.log(0.05), math.log(LARGEST_EXPONENT), POWER_GRID)
+    log_offsets = np.linspace(math.log(0.1), math.log(2.0 * n), POWER_GRID)
+    logs = np.log1p(np.arange(n, dtype=np.float64) / np.exp(log_offsets)[:, None])
+    curves = np.exp(-np.exp(log_powers)[:, None, None] * logs).reshape(-1, n)
+    parameters = np.stack(np.meshgrid(log_powers, log_offsets, indexing="ij"), axis=-1)
+    return Grid.of(parameters.reshape(-1, 2), curves)
 
 
 def _log_power_error(
@@ -218,21 +243,8 @@ def _log_power_error(
     return min(math.sqrt(max(variance, 0.0)), LARGEST_LOG_ERROR)
 
 
-def _refined(
-    squares: Callable[[Series], tuple[Series, Series]], grid: Series
-) -> tuple[float, float]:
-    """The minimiser of ``squares`` near the best grid point, and the grid's spacing."""
-    spacing = float(grid[1] - grid[0])
-    centre, width = float(grid[squares(grid)[0].argmin()]), spacing
-    for _ in range(12):
-        nearby = centre + width * np.linspace(-1.0, 1.0, 9)
-        centre = float(nearby[squares(nearby)[0].argmin()])
-        width *= 0.3
-    return min(max(centre, float(grid[0])), float(grid[-1])), spacing
-
-
 def _profile_interval(
-    squares: Callable[[Series], tuple[Series, Series]],
+    squares: Callable[[Series], Series],
     best: float,
     spacing: float,
     lowest: float,
@@ -243,7 +255,7 @@ def _profile_interval(
     width = spacing
     for _ in range(40):
         around = best + width * np.linspace(-1.0, 1.0, 41)
-        inside = around[squares(around)[0] <= ceiling]
+        inside = around[squares(around) <= ceiling]
         if inside.size == 0:
             width *= 0.3
         elif inside[0] <= around[0] or inside[-1] >= around[-1]:

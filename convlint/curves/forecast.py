@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convlint.curves.facts import Forecast
-from convlint.curves.fits import fit_exponential, fit_power
+from convlint.curves.fits import fit_exponentials, fit_powers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FEWEST_POINTS = 24
 MOST_POINTS = 120
 """Each of some hundred fits sees at most so many medians."""
+
+MEMBERS = 3
+"""Of the ensemble: an exponential, a power law, the last value."""
 
 BOOTSTRAPS = 60
 COVERAGE = 0.8
@@ -90,36 +93,36 @@ def _ensemble(
         return None
     random = np.random.default_rng(0)
     block = max(1, round(n ** (1.0 / 3.0)))
+    chosen = random.choice(len(members), size=BOOTSTRAPS, p=weights)
     drawn = []
-    for index in random.choice(len(members), size=BOOTSTRAPS, p=weights):
-        fitted = members[index](k)
+    for index, member in enumerate(members):
+        count = int((chosen == index).sum())
+        if not count:
+            continue
+        fitted = member(k)
         residual = values - fitted
-        starts = random.integers(0, n - block + 1, size=-(-n // block))
-        noise = np.concatenate([residual[s : s + block] for s in starts])[:n]
-        again = _again(members, int(index), fitted + noise, lower_bound)
-        later = random.choice(residual, size=at.size)
-        drawn.append(again(at) + later)
+        starts = random.integers(0, n - block + 1, size=(count, -(-n // block)))
+        blocks = residual[starts[:, :, None] + np.arange(block)].reshape(count, -1)[:, :n]
+        later = random.choice(residual, size=(count, at.size))
+        again = _refitted(index, fitted + blocks, lower_bound)
+        drawn.append(np.array([curve(at) for curve in again]) + later)
     low, high = np.percentile(
-        np.array(drawn), [50.0 * (1.0 - COVERAGE), 50.0 * (1.0 + COVERAGE)], axis=0
+        np.concatenate(drawn), [50.0 * (1.0 - COVERAGE), 50.0 * (1.0 + COVERAGE)], axis=0
     )
     middle = sum(w * member(at) for w, member in zip(weights, members, strict=True))
     return low, np.asarray(middle), high
 
 
 def _members(values: Series, lower_bound: float | None) -> list[Curve]:
-    return [
-        _curve(fit_exponential(values, lower_bound), values),
-        _curve(fit_power(values, lower_bound), values),
-        _last(values),
-    ]
+    return [_refitted(index, values[None], lower_bound)[0] for index in range(MEMBERS)]
 
 
-def _again(members: list[Curve], index: int, values: Series, lower_bound: float | None) -> Curve:
-    if index == 0:
-        return _curve(fit_exponential(values, lower_bound), values)
-    if index == 1:
-        return _curve(fit_power(values, lower_bound), values)
-    return _last(values)
+def _refitted(index: int, values: Series, lower_bound: float | None) -> list[Curve]:
+    """Member ``index`` of the ensemble, fitted to each of ``values`` (series, steps) at once."""
+    if index == MEMBERS - 1:
+        return [_last(row) for row in values]
+    fits = (fit_exponentials, fit_powers)[index](values, lower_bound)
+    return [_curve(fit, row) for fit, row in zip(fits, values, strict=True)]
 
 
 def _last(values: Series) -> Curve:
