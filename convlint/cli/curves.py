@@ -85,9 +85,10 @@ def command(logs: tuple[str, ...], **options: Any) -> int:
     """Judge training runs by what they logged. Nothing is executed.
 
     A LOG is a CSV file (Keras' CSVLogger, Lightning's metrics.csv, an export), JSON lines, a
-    trainer_state.json of Hugging Face, a Keras history as JSON, a TensorBoard event file or
-    directory (pip install 'convlint[logs]'), or text a training loop printed; - reads standard
-    input. Training and validation losses are found by their names.
+    trainer_state.json of Hugging Face, a Keras history as JSON, results of XGBoost, LightGBM or
+    CatBoost, a metric MLflow keeps, a TensorBoard event file or directory (pip install
+    'convlint[logs]'), or text a training loop printed; - reads standard input. Training and
+    validation losses are found by their names.
 
     Each log is called healthy, diverged, overfitting, underfitting, oscillating, spiky, too slow,
     plateaued or undetermined. A loss whose noise hides what it does is undetermined.

@@ -31,6 +31,9 @@ KEPT_SHARE = 0.7
 """A counter that goes back several times and has fewer distinct values than this share of the rows
 counts anew in every epoch; resumed runs repeat less."""
 
+LAST_ROUNDS = 5
+"""Rounds of boosting whose median is the end of a curve."""
+
 EPISODE = "episode"
 
 EPOCHS = ("epoch", "epochs")
@@ -187,12 +190,34 @@ def _series(name: str, role: Role, record: Recorder, axis: str) -> RecordedCurve
 
 def _split_by_context(known: list[RecordedCurve]) -> list[RecordedCurve]:
     """A loss called just ``loss`` is that of training; beside a validation loss, certainly."""
+    first = _first_evaluation_sets(known)
     return [
         replace(s, role=Role(s.role.quantity, "train", s.role.part, s.role.stem))
-        if s.role.quantity in ("loss", "score") and not s.role.split
+        if s.role.quantity in ("loss", "score") and (not s.role.split or s.name in first)
         else s
         for s in known
     ]
+
+
+def _first_evaluation_sets(series: list[RecordedCurve]) -> set[str]:
+    """Curves of XGBoost's ``validation_0`` that are those of training.
+
+    Its scikit-learn interface numbers the evaluation sets it is given; where there are several, the
+    data trained on come first by custom, and have the better end then.
+    """
+    named = {s.name: s for s in series}
+    found = set()
+    for name, zeroth in named.items():
+        second = named.get(name.replace("validation_0", "validation_1"))
+        if second is None or second is zeroth or zeroth.role.quantity not in ("loss", "score"):
+            continue
+        known = [s.values[np.isfinite(s.values)][-LAST_ROUNDS:] for s in (zeroth, second)]
+        if any(not values.size for values in known):
+            continue
+        trained, other = (float(np.median(values)) for values in known)
+        if trained < other if zeroth.role.quantity == "loss" else trained > other:
+            found.add(name)
+    return found
 
 
 def _pairs(known: list[RecordedCurve], curves: tuple[Curve, ...]) -> list[Pair]:

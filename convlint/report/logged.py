@@ -61,7 +61,7 @@ def log_summary(curves: Curves, findings: Sequence[Finding]) -> Iterator[Line]:
     yield ((f"{curves.path}: ", STRONG), (word, style), (f" ({curves.format})", FAINT))
     for curve in curves.curves:
         if curve.quantity in ("loss", "score"):
-            yield ((f"  {curve.name:<{NAME_WIDTH}}", ""), (_course(curve), ""))
+            yield ((f"  {curve.name:<{NAME_WIDTH - 1}} ", ""), (_course(curve), ""))
     if len(curves.phases) > 1:
         rates = ", ".join(
             f"{format_number(phase.first)} from step {format_number(phase.start)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from convlint.findings import Finding, Severity
 from convlint.rules import Rule
 from convlint.rules.patterns.figures import figure
-from convlint.rules.patterns.logs import at, logged_evidence, main_loss, step
+from convlint.rules.patterns.logs import at, logged_evidence, main_loss, step, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,9 @@ CHANCE = 0.2
 EXACT_CHANCE = 0.05
 """A score within this share of 1 / C, for a whole number of classes, is that of guessing: the first
 where the loss is the cross entropy of guessing too, the second for any other loss."""
+ACCURACIES = {"acc", "accuracy", "acc1", "top1", "prec1", "f1", "auc", "auroc"}
+"""Words for scores that guessing gives a value above zero; a mean average precision or a BLEU of
+0.17 is no guess among six classes."""
 MOST_CLASSES = 1000
 FEWEST_POINTS = 20
 
@@ -48,7 +51,7 @@ class Underfitting(Rule):
             print(f"step {step} loss: {2.303 * 0.97**step:.4f} accuracy: {1 - 0.9 * 0.97**step:.3f}")
 
     ## When it is fine
-    A pre-trained model starts low and moves little. Unless the baseline is given or a score stands
+    A pre-trained model starts low and moves little. Unless the baseline is given or an accuracy stands
     at chance level, the log cannot tell the two apart and this is a note.
 
     ## Measured
@@ -109,6 +112,8 @@ def _score_at_chance(curves: Curves, reached: float) -> Curve | None:
     """
     for curve in curves.curves:
         if curve.quantity != "score" or curve.first is None or not curve.last:
+            continue
+        if not ACCURACIES & words(curve.name):
             continue
         level = curve.last / 100.0 if curve.last > 1.0 else curve.last
         if not 1.0 / MOST_CLASSES <= level <= 0.6:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from convlint.curves.facts import Curve, Curves
 
 __all__ = [
-    "at", "is_plain", "logged_evidence", "main_loss", "moves_its_target", "step", "training_losses",
+    "at", "is_plain", "logged_evidence", "main_loss", "moves_its_target", "step", "training_losses", "words",
 ]  # fmt: skip
 
 BY_LINE = ("csv", "json-lines", "text")
@@ -39,7 +39,7 @@ def training_losses(curves: Curves) -> tuple[Curve, ...]:
     # Of one loss by step and by epoch, the longer series says the more.
     longest: dict[str, Curve] = {}
     for curve in losses:
-        stem = " ".join(sorted(_words(curve.name) - {"step", "epoch"}))
+        stem = " ".join(sorted(words(curve.name) - {"step", "epoch"}))
         known = longest.get(stem)
         if known is None or curve.points > known.points:
             longest[stem] = curve
@@ -48,14 +48,14 @@ def training_losses(curves: Curves) -> tuple[Curve, ...]:
 
 def moves_its_target(curves: Curves) -> bool:
     """Whether this is a game between networks or reinforcement learning, whose losses say little."""
-    return any(MOVING_WORDS & _words(curve.name) for curve in curves.curves) or any(
-        "episode" in _words(name) for name in curves.ignored
+    return any(MOVING_WORDS & words(curve.name) for curve in curves.curves) or any(
+        "episode" in words(name) for name in curves.ignored
     )
 
 
 def is_plain(name: str) -> bool:
     """Whether nothing is said of the loss but its split and how it was averaged."""
-    return "loss" in _words(name) and not _words(name) - PLAIN_WORDS
+    return "loss" in words(name) and not words(name) - PLAIN_WORDS
 
 
 def main_loss(curves: Curves) -> Curve | None:
@@ -82,5 +82,6 @@ def logged_evidence(
     return (Evidence("logged", statement, quantity=quantity, value=value, expected=expected),)
 
 
-def _words(name: str) -> set[str]:
+def words(name: str) -> set[str]:
+    """The words of a curve's name, in lower case."""
     return set("".join(c if c.isalnum() else " " for c in name.lower()).split())

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from convlint.curves.readers import event_files, json_records, plain_text, tables
+from convlint.curves.readers import event_files, json_records, plain_text, ruled_tables, tables
 from convlint.curves.readers.text import Peeked, opened
 from convlint.errors import UserError
 
@@ -64,6 +64,8 @@ def open_log(path: str, *, format: str | None = None, pattern: str | None = None
         return Log("json", *json_records.document(text))
     if chosen == "json-lines":
         return Log("json-lines", json_records.lines(text))
+    if chosen == "csv" and ruled_tables.begins_ruled_table(text.peeked):
+        return Log("csv", ruled_tables.rows(text))
     if chosen == "csv":
         return Log("csv", tables.rows(text))
     return Log("text", plain_text.rows(text, pattern))
@@ -78,5 +80,7 @@ def _told_by_content(file: Path, text: Peeked) -> str:
     if suffix == ".json" or json_records.begins_document(first):
         return "json"
     if suffix in (".csv", ".tsv") or tables.begins_table(text.peeked):
+        return "csv"
+    if ruled_tables.begins_ruled_table(text.peeked) or tables.begins_metric_file(text.peeked):
         return "csv"
     return "text"

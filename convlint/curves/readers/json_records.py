@@ -1,10 +1,12 @@
-"""JSON lines, and JSON documents: Hugging Face's trainer_state.json, Keras histories, lists."""
+"""JSON lines, and JSON documents: Hugging Face's trainer_state.json, Keras histories, results of
+gradient boosting, lists."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
+from convlint.curves.readers import boosted_trees
 from convlint.curves.readers.text import number
 
 if TYPE_CHECKING:
@@ -97,9 +99,10 @@ def document(text: Peeked) -> tuple[Iterator[Row], float | None]:
             value = value["log_history"]
         elif isinstance(value.get("history"), dict):
             value = value["history"]
+        elif (boosted := boosted_trees.catboost_records(value)) is not None:
+            return boosted, None
     if isinstance(value, dict):
-        columns = {name: _column(entry) for name, entry in value.items()}
-        columns = {name: column for name, column in columns.items() if column}
+        columns = dict(_columns(value))
         if columns:
             return _by_column(columns), planned
     elif isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
@@ -108,6 +111,17 @@ def document(text: Peeked) -> tuple[Iterator[Row], float | None]:
     raise text.mistake(
         "no log of a known shape: neither a list of records, nor columns, nor a trainer_state.json"
     )
+
+
+def _columns(table: dict[str, Any], outer: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """The columns of a table; those of tables within it, such as boosting's results by data set and
+    metric, as ``outer/inner``."""
+    for name, entry in table.items():
+        column = _column(entry)
+        if column:
+            yield f"{outer}{name}", column
+        elif isinstance(entry, dict) and not outer:
+            yield from _columns(entry, f"{name}/")
 
 
 def _column(entry: Any) -> list[Any]:

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from convlint.curves.naming import role_of
-from convlint.curves.readers.text import number
+from convlint.curves.readers import boosted_trees
+from convlint.curves.readers.text import number, without_escapes
 from convlint.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,14 +40,19 @@ _BOXED = re.compile(rf"^\s*\|\s*(?P<name>[A-Za-z][\w/. -]*?)\s*\|\s*(?P<value>{_
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z][a-z])")
 
-_CATBOOST = re.compile(r"^(?P<step>\d+):\s+learn: (?P<rest>.*)")
+_LLM_C = re.compile(r"^s:(?P<step>\d+) (?P<split>trl|tel):(?P<rest>.*)")
+"""A line of llm.c's ``main.log``: step, then training or test loss."""
+
+_COUNTED = re.compile(
+    r"\b(?:at|after|in|for|on)\s+(?:global[_ ]step|step|iteration|iter|epoch|batch|update)s?$"
+)
+"""The end of a name whose number counts: ``loss at iteration 100``."""
 
 _GROUPED = re.compile(r"(?<![\d.,])(\d{1,3}(?:,\d{3})+)(?=\.\d|(?![\d,]))")
 _COMMA = re.compile(r"(?<![\d.,])(\d+),(\d+)(?![\d.]|,\d)")
 _CLEARLY_COMMA = re.compile(r"[:=\s](?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?![\d.]|,\d)")
 _POINT = re.compile(r"\d\.\d")
 _FINE = ("global step", "step", "iteration", "iter", "it", "num updates", "update", "batch")
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def rows(text: Peeked, pattern: str | None = None) -> Iterator[Row]:
@@ -61,11 +67,15 @@ def rows(text: Peeked, pattern: str | None = None) -> Iterator[Row]:
     wanted = None if pattern is None else _compiled(pattern)
     seen = False
     comma = wanted is None and _has_decimal_commas(text.peeked)
-    heading = ""
+    higher = wanted is None and boosted_trees.higher_is_better(text.peeked)
+    heading, again = "", False
     for line in text:
-        plain = _ESCAPES.sub("", line)
+        plain = without_escapes(line)
         if wanted is None:
-            values = _found(_as_written(plain, comma=comma), heading)
+            again, told = boosted_trees.repeats_best(plain), again
+            if told and boosted_trees.is_round(plain):
+                continue
+            values = _found(_as_written(plain, comma=comma, higher=higher), heading)
             heading = _heading(plain)
         else:
             values = _matched(wanted, plain)
@@ -102,7 +112,7 @@ def _matched(pattern: re.Pattern[str], line: str) -> dict[str, float]:
 
 def _has_decimal_commas(lines: Sequence[str]) -> bool:
     """Whether a comma stands before the fraction: no number of these lines has a point instead."""
-    shown = [_ESCAPES.sub("", line) for line in lines]
+    shown = [without_escapes(line) for line in lines]
     return any(map(_CLEARLY_COMMA.search, shown)) and not any(
         _POINT.search(metric) for line in shown for metric in _values(line)
     )
@@ -115,7 +125,7 @@ def _values(line: str) -> Iterator[str]:
             yield metric["value"]
 
 
-def _as_written(line: str, *, comma: bool) -> str:
+def _as_written(line: str, *, comma: bool, higher: bool) -> str:
     """The line with every number and name in the one form that is looked for."""
     if "," in line:
         if comma:
@@ -124,10 +134,10 @@ def _as_written(line: str, *, comma: bool) -> str:
             line = _GROUPED.sub(lambda group: group[1].replace(",", ""), line)
     if "|" in line and (boxed := _BOXED.match(line)):
         return f"{boxed['name']}: {boxed['value']}"
-    if "learn: " in line and (boosted := _CATBOOST.match(line)):
-        rest = boosted["rest"].replace("test: ", "test loss: ").partition("best: ")[0]
-        return f"iteration {boosted['step']} train loss: {rest}"
-    return line
+    if line.startswith("s:") and (found := _LLM_C.match(line)):
+        split = "train" if found["split"] == "trl" else "val"
+        return f"step {found['step']} {split} loss: {found['rest']}"
+    return boosted_trees.as_written(line, higher=higher)
 
 
 def _heading(line: str) -> str:
@@ -146,7 +156,7 @@ def _found(line: str, heading: str = "") -> dict[str, float]:
         name = metric["name"].removesuffix("tensor").rstrip(" (")
         value = number(metric["value"])
         role = role_of(name)
-        if value is None or role.quantity == "other":
+        if value is None or role.quantity == "other" or _COUNTED.search(name.lower()):
             continue
         if not role.split and role.quantity in ("loss", "score"):
             before = _SPLIT.findall(line[: metric.start()])

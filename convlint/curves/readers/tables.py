@@ -1,5 +1,6 @@
 """CSV and TSV: Keras' CSVLogger, Lightning's metrics.csv, exports of trackers, hand-written ones;
-and tables as fastai, pandas or Markdown print them, with spaces or bars between columns."""
+tables as fastai, pandas or Markdown print them, with spaces or bars between columns; and the files
+of one metric that MLflow keeps."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convlint.curves.naming import role_of
+from convlint.curves.naming import is_step, role_of
 from convlint.curves.readers.text import number
 
 if TYPE_CHECKING:
@@ -27,6 +28,21 @@ _GROUPED = re.compile(r"[1-9]\d{0,2}(,\d{3})+$")
 _EXPORTED = ["wall time", "step", "value"]
 """The columns of a curve that TensorBoard's page exports; what it is stands in the file's name,
 ``run-RUN-tag-TAG.csv``."""
+
+
+_METRIC_FILE = re.compile(r"\d{13} \S+ \d+\s*$")
+"""A line of a metric that MLflow keeps: milliseconds since 1970, value, step."""
+
+_LONG_NAMES = ("key", "metric", "metric_name", "tag")
+"""Columns that name the curve whose number stands under ``value``."""
+
+_ERRORS = {"learn_error": "train", "test_error": "test"}
+"""CatBoost's files of one data set each."""
+
+
+def begins_metric_file(lines: Sequence[str]) -> bool:
+    """Whether this is one of the files MLflow writes, one for each metric."""
+    return bool(lines) and _METRIC_FILE.match(lines[0]) is not None
 
 
 def begins_table(lines: Sequence[str]) -> bool:
@@ -55,6 +71,9 @@ def rows(text: Peeked) -> Iterator[Row]:
     Raises:
         UserError: there is no header, or a cell is broken beyond reading.
     """
+    if begins_metric_file(text.peeked):
+        yield from _metric_file(text)
+        return
     lines = (_plain(line) for line in text if _says_something(line))
     header: list[str] | None = None
     reader: Iterator[list[str]] | None = None
@@ -86,7 +105,7 @@ def rows(text: Peeked) -> Iterator[Row]:
                     if value is not None:
                         values[name] = value
             if values:
-                yield text.line, values
+                yield text.line, _of_its_series(values, header, cells)
             elif _is_header(cells):
                 # Appended to by a run with other columns.
                 header = [cell.strip() for cell in cells]
@@ -139,11 +158,42 @@ def _plain(line: str) -> str:
 
 
 def _named(path: str, header: list[str]) -> list[str]:
-    """The header, with the name of the curve for what TensorBoard calls ``Value``."""
+    """The header, with the name of the curve for what TensorBoard calls ``Value``, and the split
+    of what CatBoost keeps in a file of its own."""
+    if split := _ERRORS.get(Path(path).stem):
+        return [header[0], *(f"{split} {name}" for name in header[1:])]
     if [name.lower() for name in header] != _EXPORTED:
         return header
     run, _, tag = Path(path).stem.removeprefix("run-").partition("-tag-")
     return [*header[:2], f"{run}/{tag}".strip("/") or header[2]]
+
+
+def _of_its_series(
+    values: dict[str, float], header: Sequence[str], cells: Sequence[str]
+) -> dict[str, float]:
+    """The number of a table with one number a row, by the name that stands beside it."""
+    names = [name.lower() for name in header]
+    series = next((names.index(name) for name in _LONG_NAMES if name in names), len(cells))
+    if "value" not in names or series >= len(cells) or number(cells[series]) is not None:
+        return values
+    return {
+        cells[series].strip() if name.lower() == "value" else name: value
+        for name, value in values.items()
+        if name.lower() == "value" or is_step(name)
+    }
+
+
+def _metric_file(text: Peeked) -> Iterator[Row]:
+    """MLflow keeps a metric under its name, below ``metrics``."""
+    parts = Path(text.path).parts
+    below = parts.index("metrics") + 1 if "metrics" in parts[:-1] else -1
+    name = "/".join(parts[below:])
+    for line in text:
+        cells = line.split()
+        value = number(cells[1]) if len(cells) == 3 else None
+        step = number(cells[2]) if value is not None else None
+        if value is not None and step is not None:
+            yield text.line, {"step": step, name: value}
 
 
 def _with_commas(cell: str, delimiter: str) -> float | None:

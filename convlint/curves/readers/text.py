@@ -36,6 +36,7 @@ _OTHER_KINDS = {
 _LONGEST_BEGINNING = max(map(len, _OTHER_KINDS))
 
 UNDECODABLE = "cannot decode: not UTF-8 text; convert the log (iconv -t utf-8) or leave it out"
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
 _MARKS = (
@@ -111,6 +112,11 @@ def opened(path: str, stream: IO[bytes]) -> Peeked:
     # Strict decoding would complain of a whole block of lines, before those in front of the mistake.
     errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
     return Peeked(path, io.TextIOWrapper(buffered, encoding=encoding, errors=errors))
+
+
+def without_escapes(line: str) -> str:
+    """The line without the colours and cursor movements of a terminal."""
+    return _ESCAPES.sub("", line) if "\x1b" in line else line
 
 
 def number(text: object) -> float | None:
