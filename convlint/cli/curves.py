@@ -91,7 +91,7 @@ def command(logs: tuple[str, ...], **options: Any) -> int:
     validation losses are found by their names.
 
     Each log is called healthy, diverged, overfitting, underfitting, oscillating, spiky, too slow,
-    plateaued or undetermined. A loss whose noise hides what it does is undetermined.
+    plateaued, range test or undetermined. A loss whose noise hides what it does is undetermined.
 
     \b
     Examples:

@@ -14,6 +14,7 @@ from convlint.curves.course import course
 from convlint.curves.facts import Curves
 from convlint.curves.naming import STEP_NAMES, Role, is_step, role_of
 from convlint.curves.phases import phases, restarts
+from convlint.curves.range_tests import range_test
 from convlint.curves.recorder import RecordedCurve, Recorder
 from convlint.errors import UserError
 
@@ -90,6 +91,7 @@ def assemble(
     planned = planned_steps if planned_steps is not None else log.planned_steps
     rate = [s for s in known if s.role.quantity == "learning rate"]
     found = phases(rate[0].steps, rate[0].values) if rate else ()
+    swept = range_test(rate[0], _training_losses(known)) if rate else None
     present = (rate[0].axis, found[-1].start) if len(found) > 1 else None
     curves = tuple(
         course(
@@ -97,6 +99,7 @@ def assemble(
             planned_steps=planned,
             baseline=baseline,
             since=present[1] if present and series.axis == present[0] else None,
+            swept=swept is not None,
         )
         for series in known
     )
@@ -107,6 +110,7 @@ def assemble(
         pairs=tuple(_pairs(known, curves)),
         phases=found,
         restarts=restarts(found),
+        range_test=swept,
         planned_steps=planned,
         baseline=baseline,
         ignored=(*ignored, *(name for name in columns if name.strip().lower() == EPISODE)),
@@ -220,6 +224,14 @@ def _first_evaluation_sets(series: list[RecordedCurve]) -> set[str]:
     return found
 
 
+def _training_losses(known: list[RecordedCurve]) -> list[RecordedCurve]:
+    return [
+        s
+        for s in known
+        if s.role.quantity == "loss" and s.role.split == "train" and not s.role.part
+    ]
+
+
 def _pairs(known: list[RecordedCurve], curves: tuple[Curve, ...]) -> list[Pair]:
     """Training and validation losses of one stem, with the validation score beside them."""
     named = {curve.name: curve for curve in curves}
@@ -230,14 +242,7 @@ def _pairs(known: list[RecordedCurve], curves: tuple[Curve, ...]) -> list[Pair]:
         role = validation.role
         if role.quantity != "loss" or role.split != "validation" or role.part:
             continue
-        partners = [
-            s
-            for s in known
-            if s.role.quantity == "loss"
-            and s.role.split == "train"
-            and s.role.stem == role.stem
-            and not s.role.part
-        ]
+        partners = [s for s in _training_losses(known) if s.role.stem == role.stem]
         if not partners:
             continue
         # Of a loss per step and one per epoch the latter is measured as validation is.

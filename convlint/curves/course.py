@@ -46,9 +46,11 @@ def course(
     planned_steps: float | None,
     baseline: float | None,
     since: float | None = None,
+    swept: bool = False,
 ) -> Curve:
     """Everything known of one series; ``since`` is the step of the last drop of the learning rate,
-    before which nothing says how it converges now."""
+    before which nothing says how it converges now, ``swept`` whether the rate is that of a range
+    test, under which no loss converges."""
     blocks = series.blocks
     finite = np.isfinite(series.values)
     values, steps, lines = series.values[finite], series.steps[finite], series.lines[finite]
@@ -81,7 +83,7 @@ def course(
     }
     if series.role.quantity == "score":
         changes["gap"] = _gap(values, steps, lines, higher=True)
-    if series.role.quantity == "loss":
+    if series.role.quantity == "loss" and not swept:
         if series.role.split == "validation":
             changes["gap"] = _gap(values, steps, lines, higher=False)
         start = 0 if since is None else int(np.searchsorted(at, since))

@@ -152,6 +152,24 @@ class Phase(msgspec.Struct, frozen=True):
     last: float
 
 
+class RangeTest(msgspec.Struct, frozen=True, kw_only=True):
+    """A learning rate raised exponentially from ``first`` to ``last``, to the end of the log.
+
+    By the smoothed ``loss``, ``steepest`` is the rate at which it falls fastest, ``lowest`` where
+    its median is lowest (both None when it never falls), ``leaves`` where the rise begins that
+    carries it off for good (None when it stays), ``suggested`` a third of the smaller of the two.
+    """
+
+    loss: str
+    line: int
+    first: float
+    last: float
+    steepest: float | None
+    lowest: float | None
+    leaves: float | None
+    suggested: float | None
+
+
 class Curves(msgspec.Struct, frozen=True, kw_only=True):
     """One log."""
 
@@ -163,6 +181,8 @@ class Curves(msgspec.Struct, frozen=True, kw_only=True):
     """Of the learning rate, in order; empty when the log has none."""
     restarts: int = 0
     """How often the learning rate rose again after it had fallen."""
+    range_test: RangeTest | None = None
+    """Where the learning rate is swept: such a log is an experiment and no training run."""
     planned_steps: float | None = None
     baseline: float | None = None
     """Loss of a constant prediction, when the user gave it."""

@@ -22,10 +22,11 @@ VERDICTS = (
     ("loss-spikes", "spiky", "bold yellow"),
     ("slow-curve", "too slow", "bold yellow"),
     ("plateau-reached", "plateaued", "bold cyan"),
+    ("range-test", "range test", "bold cyan"),
 )
 """The word for a log by the rule that spoke, the worst first."""
 
-SAID_BY_NOTES = ("slow-curve", "plateau-reached")
+SAID_BY_NOTES = ("slow-curve", "plateau-reached", "range-test")
 """Notes that make a verdict; of the others, a note means that the log alone cannot tell."""
 
 HEALTHY = "healthy"
@@ -44,7 +45,7 @@ def verdict(curves: Curves, findings: Sequence[Finding]) -> str:
     for slug, word, _ in VERDICTS:
         if slug in serious or (slug in noted and slug in SAID_BY_NOTES):
             return word
-    if moves_its_target(curves):
+    if moves_its_target(curves) or curves.range_test is not None:
         return UNDETERMINED
     losses = [curve for curve in curves.curves if curve.quantity == "loss"]
     if any(curve.kind == "converging" and curve.lost_from is None for curve in losses):

@@ -36,7 +36,8 @@ class DivergedCurve(Rule):
     ## When it is fine
     A learning rate that is raised again (warm restarts) lifts the loss for a while; in such a log
     only a loss above its start is reported. Losses of a game between networks, and of
-    reinforcement learning, may rise; only values that are not finite are reported there.
+    reinforcement learning, may rise; only values that are not finite are reported there. A range test
+    of the learning rate ends in divergence on purpose: see `range-test`.
 
     ## Measured
     `diverging-loss` and `non-finite` are the same in a short run.
@@ -50,6 +51,8 @@ class DivergedCurve(Rule):
 
     def logged(self, curves: Curves) -> Iterator[Finding]:
         """One finding for each loss."""
+        if curves.range_test is not None:
+            return
         losses = [loss for loss in curves.curves if loss.quantity == "loss"]
         # Without a training loss, that of validation must do.
         shown = [loss for loss in losses if loss.split == "train"] or losses

@@ -30,8 +30,9 @@ MOVING_WORDS = {
 
 
 def training_losses(curves: Curves) -> tuple[Curve, ...]:
-    """The whole training losses, where a lower one is better: none of a game, none of parts."""
-    if moves_its_target(curves):
+    """The whole training losses, where a lower one is better: none of a game, none of parts, none
+    of a range test, which ends in divergence on purpose."""
+    if moves_its_target(curves) or curves.range_test is not None:
         return ()
     losses = curves.judged_losses("train")
     # Beside the loss itself, others are parts of it, or say the same on another scale.
