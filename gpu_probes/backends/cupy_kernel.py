@@ -23,17 +23,30 @@ if TYPE_CHECKING:
 CHUNK: Final = 1 << 16
 THREADS: Final = 256
 NORM_COLUMNS: Final = [columns.SUM_OF_SQUARES, columns.DIFFERENCE_SUM_OF_SQUARES]
+_PLAIN: Final = frozenset({torch.Tensor, torch.nn.Parameter})
 DTYPE_TAGS: Final = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 
 KERNEL_SOURCE: Final = r"""
 #define CHUNK 65536ULL
 #define THREADS 256
+#define UNROLLED 4
 #define COLUMNS 12
 
 typedef unsigned long long u64;
 
+// CuPy compiles with -ftz=true, which takes subnormal float32 for zero: their digits travel as
+// integers.
+static __device__ double from_float32(unsigned int bits) {
+    unsigned int magnitude = bits & 0x7fffffffu;
+    double value = magnitude >= 0x00800000u ? (double)__uint_as_float(magnitude)
+                                            : (double)magnitude * 1.401298464324817e-45;
+    return bits >> 31 ? -value : value;
+}
+
 struct Float32 {
-    static __device__ double load(const void* p, u64 i) { return ((const float*)p)[i]; }
+    static __device__ double load(const void* p, u64 i) {
+        return from_float32(((const unsigned int*)p)[i]);
+    }
     static __device__ double smallest_normal() { return 1.1754943508222875e-38; }
 };
 struct Float64 {
@@ -44,17 +57,19 @@ struct Float16 {
     static __device__ double load(const void* p, u64 i) {
         unsigned int bits = ((const unsigned short*)p)[i];
         unsigned int magnitude = bits & 0x7fffu;
-        // Moving the exponent into place leaves it 112 too small, which the multiplication mends,
-        // subnormals included; infinity and NaN have no exponent to mend.
-        float value = magnitude >= 0x7c00u ? __uint_as_float(0x7f800000u | (magnitude << 13))
-                                           : __uint_as_float(magnitude << 13) * 5.192296858534828e33f;
-        return (bits & 0x8000u) ? -value : value;
+        // The exponent of float32 is biased by 112 more; infinity and NaN keep theirs, and
+        // subnormals have none.
+        double value = magnitude >= 0x7c00u ? __uint_as_float(0x7f800000u | (magnitude << 13))
+                       : magnitude >= 0x0400u
+                           ? __uint_as_float((magnitude << 13) + (112u << 23))
+                           : (double)magnitude * 5.960464477539063e-08;
+        return bits & 0x8000u ? -value : value;
     }
     static __device__ double smallest_normal() { return 6.103515625e-05; }
 };
 struct BFloat16 {
     static __device__ double load(const void* p, u64 i) {
-        return __uint_as_float((unsigned int)((const unsigned short*)p)[i] << 16);
+        return from_float32((unsigned int)((const unsigned short*)p)[i] << 16);
     }
     static __device__ double smallest_normal() { return 1.1754943508222875e-38; }
 };
@@ -69,41 +84,15 @@ static __device__ void atomic_min(double* where, double x) {
     atomicMin((u64*)where, (u64)__double_as_longlong(x));
 }
 
-static __device__ double block_sum(double x, double* shared) {
-    shared[threadIdx.x] = x;
-    __syncthreads();
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
-        __syncthreads();
-    }
-    double total = shared[0];
-    __syncthreads();
-    return total;
-}
-
-static __device__ double block_max(double x, double* shared) {
-    shared[threadIdx.x] = x;
-    __syncthreads();
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half && shared[threadIdx.x + half] > shared[threadIdx.x])
-            shared[threadIdx.x] = shared[threadIdx.x + half];
-        __syncthreads();
-    }
-    double largest = shared[0];
-    __syncthreads();
-    return largest;
-}
-
+// What one thread has seen of a chunk.
 template <class Format>
-static __device__ void reduce_chunk(const void* tensor, const void* other, u64 begin, u64 end,
-                                    double* row, double* shared) {
+struct Seen {
     double sum = 0.0, squares = 0.0, largest = 0.0, smallest = INFINITY_F64;
     double dot = 0.0, other_squares = 0.0, difference = 0.0;
     unsigned int zeros = 0, subnormals = 0, nans = 0, infinities = 0;
-    for (u64 i = begin + threadIdx.x; i < end; i += THREADS) {
-        double x = Format::load(tensor, i);
-        bool x_finite = is_finite(x);
-        if (x_finite) {
+
+    __device__ void add(double x) {
+        if (is_finite(x)) {
             double magnitude = x < 0.0 ? -x : x;
             sum += x;
             squares += x * x;
@@ -119,41 +108,71 @@ static __device__ void reduce_chunk(const void* tensor, const void* other, u64 b
         } else {
             ++infinities;
         }
-        if (other) {
-            double y = Format::load(other, i);
-            if (x_finite && is_finite(y)) {
-                dot += x * y;
-                other_squares += y * y;
-                difference += (x - y) * (x - y);
-            }
+    }
+    __device__ void add_pair(double x, double y) {
+        if (is_finite(x) && is_finite(y)) {
+            dot += x * y;
+            other_squares += y * y;
+            difference += (x - y) * (x - y);
         }
     }
-    double totals[6] = {sum, squares, (double)zeros, (double)subnormals, (double)nans,
-                        (double)infinities};
-    const int places[6] = {1, 2, 5, 6, 7, 8};
-    for (int k = 0; k < 6; ++k) {
-        double total = block_sum(totals[k], shared);
-        if (threadIdx.x == 0 && total != 0.0) atomicAdd(row + places[k], total);
+};
+
+#define SUMS 9
+#define LARGEST 9
+#define SMALLEST 10
+#define PARTS 11
+
+template <class Format>
+static __device__ void reduce_chunk(const void* tensor, const void* other, u64 begin, u64 end,
+                                    double* row, double (*shared)[THREADS]) {
+    Seen<Format> seen;
+    u64 i = begin + threadIdx.x;
+    // Several loads on their way at a time, or memory waits for each.
+    for (; i + (UNROLLED - 1) * THREADS < end; i += UNROLLED * THREADS) {
+        double xs[UNROLLED], ys[UNROLLED];
+        for (int k = 0; k < UNROLLED; ++k) xs[k] = Format::load(tensor, i + k * THREADS);
+        if (other)
+            for (int k = 0; k < UNROLLED; ++k) ys[k] = Format::load(other, i + k * THREADS);
+        for (int k = 0; k < UNROLLED; ++k) seen.add(xs[k]);
+        if (other)
+            for (int k = 0; k < UNROLLED; ++k) seen.add_pair(xs[k], ys[k]);
     }
-    largest = block_max(largest, shared);
-    smallest = -block_max(-smallest, shared);
-    if (threadIdx.x == 0) {
-        atomic_max(row + 3, largest);
-        atomic_min(row + 4, smallest);
+    for (; i < end; i += THREADS) {
+        double x = Format::load(tensor, i);
+        seen.add(x);
+        if (other) seen.add_pair(x, Format::load(other, i));
     }
-    if (other) {
-        double pair[3] = {dot, other_squares, difference};
-        for (int k = 0; k < 3; ++k) {
-            double total = block_sum(pair[k], shared);
-            if (threadIdx.x == 0) atomicAdd(row + 9 + k, total);
+    double parts[PARTS] = {seen.sum, seen.squares, (double)seen.zeros, (double)seen.subnormals,
+                           (double)seen.nans, (double)seen.infinities, seen.dot,
+                           seen.other_squares, seen.difference, seen.largest, seen.smallest};
+    const int places[SUMS] = {1, 2, 5, 6, 7, 8, 9, 10, 11};
+    unsigned int t = threadIdx.x;
+    for (int p = 0; p < PARTS; ++p) shared[p][t] = parts[p];
+    __syncthreads();
+    for (unsigned int half = THREADS / 2; half > 0; half /= 2) {
+        if (t < half) {
+            for (int p = 0; p < SUMS; ++p) shared[p][t] += shared[p][t + half];
+            if (shared[LARGEST][t + half] > shared[LARGEST][t])
+                shared[LARGEST][t] = shared[LARGEST][t + half];
+            if (shared[SMALLEST][t + half] < shared[SMALLEST][t])
+                shared[SMALLEST][t] = shared[SMALLEST][t + half];
         }
+        __syncthreads();
+    }
+    if (t == 0) {
+        // Without a partner its columns hold NaN, to which nothing is added.
+        for (int p = 0; p < (other ? SUMS : 6); ++p)
+            if (shared[p][0] != 0.0) atomicAdd(row + places[p], shared[p][0]);
+        atomic_max(row + 3, shared[LARGEST][0]);
+        atomic_min(row + 4, shared[SMALLEST][0]);
     }
 }
 
 // tensors: (pointer, partner pointer or 0, elements, dtype tag) per tensor.
 // chunks: (tensor index, chunk index within it) per thread block.
 extern "C" __global__ void tensor_statistics(const u64* tensors, const u64* chunks, double* table) {
-    __shared__ double shared[THREADS];
+    __shared__ double shared[PARTS][THREADS];
     u64 which = chunks[2 * blockIdx.x];
     const u64* entry = tensors + 4 * which;
     const void* tensor = (const void*)entry[0];
@@ -243,9 +262,10 @@ def launch_tables(
         ],
         dtype=np.uint64,
     ).view(np.int64)
-    counts = [-(-x.numel() // CHUNK) for x in values]
+    counts = np.array([-(-x.numel() // CHUNK) for x in values], dtype=np.int64)
     which = np.repeat(np.arange(len(values)), counts)
-    within = np.concatenate([np.arange(count) for count in counts])
+    first = np.cumsum(counts) - counts
+    within = np.arange(len(which)) - first[which]
     return entries, np.stack([which, within], axis=1).astype(np.int64)
 
 
@@ -256,6 +276,12 @@ def _kernel_operands(
     values: list[torch.Tensor] = []
     mates: list[torch.Tensor | None] = []
     for tensor, partner in zip(tensors, partners, strict=True):
+        if _as_it_is(tensor) and (
+            partner is None or (_as_it_is(partner) and partner.dtype == tensor.dtype)
+        ):
+            values.append(tensor)
+            mates.append(partner)
+            continue
         x = plain(tensor)
         y = None if partner is None else plain(partner)
         common = x.dtype if y is None else torch.promote_types(x.dtype, y.dtype)
@@ -269,6 +295,12 @@ def _kernel_operands(
         values.append(x)
         mates.append(y)
     return values, mates
+
+
+def _as_it_is(tensor: torch.Tensor) -> bool:
+    """Whether the kernel can read ``tensor`` without a look at what it is: the usual case."""
+    usual = type(tensor) in _PLAIN and tensor.layout == torch.strided
+    return usual and tensor.dtype in DTYPE_TAGS and tensor.is_contiguous()
 
 
 def _dense(tensor: torch.Tensor) -> bool:
