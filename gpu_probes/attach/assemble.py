@@ -10,6 +10,7 @@ import torch
 from convlint.gpu_probes.attach.experiments import Experiments
 from convlint.gpu_probes.attach.loaded_sources import loaded_sources
 from convlint.gpu_probes.attach.peak_memory import peak_memory
+from convlint.gpu_probes.attach.sound_answers import sound
 from convlint.gpu_probes.observations import Device, Measurement, Observations, PeakMemory
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def assemble_observations(
         ),
         "recognised": ask("recognised patterns", lambda: _recognised(observer)),
     }
-    return Observations(
+    observations = Observations(
         script=observer.settings.script,
         arguments=observer.settings.arguments,
         device=_device(observer),
@@ -112,6 +113,7 @@ def assemble_observations(
         skipped=observer.measuring.skipped(),
         **seen,
     )
+    return sound(observations)
 
 
 def _flows(observer: Observer) -> tuple[GradientFlow, ...]:
@@ -125,7 +127,7 @@ def _flows(observer: Observer) -> tuple[GradientFlow, ...]:
 
 
 def _in_use(observer: Observer) -> torch.device:
-    found = torch.device("cpu")
+    found = observer.device
     for record in observer.optimizers.records:
         for parameter in record.parameters()[:1]:
             found = parameter.device

@@ -12,6 +12,7 @@ which both decreases were foretold to 10 %.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,8 @@ def quadratic_forecast(
             )
             for steps in dict.fromkeys(min(k, horizon) for k in STEPS)
         ]
+        if not all(math.isfinite(c.measured) and math.isfinite(c.predicted) for c in made):
+            break
         checks += made
         if not all(_agrees(check, start) for check in made):
             break

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from convlint.gpu_probes.observations import LearningRateRange
+from convlint.gpu_probes.tape import TapeUnavailable
 from convlint.gpu_probes.tape.trajectory import Course, RecordedStep, replay
 
 if TYPE_CHECKING:
@@ -64,13 +65,15 @@ def learning_rate_range(
     script's learning rate, around which the range lies.
 
     Raises:
-        TapeUnavailable: a step cannot be replayed.
+        TapeUnavailable: a step cannot be replayed, or there is no finite loss to begin at.
     """
     decade = math.log10(in_use) - DECADES_BELOW
     spacing = (DECADES_BELOW + DECADES_ABOVE) / (rates - 1)
     tried = [10.0 ** (decade + spacing * k) for k in range(rates)]
     initial = [_evaluate(start, step) for step in held_out]
     first = sum(initial) / len(initial)
+    if not math.isfinite(first):
+        raise TapeUnavailable("the loss is not finite at the initial parameters")
     spread = math.sqrt(sum((x - first) ** 2 for x in initial) / max(1, len(initial) - 1))
     bound = first + max(DIVERGED_SIGMAS * spread, DIVERGED_SHARE * abs(first))
 
