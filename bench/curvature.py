@@ -1,6 +1,6 @@
 """Hessian eigenvalue and spectral density: convlint, PyHessian and curvlinops with SciPy, in one run.
 
-    PYTHONPATH=path/to/PyHessian python bench/curvature.py [--network NAME] [--seeds N]
+    PYTHONPATH=path/to/PyHessian python bench/curvature.py [--network NAME] [--seeds N] [--device cuda]
 
 PyHessian (Yao et al. 2020) is imported from its checkout; curvlinops installs with
 ``pip install --no-deps curvlinops-for-pytorch backpack-for-pytorch einops einconv linear-operator
@@ -9,8 +9,9 @@ tqdm``. Either is left out when it cannot be imported.
 Every method gets the same network (a ResNet-20 on 32 x 32 pixels, ``resnet20`` on eight smooth
 random pictures and ``resnet20-digits`` on enlarged digits of scikit-learn's, and a small ``gpt``, at
 the start and after 10 to 300 steps of training), the same batch and one thread, and builds its own
-operator, which is part of its time. Seconds are of the processor, so that what else runs disturbs
-them less. The reference is SciPy's eigsh at 1e-6.
+operator, which is part of its time. On the CPU, seconds are of the processor, so that what else runs
+disturbs them less; on CUDA, where most of them are spent launching kernels, they are wall seconds
+until the device is idle. The reference is SciPy's eigsh at 1e-6.
 
 *Top eigenvalue*: convlint's Lanczos as a probe runs it, from a random vector sized like the gradient
 with some of the gradient in it; PyHessian's power iteration at its default tolerance of 1e-3 and at
@@ -92,7 +93,15 @@ def own_operator(model: nn.Module, data: Data) -> RetainedGraphHessian:
 
 
 def random_start(like: torch.Tensor, seed: int) -> torch.Tensor:
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed)).to(like.device)
+
+
+def clock(data: Data) -> float:
+    """Seconds of the processor, or of the wall once CUDA is idle."""
+    if not data[0].is_cuda:
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 @dataclass
@@ -134,7 +143,7 @@ def by_pyhessian(model: nn.Module, data: Data, seed: int, *, tolerance: float) -
 
     torch.manual_seed(seed)
     products = _counted(module)
-    computed = module.hessian(model, F.cross_entropy, data=data, cuda=False)
+    computed = module.hessian(model, F.cross_entropy, data=data, cuda=data[0].is_cuda)
     # 100 products by default, which the smaller tolerances may need more than.
     limit = 100 if tolerance == TOLERANCES[0] else 500
     value = float(computed.eigenvalues(maxIter=limit, tol=tolerance)[0][0])
@@ -202,10 +211,11 @@ def reference_eigenvalues(model: nn.Module, data: Data) -> tuple[float, float]:
     hessian = own_operator(model, data)
 
     def product(vector: np.ndarray) -> np.ndarray:
-        return hessian(torch.from_numpy(np.asarray(vector, dtype=np.float32).ravel())).numpy()
+        flat = torch.from_numpy(np.asarray(vector, dtype=np.float32).ravel())
+        return hessian(flat.to(hessian.gradient.device)).cpu().numpy()
 
     operator = LinearOperator((hessian.dimension,) * 2, matvec=product, dtype=np.float32)
-    start = random_start(hessian.gradient, 123).numpy()
+    start = random_start(hessian.gradient, 123).cpu().numpy()
     largest, dominant = (
         float(eigsh(operator, k=1, which=end, tol=1e-6, v0=start)[0][0]) for end in ("LA", "LM")
     )
@@ -229,9 +239,9 @@ def eigenvalues(model: nn.Module, data: Data, at: str, seeds: range) -> Rows:
         products, errors, seconds = [], [], []
         reference = dominant if name.startswith(("PyHessian", "power")) else largest
         for seed in seeds[:1] if name.startswith("curvlinops") else seeds:
-            started = time.process_time()
+            started = clock(data)
             value, made = method(model, data, seed)
-            seconds.append(time.process_time() - started)
+            seconds.append(clock(data) - started)
             products.append(made)
             errors.append(abs(value - reference) / abs(reference))
         rows[name] = Row(
@@ -324,7 +334,7 @@ def _pyhessian_moments(model: nn.Module, data: Data, seed: int) -> tuple[np.ndar
 
     torch.manual_seed(seed)
     products = _counted(module)
-    computed = module.hessian(model, F.cross_entropy, data=data, cuda=False)
+    computed = module.hessian(model, F.cross_entropy, data=data, cuda=data[0].is_cuda)
     values, weights = computed.density()
     model.zero_grad(set_to_none=True)
     nodes, shares = np.real(np.array(values[0])), np.real(np.array(weights[0]))
@@ -339,12 +349,14 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, action="append", help="training steps before a point; may be repeated"
     )
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
     parser.add_argument("--no-density", action="store_true")
     parser.add_argument("--density-only", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for network in arguments.network or NETWORKS:
         model, data, rate = NETWORKS[network]()
+        model, data = model.to(arguments.device), tuple(part.to(arguments.device) for part in data)
         together: Rows = {}
         done = 0
         for steps in arguments.steps or STEPS_OF_TRAINING:
@@ -354,7 +366,7 @@ def main() -> None:
             if not arguments.density_only:
                 print(
                     f"\n{'largest eigenvalue':24} {'method':20} {'products':>8} {'off':>8} "
-                    f"{'worst':>8} {'CPU s':>8} {'× products':>9} {'× time':>8}"
+                    f"{'worst':>8} {'seconds':>8} {'× products':>9} {'× time':>8}"
                 )
                 for name, row in eigenvalues(
                     model, data, at, range(arguments.seeds or SEEDS[network])

@@ -75,7 +75,7 @@ class SmallGPT(nn.Module):
         """Logits of the next character, (batch, characters, length) as cross entropy wants them."""
         batch, length = codes.shape
         x = self.embedding(codes) + self.position[:length]
-        hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
+        hidden = torch.ones(length, length, dtype=torch.bool, device=codes.device).triu(1)
         for block in self.blocks:
             q, k, v = (
                 part.view(batch, length, 4, -1).transpose(1, 2)
