@@ -40,6 +40,7 @@ _STOPPED = {
     "steps": "all planned steps were run",
     "budget": "the time budget was used up",
     "finished": "the script ended by itself",
+    "captured": "the script trains in a captured CUDA graph from there on",
     "no-training": "the script ended without training",
     "crashed": "the script crashed",
     "exited": "the script called exit",

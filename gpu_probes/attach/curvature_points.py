@@ -77,6 +77,9 @@ class CurvaturePoints:
             observer.measuring.section(f"curvature at the {phase}"),
         ):
             self._measure(loss, scale, leaves, phase, _exact(tape, loss))
+        if loss.is_cuda:
+            # Second derivatives take many times the memory of a step, which is not to stay taken.
+            torch.cuda.empty_cache()
         for flow in flows:
             flow.active = observer.window_open
         self.seconds += time.monotonic() - started
@@ -111,6 +114,7 @@ class CurvaturePoints:
         tape: Tape | None,
     ) -> None:
         from convlint.gpu_probes.attach.taped_hessian import SETTLED, off_the_loss
+        from convlint.gpu_probes.curvature.choice import DIFFERENTIABLE_KERNELS
         from convlint.gpu_probes.curvature.measure import measure_curvature
         from convlint.gpu_probes.curvature.operator import DOUBLE_BACKWARD, CurvatureUnavailable
 
@@ -140,8 +144,9 @@ class CurvaturePoints:
                     iterations=observer.plan.size.lanczos_iterations,
                     density_vectors=observer.plan.size.density_vectors,
                     loss_scale=scale / accumulated,
-                    closure=None if replayed is None else replayed.loss,
+                    closure=None if replayed is None else _evaluated(replayed),
                     differentiable=None if replayed is None else _twice_differentiable(replayed),
+                    rerun=DIFFERENTIABLE_KERNELS if replayed is None else _told(replayed),
                     identify=identify,
                     name_of=lambda tensor: observer.describe(tensor)[0],
                     surface_seconds=self._seconds_for_surface(phase, replayed),
@@ -183,5 +188,31 @@ def _exact(tape: Tape | None, loss: torch.Tensor) -> Tape | None:
     return tape if torch.equal(again, loss.detach()) else None
 
 
+def _evaluated(tape: Tape) -> Callable[[], torch.Tensor]:
+    """The loss at whatever the parameters hold, finely enough for differences."""
+    change = _made_smooth(tape)
+    return (lambda: tape.loss(change=change)) if change.any else tape.loss
+
+
 def _twice_differentiable(tape: Tape) -> Callable[[], torch.Tensor]:
-    return lambda: tape.loss(change=Change(twice_differentiable=True))
+    change = replace(_made_smooth(tape), twice_differentiable=True)
+    return lambda: tape.loss(change=change)
+
+
+def _made_smooth(tape: Tape) -> Change:
+    """What has to change for derivatives.
+
+    In half precision a short way changes the loss by less than its rounding, and what a scaler
+    multiplied leaves its range in a second derivative. Dropout inside fused attention cannot be
+    applied by other kernels: then all of it is left out.
+    """
+    single = torch.float32 if tape.in_half_precision else None
+    return Change(dtype=single, dropout=not tape.drops_inside_attention)
+
+
+def _told(tape: Tape) -> str:
+    """What the re-run of a loss is made with, in words."""
+    from convlint.gpu_probes.curvature.choice import DIFFERENTIABLE_KERNELS, SINGLE_PRECISION
+
+    kernels = SINGLE_PRECISION if tape.in_half_precision else DIFFERENTIABLE_KERNELS
+    return f"{kernels}, without dropout" if tape.drops_inside_attention else kernels

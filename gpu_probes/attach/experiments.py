@@ -38,6 +38,7 @@ _FEWEST_BATCHES = 2
 _ENDED = {
     "budget": "the --budget was used up before all steps were run",
     "no-training": "the script did not train",
+    "captured": "the training step is captured as a CUDA graph",
     "crashed": "the script crashed",
     "exited": "the script called exit",
 }

@@ -33,6 +33,7 @@ def install_hooks(observer: Observer) -> None:
     _hook_schedulers(observer)
     _hook_loader(observer)
     _hook_gradients_elsewhere(observer)
+    _hook_captured_graphs(observer)
     observer.losses.install()
 
 
@@ -46,6 +47,7 @@ def hooks_installed(observing: Callable[[], Observer]) -> Iterator[Observer]:
     owners: list[Any] = [
         *(nn.Module, torch.optim.Optimizer, torch.amp.GradScaler, torch.utils.data.DataLoader),
         *(torch.autograd, torch.func, nn.utils, nn.utils.clip_grad, nn.functional),
+        torch.cuda.CUDAGraph,
         *_with_subclasses(torch.optim.lr_scheduler.LRScheduler),
     ]
     before = [dict(vars(owner)) for owner in owners]
@@ -108,6 +110,8 @@ def _hook_backward(observer: Observer) -> None:
         if not measuring.idle:
             if measuring.in_another_thread:
                 observer.gradient_in_thread()
+            elif measuring.capturing:
+                observer.captured()
             original(*args, **kwargs)
             return
         given = signature.bind(*args, **kwargs).arguments.get("tensors")
@@ -148,6 +152,18 @@ def _hook_gradients_elsewhere(observer: Observer) -> None:
                 return _original(*args, **kwargs)
 
             setattr(owner, name, functools.wraps(original)(gradient))
+
+
+def _hook_captured_graphs(observer: Observer) -> None:
+    original = torch.cuda.CUDAGraph.replay
+
+    @functools.wraps(original)
+    def replay(self: torch.cuda.CUDAGraph) -> None:
+        if observer.measuring.idle:
+            observer.before_replay()
+        original(self)
+
+    torch.cuda.CUDAGraph.replay = replay  # type: ignore[method-assign]
 
 
 def _hook_steps(observer: Observer) -> None:

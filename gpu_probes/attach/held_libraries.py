@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from convlint.gpu_probes.attach.held_writes import path_text
 
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from convlint.gpu_probes.attach.shadow_tree import ShadowTree
+
+_WRITING_NOTHING: Final = frozenset(
+    {"fc-list", "ldconfig", "lscpu", "nvidia-smi", "rocm-smi", "uname"}
+)
+"""Programs that libraries ask about the machine: by name, whatever their directory."""
 
 
 def hold_library_writes(tree: ShadowTree) -> dict[str, Callable[[ModuleType], None]]:
@@ -83,7 +89,9 @@ def _note_programs(tree: ShadowTree, module: Any) -> None:
     @functools.wraps(original)
     def start(self: Any, args: Any, *rest: Any, **kwargs: Any) -> None:
         command = args if isinstance(args, str | bytes) else next(iter(args), "")
-        tree.programs.setdefault((path_text(command) or "").partition(" ")[0])
+        program = (path_text(command) or "").partition(" ")[0]
+        if Path(program).name not in _WRITING_NOTHING:
+            tree.programs.setdefault(program)
         original(self, args, *rest, **kwargs)
 
     module.Popen.__init__ = start

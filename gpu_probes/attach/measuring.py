@@ -1,8 +1,8 @@
 """The border between the script's computation and ours.
 
 Everything the probe computes happens inside :meth:`Measuring.section`: no gradients recorded,
-autocast off, our own hooks silent, the time not charged to the script, and a failure costs the
-one measurement instead of the run.
+autocast and the script's default device off, our own hooks silent, the time not charged to the
+script, and a failure costs the one measurement instead of the run.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from convlint.gpu_probes.observations import Skipped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+NO_MEMORY = "the device has not enough memory for it beside the training"
+
 # Seconds a look at the load of the machine serves.
 _LOAD_LASTS = 1.0
 
@@ -39,18 +41,21 @@ class Measuring:
         self._process = os.getpid()
         self._thread = threading.main_thread().ident
         self._failed: dict[str, str] = {}
+        self._short_of_memory = False
         self._busy = False
         self._busy_until = 0.0
-        self._devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+        self._cuda = torch.cuda.is_available()
+        self._devices = ["cpu", *(["cuda"] if self._cuda else [])]
 
     @property
     def idle(self) -> bool:
         """Whether a hook that fires now belongs to the script's own training.
 
         False inside a measurement, in a worker process, in another thread, while the script
-        records a graph of its own with ``torch.jit.trace`` or transforms a function (``vmap``,
-        ``torch.func.grad``: its tensors have no memory), and in what runs inside a backward pass
-        (the forward and backward passes of checkpointing).
+        records a graph of its own with ``torch.jit.trace``, captures one for CUDA (a look at a
+        value would spoil it) or transforms a function (``vmap``, ``torch.func.grad``: its tensors
+        have no memory), and in what runs inside a backward pass (the forward and backward passes
+        of checkpointing).
         """
         return not self.back_propagating and self.stepping
 
@@ -63,6 +68,16 @@ class Measuring:
             and threading.get_ident() == self._thread
             and torch._C._get_tracing_state() is None
             and torch._C._functorch.peek_interpreter_stack() is None
+            and not self.capturing
+        )
+
+    @property
+    def capturing(self) -> bool:
+        """Whether what the script asks of CUDA is being captured as a graph instead of computed."""
+        return (
+            self._cuda
+            and bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # untyped in torch
+            and torch.cuda.is_current_stream_capturing()
         )
 
     @property
@@ -96,13 +111,20 @@ class Measuring:
             if recording and not gradients:
                 torch.set_grad_enabled(False)
             casting = [device for device in self._devices if torch.is_autocast_enabled(device)]
-            if casting:
+            # `torch.set_default_device` and modes of the script's own would change our tensors.
+            modes = not outer and torch._C._len_torch_function_stack() > 0
+            if casting or modes:
                 with ExitStack() as stack:
+                    if modes:
+                        stack.enter_context(torch._C.DisableTorchFunction())
                     for device in casting:
                         stack.enter_context(torch.autocast(device, enabled=False))
                     yield
             else:
                 yield
+        except torch.cuda.OutOfMemoryError:
+            self.skip(measurement, NO_MEMORY)
+            self._short_of_memory = True
         except Exception as error:
             text = str(error).strip().splitlines()
             self.skip(measurement, f"{type(error).__name__}: {text[0] if text else ''}")
@@ -112,6 +134,10 @@ class Measuring:
             if threads:
                 torch.set_num_threads(threads)
             self._inside = outer
+            if self._short_of_memory and not outer:
+                # What was held for the measurement is the script's again.
+                self._short_of_memory = False
+                torch.cuda.empty_cache()
             if not outer:
                 self.seconds += time.perf_counter() - started
 

@@ -90,6 +90,8 @@ class Observer:
         self.unseen = ""
         """How the script takes gradients where no backward pass is seen."""
         self._gradients_elsewhere = 0
+        self._captured = ""
+        """Where the script captured a backward pass in a CUDA graph."""
         self.handles: list[Any] = []
         """What removes hooks that are not attributes."""
         self.phases = Phases(self)
@@ -97,6 +99,8 @@ class Observer:
         self.held = 0
         self.backwards = 0
         self.scaled = False
+        self.device = torch.device("cpu")
+        """Where the last back-propagated loss lives."""
         self.loader_used = False
         """Whether the script iterates over a ``DataLoader``."""
         self.loader_batch: int | None = None
@@ -155,6 +159,17 @@ class Observer:
         if not self.unseen:
             self.unseen = f"the script trains in a thread of its own{_at()}, which is not followed"
 
+    def captured(self) -> None:
+        """The script captures a backward pass as a part of a CUDA graph."""
+        if not self._captured:
+            self._captured = f"the training step is captured as a CUDA graph{_at()}; its replays are not followed"
+
+    def before_replay(self) -> None:
+        """The script is about to replay a CUDA graph: from here on it trains unseen, if in that."""
+        if self._captured:
+            self.measuring.skip("training", self._captured)
+            self.probe.conclude("captured")
+
     def before_backward(self, tensors: list[torch.Tensor]) -> None:
         """The script is about to back-propagate ``tensors``."""
         self.taped.settle()
@@ -165,6 +180,7 @@ class Observer:
         self.ranks.back_propagating(self._clock())
         self.phases.before_backward()
         loss = tensors[0]
+        self.device = loss.device
         place = user_place()
         self.tapes.back_propagating(loss, self._scale_known(loss))
         leaves: dict[int, torch.Tensor] = {}

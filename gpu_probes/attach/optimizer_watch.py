@@ -134,7 +134,7 @@ class OptimizerWatch:
 
     def before_backward(self, backward: int, leaves: dict[int, torch.Tensor]) -> None:
         """Note which optimizers' gradients this backward pass adds to, and what lies there."""
-        for record in self.holding(leaves) or self._sharding():
+        for record in self.holding(leaves) or self.sharding():
             record.pending = [*record.pending[record.cleared :], backward]
             record.cleared = 0
             record.note("backward")
@@ -144,7 +144,7 @@ class OptimizerWatch:
             if not any_gradient(held):
                 record.oldest_contribution = backward
 
-    def _sharding(self) -> list[OptimizerRecord]:
+    def sharding(self) -> list[OptimizerRecord]:
         """Whose gradients a sharded model fills: its leaves are whole, and no optimizer has them."""
         return [r for r in self._records.values() if any(map(is_sharded, r.parameters()))]
 

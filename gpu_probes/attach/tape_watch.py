@@ -81,6 +81,9 @@ class TapeWatch:
             return
         if not self.wanted():
             return
+        if self._observer.optimizers.sharding():
+            self._refuse("the parameters are sharded over processes")
+            return
         measuring = self._observer.measuring
         self._kept = self._worth_keeping()
         self._observer.taped.recording_begins()

@@ -51,6 +51,7 @@ class TapedChecks:
         self.origin: NonFiniteOrigin | None = None
         self._awaiting: list[_Recorded] = []
         self._recorded: dict[str, _Recorded] = {}
+        self._unmeasured: list[tuple[_Recorded, Tape]] = []
         self._sought = False
         self._unsettled: Tape | None = None
         """The step whose gradients are there and not known to be finite yet."""
@@ -101,7 +102,7 @@ class TapedChecks:
             if one.inputs and one.outputs and one.forward.model.name not in self._recorded:
                 one.tape = tape
                 self._recorded[one.forward.model.name] = one
-                self._measure(one, tape)
+                self._unmeasured.append((one, tape))
 
     def before_backward(self, loss: torch.Tensor) -> None:
         """The parameters are still those the loss was computed with."""
@@ -119,6 +120,10 @@ class TapedChecks:
         be read twice.
         """
         observer = self._observer
+        # By now the script's backward pass has let go of its activations: replays find room.
+        unmeasured, self._unmeasured = self._unmeasured, []
+        for one, recorded in unmeasured:
+            self._measure(one, recorded)
         tape = observer.tapes.current
         if tape is None or self._sought or observer.scaled:
             return

@@ -49,7 +49,7 @@ def off_the_loss(
     is minimized; ``deadline`` (``time.monotonic``) is checked before every replay. None when the tape
     cannot be replayed in float64, time or memory are short, or kinks decide even there.
     """
-    rounded = any(op.dtype in (torch.float16, torch.bfloat16) for op in tape.operations)
+    rounded = tape.in_half_precision
     if rounded and tape.own_backward:
         return None
     wanted = {id(p) for p in parameters}

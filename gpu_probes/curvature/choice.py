@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,9 +13,14 @@ from convlint.gpu_probes.curvature.operator import (
     RetainedGraphHessian,
     preserved_random_state,
 )
+from convlint.gpu_probes.tape.substitutions import without_cudnn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+
+
+DIFFERENTIABLE_KERNELS = "with differentiable kernels"
+SINGLE_PRECISION = "in single precision"
 
 
 def usable_hessian(
@@ -26,8 +30,12 @@ def usable_hessian(
     closure: Callable[[], torch.Tensor] | None,
     differentiable: Callable[[], torch.Tensor] | None,
     buffers: Sequence[torch.Tensor],
+    rerun: str = DIFFERENTIABLE_KERNELS,
 ) -> HessianOperator:
-    """The first operator that gives a finite product, in order of preference."""
+    """The first operator that gives a finite product, in order of preference.
+
+    ``rerun`` says what ``differentiable`` evaluates the loss with.
+    """
     try:
         return _tried(RetainedGraphHessian(loss, parameters, loss_scale=loss_scale))
     except CurvatureUnavailable as first_failure:
@@ -45,11 +53,11 @@ def usable_hessian(
                 evaluated,
                 parameters,
                 loss_scale=loss_scale,
-                method="double backward on a re-run with differentiable kernels",
+                method=f"double backward on a re-run {rerun}",
             )
         )
-    except CurvatureUnavailable:
-        pass
+    except CurvatureUnavailable as failure:
+        again = failure
     try:
         differences = DifferencedHessian(
             closure, parameters, buffers=buffers, loss_scale=loss_scale
@@ -59,7 +67,10 @@ def usable_hessian(
             raise CurvatureUnavailable(reason_against)
         return tried
     except CurvatureUnavailable as last_failure:
-        message = f"{reason.reason}; finite differences: {last_failure.reason}"
+        message = reason.reason
+        if again.reason != reason.reason:
+            message += f"; on a re-run {rerun}: {again.reason}"
+        message += f"; finite differences: {last_failure.reason}"
         raise CurvatureUnavailable(message) from last_failure
 
 
@@ -87,7 +98,7 @@ def _evaluate_differentiably(
             preserved_random_state(),
             torch.enable_grad(),
             sdpa_kernel(SDPBackend.MATH),
-            _without_cudnn(),
+            without_cudnn(),
         ):
             return closure()
     # The closure is the script's own model and loss, which may raise anything.
@@ -96,13 +107,3 @@ def _evaluate_differentiably(
     finally:
         for buffer, value in zip(buffers, kept, strict=True):
             buffer.data.copy_(value)
-
-
-@contextlib.contextmanager
-def _without_cudnn() -> Iterator[None]:
-    enabled = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.enabled = enabled

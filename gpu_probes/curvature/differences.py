@@ -63,7 +63,8 @@ class DifferencedHessian:
         self.method = "finite differences of gradients"
         self.products = 0
         self.parameters = tuple(trainable(parameters))
-        gradients = self._gradients()
+        loss, gradients = self._loss_and_gradients()
+        self.loss = loss / loss_scale
         reached = [(p, g) for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
         if not reached:
             raise CurvatureUnavailable("the loss reaches no trainable parameter")

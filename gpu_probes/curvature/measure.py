@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from convlint.gpu_probes.curvature.choice import usable_hessian
+from convlint.gpu_probes.curvature.choice import DIFFERENTIABLE_KERNELS, usable_hessian
 from convlint.gpu_probes.curvature.density import (
     Density,
     EigenPair,
@@ -78,6 +78,7 @@ def measure_curvature(
     loss_scale: float = 1.0,
     closure: Callable[[], torch.Tensor] | None = None,
     differentiable: Callable[[], torch.Tensor] | None = None,
+    rerun: str = DIFFERENTIABLE_KERNELS,
     buffers: Sequence[torch.Tensor] = (),
     identify: Callable[[torch.optim.Optimizer], tuple[int, Place | None]] | None = None,
     name_of: Callable[[torch.Tensor], str] | None = None,
@@ -96,7 +97,8 @@ def measure_curvature(
     k accumulated micro-batches. ``closure`` evaluates the loss again on the same batch with
     the same random draws, at whatever the parameters hold; it serves the consistency check and the
     fall-backs for graphs without second derivatives; ``differentiable`` does so by operations that
-    have them, where that is known how; ``buffers`` are put back after each call.
+    have them, where that is known how, ``rerun`` says which; ``buffers`` are put back after each
+    call.
     ``identify`` gives the number and place of an optimizer; by default its position. ``name_of``
     gives the name of a parameter, for the traces of their blocks. With a closure, the forecast is
     checked and, for ``surface_seconds`` after ``deadline`` or the rest is done, a plane of the loss
@@ -108,7 +110,7 @@ def measure_curvature(
     started = time.monotonic()
     with preserved_random_state():
         hessian = usable_hessian(
-            loss, parameters, loss_scale, closure, differentiable or closure, buffers
+            loss, parameters, loss_scale, closure, differentiable or closure, buffers, rerun
         )
         steps = _affordable_iterations(hessian, iterations)
         rules = [(o, update_rule(o, hessian.parameters, hessian.gradient)) for o in optimizers]
@@ -154,9 +156,8 @@ def measure_curvature(
             if elsewhere is not hessian:
                 consistency = difference_from_finite_differences(hessian, elsewhere)
             if from_gradient is not None:
-                here = float(loss.detach()) / loss_scale
                 forecast = quadratic_forecast(
-                    from_gradient, upper.largest, here, elsewhere, deadline=deadline
+                    from_gradient, upper.largest, elsewhere.loss, elsewhere, deadline=deadline
                 )
         traces = hutchinson(hessian, seed=seed, deadline=deadline)
         density = _density(hessian, by_random, density_vectors, seed, deadline)
@@ -221,7 +222,9 @@ def _affordable_iterations(hessian: HessianOperator, iterations: int) -> int:
 def _free_memory(device: torch.device) -> float:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return float(free)
+        # Memory that torch holds and nothing uses is free, too.
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(free + held)
     try:
         return float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):

@@ -184,7 +184,7 @@ def unavailable_on_failure() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return "not enough memory for second derivatives"
     lowered = first_line.lower()
     if "not implemented" in lowered or "double backward" in lowered or "once_diff" in lowered:

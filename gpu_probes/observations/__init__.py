@@ -102,7 +102,8 @@ class Observations:
     """Everything one probe saw.
 
     ``stopped`` is ``steps`` (the horizon was reached), ``budget``, ``finished`` (the script ended
-    by itself), ``no-training`` (it ended without a single backward), ``crashed`` or ``exited``;
+    by itself), ``captured`` (it goes on training in a captured CUDA graph), ``no-training`` (it
+    ended without a single backward), ``crashed`` or ``exited``;
     ``error`` has the user's exception in one line when it crashed.
     """
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MOST_DIMENSIONS = 3
 """Dimensions tried for that of the samples; later ones are features."""
 
+WIDENED = 1 << 22
+"""Elements held in float64 at a time: the outputs of a language model are too many for all."""
+
 ORDER_ALONE = 1e-4
 """Relative change below which an exchange of samples may have changed no more than the order in
 which they are added up (single precision over a batch)."""
@@ -112,8 +115,8 @@ def _smallest_leak(
         exchanged = {n: _first_replaced(tape.constant(n), dimension) for n in with_samples}
         changed = _outputs(tape, outputs, exchanged)
         for n in answering:
-            moved = (changed[n].double() - recorded[n].double()).movedim(dimension, 0)
-            own, others = _rms(moved[0]), _rms(moved[1:])
+            now, before = changed[n].movedim(dimension, 0), recorded[n].movedim(dimension, 0)
+            own, others = _rms(now[0], before[0]), _rms(now[1:], before[1:])
             if own == 0.0 and others == 0.0:
                 continue
             leak = others / own if own > 0.0 else float("inf")
@@ -128,9 +131,7 @@ def _largest_change(
     tape: Tape, recorded: Mapping[int, torch.Tensor], constants: Mapping[int, torch.Tensor]
 ) -> float:
     changed = _outputs(tape, tuple(recorded), constants)
-    return max(
-        _relative(changed[n].double() - value.double(), value) for n, value in recorded.items()
-    )
+    return max(_relative(changed[n], value) for n, value in recorded.items())
 
 
 def _outputs(
@@ -163,10 +164,20 @@ def _first_replaced(value: torch.Tensor, dimension: int) -> torch.Tensor:
     return replaced.movedim(0, dimension).contiguous()
 
 
-def _relative(difference: torch.Tensor, value: torch.Tensor) -> float:
-    size = _rms(value)
-    return _rms(difference) / size if size > 0.0 else 0.0
+def _relative(changed: torch.Tensor, recorded: torch.Tensor) -> float:
+    size = _rms(recorded)
+    return _rms(changed, recorded) / size if size > 0.0 else 0.0
 
 
-def _rms(values: torch.Tensor) -> float:
-    return float(values.double().square().mean().sqrt()) if values.numel() else 0.0
+def _rms(values: torch.Tensor, others: torch.Tensor | None = None) -> float:
+    """Root mean square of ``values``, or of how they differ from ``others``, added up in float64."""
+    if not values.numel():
+        return 0.0
+    flat, flat_others = values.reshape(-1), None if others is None else others.reshape(-1)
+    squares = torch.zeros((), dtype=torch.float64, device=values.device)
+    for start in range(0, flat.numel(), WIDENED):
+        part = flat[start : start + WIDENED].double()
+        if flat_others is not None:
+            part = part - flat_others[start : start + WIDENED].double()
+        squares += part.square().sum()
+    return float((squares / flat.numel()).sqrt())

@@ -23,6 +23,10 @@ STORAGE_CHANGES = frozenset({"aten::set_", "aten::resize_", "aten::resize_as_"})
 """Operations after which a value is no longer where it was; a tape cannot follow them."""
 
 
+CUDNN_RECURRENT = "aten::_cudnn_rnn"
+"""cuDNN's recurrent layers take their weights as a list and once more in the one buffer in which
+these lie, a tensor made at every call."""
+
 COMMUNICATION = ("c10d::", "_c10d_functional", "c10d_functional", "fsdp::")
 """Beginnings of operations that take other processes to run, and so cannot be replayed alone."""
 
@@ -122,7 +126,9 @@ def _traits(function: Function) -> Traits:
         written_keywords=tuple(keywords),
         random=torch.Tag.nondeterministic_seeded in function.tags,
         takes_dtype=any(argument.name == "dtype" for argument in schema.arguments),
-        special=schema.name in STORAGE_CHANGES or schema.name.startswith(COMMUNICATION),
+        special=schema.name in STORAGE_CHANGES
+        or schema.name == CUDNN_RECURRENT
+        or schema.name.startswith(COMMUNICATION),
     )
 
 

@@ -14,6 +14,7 @@ from convlint.gpu_probes.attach.autograd_graph import walk_graph
 from convlint.gpu_probes.tape.operations import (
     BROADCAST,
     COMMUNICATION,
+    CUDNN_RECURRENT,
     STORAGE_CHANGES,
     Function,
     Operation,
@@ -61,6 +62,19 @@ def _is_source(args: tuple[Any, ...]) -> bool:
         return bool(group.rank() == args[2])
     except (AttributeError, IndexError, RuntimeError, TypeError):
         return False
+
+
+def _by_the_list_of_weights(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arguments of cuDNN's recurrent layers without the buffer behind the list of weights.
+
+    A replay at other weights must not find the script's own there.
+    """
+    names = [argument.name for argument in torch.ops.aten._cudnn_rnn.default._schema.arguments]
+    given = dict(zip(names, args, strict=False))
+    if given.get("dropout") and given.get("train"):
+        raise TapeUnavailable("dropout between cuDNN's recurrent layers cannot be drawn again")
+    buffer = names.index("weight_buf")
+    return (*args[:buffer], None, *args[buffer + 1 :])
 
 
 class TapeRecorder(TorchDispatchMode):
@@ -207,8 +221,11 @@ class TapeRecorder(TorchDispatchMode):
                 raise TapeUnavailable(f"the step works on tensors of class {cls.__name__}")
         if len(self.operations) >= self._longest:
             raise TapeUnavailable(f"the step has more than {self._longest:,} operations")
-        if kinds.special and kinds.name.startswith(COMMUNICATION):
-            raise TapeUnavailable("the step exchanges tensors with other processes")
+        if kinds.special:
+            if kinds.name == CUDNN_RECURRENT:
+                args = _by_the_list_of_weights(args)
+            elif kinds.name.startswith(COMMUNICATION):
+                raise TapeUnavailable("the step exchanges tensors with other processes")
         inputs: list[int] = []
         noted = tuple([self._noted(value, inputs) for value in args])
         noted_keywords = (

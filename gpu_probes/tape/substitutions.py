@@ -8,18 +8,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from convlint.gpu_probes.tape.operations import Operation, TapeUnavailable, traits
+from convlint.gpu_probes.tape.operations import (
+    CUDNN_RECURRENT,
+    Operation,
+    TapeUnavailable,
+    traits,
+)
 
 Replacement = Callable[[Operation, tuple[Any, ...], dict[str, Any]], Any]
 
 LSTM_MODE = 2
 """``mode`` of an LSTM among the recurrent layers of oneDNN (0 and 1 are plain, 3 is a GRU)."""
+
+
+_WEIGHTS_WITH_BIAS = 4
+"""Weights that cuDNN has for a layer and direction with biases: fewer without, more with a
+projection."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +170,15 @@ def _attention(
     return _laid_out(result, operation.strides)
 
 
+def drops_inside_attention(operation: Operation) -> bool:
+    """Whether it is fused attention with dropout, whose mask never leaves the kernel."""
+    if operation.name not in _FUSED:
+        return False
+    named = [argument.name for argument in operation.function._schema.arguments]
+    given = {**dict(zip(named, operation.args, strict=False)), **operation.keywords}
+    return bool(given.get("dropout_p"))
+
+
 def _laid_out(tensor: torch.Tensor, strides: tuple[int, ...] | None) -> torch.Tensor:
     """``tensor`` with its dimensions in the order in memory that ``strides`` have."""
     if strides is None or len(strides) != tensor.dim():
@@ -229,10 +249,41 @@ def _lstm_layer(
     return torch.stack(outputs), hidden, cell, None
 
 
+def _cudnn_layers(
+    operation: Operation, args: tuple[Any, ...], keywords: dict[str, Any], dropout: bool
+) -> Any:
+    """The layers by torch's own kernels, which can be differentiated twice."""
+    sequence, weights, stride, _, hidden, cell, mode = args[:7]
+    layers, batch_first, probability, training, both_ways, lengths = args[9:15]
+    layer: Any = (torch.rnn_relu, torch.rnn_tanh, torch.lstm, torch.gru)[mode]
+    state = (hidden, cell) if mode == LSTM_MODE else hidden
+    biased = stride >= _WEIGHTS_WITH_BIAS
+    shape = (biased, layers, probability if dropout else 0.0, training, both_ways)
+    with without_cudnn():
+        if lengths:
+            result = layer(sequence, torch.tensor(lengths), state, weights, *shape)
+        else:
+            result = layer(sequence, state, weights, *shape, batch_first)
+    output, hidden, *rest = result
+    return output, hidden, rest[0] if rest else None, None, None
+
+
+@contextlib.contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Leave cuDNN out of what is computed within."""
+    enabled = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = enabled
+
+
 _FUSED: dict[str, Callable[[Operation, tuple[Any, ...], dict[str, Any], bool], Any]] = {
     "aten::_scaled_dot_product_flash_attention_for_cpu": _fused_for_cpu,
     "aten::_scaled_dot_product_flash_attention": _fused_flash,
     "aten::_scaled_dot_product_efficient_attention": _fused_with_bias,
     "aten::_scaled_dot_product_cudnn_attention": _fused_with_bias,
     "aten::mkldnn_rnn_layer": _lstm_layer,
+    CUDNN_RECURRENT: _cudnn_layers,
 }

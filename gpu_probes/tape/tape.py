@@ -16,7 +16,12 @@ import torch
 
 from convlint.gpu_probes.attach.measuring import kept_random_state
 from convlint.gpu_probes.tape.operations import Operation, TapeUnavailable, fill
-from convlint.gpu_probes.tape.substitutions import Change, Replacement, substitute
+from convlint.gpu_probes.tape.substitutions import (
+    Change,
+    Replacement,
+    drops_inside_attention,
+    substitute,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -153,6 +158,16 @@ class Tape:
             _random_state=random_state,
             _cuda_states=cuda_states,
         )
+
+    @property
+    def in_half_precision(self) -> bool:
+        """Whether a part of the step was computed in float16 or bfloat16."""
+        return any(op.dtype in (torch.float16, torch.bfloat16) for op in self.operations)
+
+    @property
+    def drops_inside_attention(self) -> bool:
+        """Whether dropout was applied where only the recorded kernel can draw it again."""
+        return any(map(drops_inside_attention, self.operations))
 
     @property
     def loss_value(self) -> int:
@@ -303,6 +318,8 @@ class Tape:
                     result = operation.function(*args, **keywords)
                 else:
                     result = replacement(operation, args, keywords)
+            except torch.cuda.OutOfMemoryError as error:
+                raise TapeUnavailable("the device has not enough memory for a replay") from error
             except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError) as error:
                 said = str(error).strip().splitlines()
                 reason = f"{operation.name[6:]} cannot be replayed: {said[0] if said else error!r}"

@@ -64,3 +64,12 @@ def test_a_device_that_is_not_there_is_one_line_and_two(convlint) -> None:
     result = convlint("self-test", "--device", "cuda")
     assert result.exit_code == 2
     assert result.stderr == "convlint: --device cuda: torch sees no CUDA device\n"
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("truth", GROUND_TRUTHS, ids=lambda truth: truth.name)
+def test_every_ground_truth_holds_on_cuda(only, truth: GroundTruth) -> None:
+    only(truth)
+    (outcome,) = ground_truths.check(torch.device("cuda"))
+    assert outcome.holds, (outcome.measured, outcome.error)

@@ -3,6 +3,7 @@
 import functools
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -350,3 +351,49 @@ def test_progress_is_told_in_order(tmp_path):
         progress=lambda *progress: told.append(progress),
     )
     assert told == [("hold", 1, 2), ("hold", 2, 2), ("run", 1, 3), ("run", 2, 3), ("run", 3, 3)]
+
+
+def test_what_a_scaler_multiplied_is_differentiated_in_single_precision():
+    """float16 times 65,536 overflows in a second derivative; its curvature is that of float32."""
+    half, single = (
+        run_probe(
+            str(SCRIPTS / "scaled_half_precision.py"), [kind], hold=2, steps=2, budget=40.0,
+            device="cpu",
+        )
+        for kind in ("half", "single")
+    )  # fmt: skip
+    assert half.curvature[0].method == "double backward on a re-run in single precision"
+    assert single.curvature[0].method == "double backward on the loss"
+    assert half.curvature[0].largest.value == pytest.approx(
+        single.curvature[0].largest.value, rel=0.01
+    )
+
+
+def test_a_default_device_of_the_script_is_not_the_probes(tmp_path):
+    """What the probe makes for itself must not land on a device the script chose for its own."""
+    training = (
+        "from torch import nn\n"
+        "torch.manual_seed(0)\n"
+        "model = nn.Sequential(nn.Linear(6, 16, device='cpu'), nn.Tanh(), nn.Linear(16, 3, device='cpu'))\n"
+        "optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)\n"
+        "x = torch.randn(640, 6, device='cpu')\n"
+        "for step in range(60):\n"
+        "    batch = x[step % 20 * 32:][:32]\n"
+        "    loss = nn.functional.cross_entropy(model(batch), batch.argmax(dim=1).clamp(max=2))\n"
+        "    optimizer.zero_grad()\n"
+        "    loss.backward()\n"
+        "    optimizer.step()\n"
+    )
+    seen = []
+    for name, line in (("plain", ""), ("elsewhere", "torch.set_default_device('meta')\n")):
+        script = tmp_path / f"{name}.py"
+        script.write_text("import torch\n" + line + training)
+        seen.append(run_probe(str(script), tier="standard", hold=4, steps=30, device="cpu"))
+    plain, elsewhere = seen
+    assert elsewhere.skipped == plain.skipped
+    assert elsewhere.series.loss == plain.series.loss
+    assert replace(elsewhere.gradient_noise, place=None) == replace(
+        plain.gradient_noise, place=None
+    )
+    assert elsewhere.curvature[0].largest == plain.curvature[0].largest
+    assert elsewhere.overfit is not None
