@@ -155,6 +155,18 @@ def healthy_validation_noise(random: Generator) -> Table:
     )
 
 
+def healthy_alternating_tasks(random: Generator) -> Table:
+    k = np.arange(300.0)
+    first = 0.5 + 2.0 * np.exp(-k / 80.0) + 0.05 * random.normal(size=300)
+    second = 0.1 + 0.8 * np.exp(-k / 60.0) + 0.02 * random.normal(size=300)
+    return columns(step=k, loss=np.where(k % 2 == 0, first, second))
+
+
+def undetermined_levels(random: Generator) -> Table:
+    k = np.arange(150.0)
+    return columns(step=k, loss=2.0 + 0.7 * (-1.0) ** k + 0.1 * random.normal(size=150))
+
+
 def overfitting_steadily(random: Generator) -> Table:
     k = np.arange(60.0)
     loss = 2.0 * 0.92**k
@@ -234,7 +246,9 @@ def underfitting_two_classes(random: Generator) -> Table:
 
 def oscillating_in_twos(random: Generator) -> Table:
     k = np.arange(150.0)
-    return columns(step=k, loss=2.0 + 0.7 * (-1.0) ** k + 0.1 * random.normal(size=150))
+    # Steps that are too long by little: the bounce grows until the curve holds it.
+    swing = 0.7 * np.minimum(k / 15.0, 1.0) * (-1.0) ** k
+    return columns(step=k, loss=2.0 + swing + 0.1 * random.normal(size=150))
 
 
 def oscillating_slowly(random: Generator) -> Table:
@@ -315,6 +329,9 @@ BY_FORMULA: dict[str, tuple[str, Callable[[Generator], Table], dict[str, float]]
         ("too slow", {"planned_steps": 1000.0}, (too_slow,)),
         ("spiky", {}, (spiky_thrice, spiky_and_slow_to_heal)),
         ("plateaued", {}, (plateaued_for_long, plateaued_with_validation)),
+        (HEALTHY, {}, (healthy_alternating_tasks,)),
+        # Two losses under one name, or one that bounces: from the first value on they look the same.
+        (UNDETERMINED, {}, (undetermined_levels,)),
     )
     for maker in makers
 }  # fmt: skip

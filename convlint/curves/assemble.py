@@ -114,7 +114,7 @@ def assemble(
         planned_steps=planned,
         baseline=baseline,
         ignored=(*ignored, *(name for name in columns if name.strip().lower() == EPISODE)),
-        remarks=(*log.remarks, *_remarks(known)),
+        remarks=(*log.remarks, *_remarks(known), *_taking_turns(curves)),
     )
 
 
@@ -271,6 +271,15 @@ def _remarks(known: list[RecordedCurve]) -> list[str]:
     if lost:
         remarks.append("one value is not finite" if lost == 1 else f"{lost} values are not finite")
     return remarks
+
+
+def _taking_turns(curves: tuple[Curve, ...]) -> list[str]:
+    return [
+        f"{curve.name} takes turns between {curve.turns} levels: losses of several things under one"
+        " name are to be logged apart; of one loss, too long steps would look the same"
+        for curve in curves
+        if curve.turns
+    ]
 
 
 def _nothing_found(columns: list[str]) -> str:

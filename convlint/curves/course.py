@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from convlint.curves import recorder
+from convlint.curves.alternation import bounces, turns_of
 from convlint.curves.classify import convergence
 from convlint.curves.facts import Curve, Cycle, Gap, Plateau
 from convlint.curves.forecast import AHEAD, forecast
@@ -38,6 +39,9 @@ FLAT_OF_LEVEL = 0.05
 """And below this share of its level: an error that goes on shrinking, however small, is not flat."""
 
 ONE_SIDED_95 = 1.645
+
+TURNS_MISTAKEN = ("oscillating", "diverging", "stalled", "slow")
+"""What losses that take turns in one column are taken for."""
 
 
 def course(
@@ -87,12 +91,13 @@ def course(
         if series.role.split == "validation":
             changes["gap"] = _gap(values, steps, lines, higher=False)
         start = 0 if since is None else int(np.searchsorted(at, since))
-        changes.update(_of_loss(series, thin, at, line, planned_steps, baseline, start))
+        changes.update(_of_loss(series, values, thin, at, line, planned_steps, baseline, start))
     return msgspec.structs.replace(curve, **changes)
 
 
 def _of_loss(
     series: RecordedCurve,
+    raw: Values,
     thin: Values,
     at: Values,
     line: Values,
@@ -109,6 +114,13 @@ def _of_loss(
     )
     cycle = oscillation(thin)
     kind, note = seen.kind, seen.note
+    turns = turns_of(raw) if kind in TURNS_MISTAKEN else ()
+    if turns and not bounces(raw, turns):
+        kinds = {convergence([float(v) for v in part], lower_bound=bound).kind for part in turns}
+        if kinds == {"converging"}:
+            return {"kind": "converging", "turns": len(turns)}
+        if kinds != {"diverging"}:
+            return {"kind": "undetermined", "turns": len(turns)}
     if start:
         # A convergence rate is that of one learning rate: the whole says only whether all is well.
         seen = convergence([float(v) for v in thin[start:]], lower_bound=bound)

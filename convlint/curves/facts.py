@@ -106,6 +106,8 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     rate_class: str = ""
     rate: float | None = None
+    turns: int = 0
+    """How many losses take turns under this name, each judged on its own; 0 where it is one."""
     cycle: Cycle | None = None
     spikes: tuple[Spike, ...] = ()
     plateau: Plateau | None = None

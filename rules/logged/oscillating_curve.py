@@ -28,7 +28,7 @@ class OscillatingCurve(Rule):
 
     ## Example
         for step in range(120):
-            swing = 0.8 if step % 2 else -0.8
+            swing = 0.8 * min(step / 20, 1.0) * (-1) ** step
             print(f"step {step} loss: {2.0 + swing:.4f}")
 
     ## Use instead
@@ -37,7 +37,9 @@ class OscillatingCurve(Rule):
 
     ## When it is fine
     A cyclic learning rate makes the loss swing on purpose; a log whose learning rate rises again is
-    not judged. Small swings from epoch to epoch, beside steady progress, are none.
+    not judged. Small swings from epoch to epoch, beside steady progress, are none. Losses of two to
+    four tasks or networks that take turns under one name are judged apart; a swing of such a period
+    that did not grow from a smaller one may be theirs, and is left open.
 
     ## Measured
     `oscillating-loss` is the same in a short run; `learning-rate-above-stability` its usual cause.
