@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import math
 import time
-from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
 
+from convlint.gpu_probes.horizon.swept_rates import (
+    BELOW,
+    bound_of,
+    leaves,
+    lowest,
+    smoothed,
+    steepest,
+)
 from convlint.gpu_probes.observations import LearningRateRange
 from convlint.gpu_probes.tape import TapeUnavailable
 from convlint.gpu_probes.tape.trajectory import Course, RecordedStep, replay
@@ -28,26 +35,12 @@ RATES = 60
 DECADES_BELOW, DECADES_ABOVE = 3.0, 3.0
 """The range tried around the rate in use."""
 
-SMOOTHING = 0.9
-"""Weight of the past in the mean of a sweep. Larger ones lag by more than the few dozen steps a
-sweep has."""
-
-DIVERGED_SIGMAS = 4.0
-"""Standard deviations between batches at the start by which a loss must rise to have left."""
-DIVERGED_SHARE = 0.25
-"""And by this share of the first loss, where one batch is like the other."""
 SUSTAINED = 3
 """Rates in a row at which the loss must stay above."""
 FAR_AHEAD = 16.0
 """Times the rise by which it must, where the sweep ends: a loss that a large step threw up once
 (Lewkowycz et al. 2020) may still come back. A rise and no multiple of the loss, which may be
 anything: a constant in it, a likelihood's or a regulariser's, changes nothing."""
-
-HALF_WINDOW = 2
-"""Rates to either side of the one at which a slope is fitted or a median taken: half a decade."""
-
-BELOW = 3.0
-"""A rate is suggested this factor below where a sweep learns no more."""
 
 
 def learning_rate_range(
@@ -75,7 +68,7 @@ def learning_rate_range(
     if not math.isfinite(first):
         raise TapeUnavailable("the loss is not finite at the initial parameters")
     spread = math.sqrt(sum((x - first) ** 2 for x in initial) / max(1, len(initial) - 1))
-    bound = first + max(DIVERGED_SIGMAS * spread, DIVERGED_SHARE * abs(first))
+    bound = bound_of(first, spread)
 
     now = time.monotonic()
     far = first + FAR_AHEAD * (bound - first)
@@ -87,10 +80,10 @@ def learning_rate_range(
         one_step.append(_after_one_step(start, steps[0], held_out, rate))
     if len(sweep) < SUSTAINED and len(one_step) < SUSTAINED:
         return None
-    leaves, raises = _diverges(tried, sweep, bound), _raises(tried, one_step, first)
-    ends = [rate for rate in (leaves, raises) if rate is not None]
+    left, raises = leaves(tried, sweep, bound), _raises(tried, one_step, first)
+    ends = [rate for rate in (left, raises) if rate is not None]
     # A sweep that was cut short, or still learns at its last rate, does not say where it ends.
-    lowest = None if leaves is None else _lowest(tried, sweep)
+    learns_until = None if left is None else lowest(tried, sweep)
     return LearningRateRange(
         in_use=in_use,
         rates=tuple(tried),
@@ -99,9 +92,9 @@ def learning_rate_range(
         one_step=tuple(one_step),
         sweep=tuple(x if math.isfinite(x) else None for x in sweep),
         best=_best(tried, one_step, first) if len(one_step) == len(tried) else None,
-        steepest=_steepest(tried, smoothed(sweep)),
+        steepest=steepest(tried, smoothed(sweep)),
         diverges=min(ends, default=None),
-        suggested=None if lowest is None else min([lowest, *ends]) / BELOW,
+        suggested=None if learns_until is None else min([learns_until, *ends]) / BELOW,
     )
 
 
@@ -170,78 +163,12 @@ class _Rates:
         return {**recorded, "lr": self._rates[step] * share}
 
 
-def smoothed(losses: Sequence[float]) -> list[float]:
-    """Exponential mean, corrected for its start; what is not finite stays so."""
-    mean, smooth = 0.0, []
-    for number, loss in enumerate(losses, 1):
-        mean = SMOOTHING * mean + (1.0 - SMOOTHING) * loss
-        smooth.append(mean / (1.0 - SMOOTHING**number))
-    return smooth
-
-
 def _best(tried: Sequence[float], losses: Sequence[float | None], first: float) -> float | None:
     """The rate whose one step lowers the held-out loss most; None when none does."""
     found = [(loss, rate) for rate, loss in zip(tried, losses, strict=False) if loss is not None]
     if not found or min(found)[0] >= first:
         return None
     return min(found)[1]
-
-
-def slopes(smooth: Sequence[float]) -> list[float]:
-    """Change from one rate to the next by Savitzky and Golay's filter (1964), inside its windows.
-
-    The derivative of the second-degree polynomial through ``HALF_WINDOW`` values to either side of
-    each, which is Σ j·y_j / Σ j²; entry k belongs to value k + ``HALF_WINDOW``.
-    """
-    offsets = range(-HALF_WINDOW, HALF_WINDOW + 1)
-    squares = sum(j * j for j in offsets)
-    return [
-        sum(j * smooth[k + j] for j in offsets) / squares
-        for k in range(HALF_WINDOW, len(smooth) - HALF_WINDOW)
-    ]
-
-
-def _steepest(tried: Sequence[float], smooth: Sequence[float]) -> float | None:
-    """The rate at which the smoothed loss falls fastest per factor of the rate."""
-    found = [
-        (slope, tried[k]) for k, slope in enumerate(slopes(smooth), HALF_WINDOW) if slope < 0.0
-    ]
-    return min(found)[1] if found else None
-
-
-def _lowest(tried: Sequence[float], losses: Sequence[float]) -> float | None:
-    """The rate at which the sweep is lowest; None when it never falls.
-
-    By the median of the losses around each: the exponential mean lags by ten rates, a whole decade,
-    and a third of where it is lowest lies above every stable rate.
-    """
-    around = [
-        median(
-            loss if math.isfinite(loss) else math.inf
-            for loss in losses[max(0, k - HALF_WINDOW) : k + HALF_WINDOW + 1]
-        )
-        for k in range(len(losses))
-    ]
-    if not around or min(around) >= around[0]:
-        return None
-    return tried[around.index(min(around))]
-
-
-def _diverges(tried: Sequence[float], losses: Sequence[float], bound: float) -> float | None:
-    """The rate at which the rise begins that carries the loss over ``bound`` for good.
-
-    A loss that has become small first has to grow back, so the rate at which it crosses the bound
-    comes late.
-    """
-    left = len(losses)
-    while left and not losses[left - 1] <= bound:
-        left -= 1
-    if left == len(losses):
-        return None
-    begin = left
-    while begin and losses[begin - 1] < losses[begin]:
-        begin -= 1
-    return tried[begin]
 
 
 def _raises(tried: Sequence[float], one_step: Sequence[float | None], first: float) -> float | None:

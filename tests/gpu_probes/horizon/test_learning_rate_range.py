@@ -14,12 +14,10 @@ from torch import nn
 
 from convlint.gpu_probes.horizon.learning_rate_range import (
     FAR_AHEAD,
-    HALF_WINDOW,
     SUSTAINED,
     learning_rate_range,
-    slopes,
-    smoothed,
 )
+from convlint.gpu_probes.horizon.swept_rates import HALF_WINDOW, slopes, smoothed
 from convlint.gpu_probes.observations import LearningRateRange
 from convlint.gpu_probes.tape import TapeRecorder
 from convlint.gpu_probes.tape.trajectory import RecordedStep, Start
