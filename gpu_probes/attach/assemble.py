@@ -91,10 +91,7 @@ def assemble_observations(
         "gradient_noise": experiments.gradient_noise,
         "remedies": experiments.remedies,
         "baseline": ask_one("baseline", lambda: _baseline(observer, losses)),
-        "ranks": ask_one(
-            "comparison of ranks",
-            lambda: observer.ranks.compare(observer.series.results().seconds),
-        ),
+        "ranks": ask_one("comparison of ranks", observer.ranks.compare),
         "recognised": ask("recognised patterns", lambda: _recognised(observer)),
     }
     observations = Observations(

@@ -35,6 +35,8 @@ def install_hooks(observer: Observer) -> None:
     _hook_gradients_elsewhere(observer)
     _hook_captured_graphs(observer)
     observer.losses.install()
+    if observer.ranks.own_time is not None:
+        observer.ranks.own_time.follow_exchanges()
 
 
 @contextmanager

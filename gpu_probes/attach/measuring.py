@@ -23,6 +23,8 @@ from convlint.gpu_probes.observations import Skipped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from convlint.gpu_probes.attach.own_time import OwnTime
+
 NO_MEMORY = "the device has not enough memory for it beside the training"
 
 # Seconds a look at the load of the machine serves.
@@ -35,6 +37,8 @@ class Measuring:
     def __init__(self) -> None:
         self.seconds = 0.0
         """Wall time spent in measurements so far."""
+        self.own_time: OwnTime | None = None
+        """The clock of this rank, where several train together."""
         self._inside = False
         self.back_propagating = False
         """Whether the script's own backward pass is running."""
@@ -101,6 +105,7 @@ class Measuring:
         """
         outer = self._inside
         self._inside = True
+        began = self.own_time.begin() if self.own_time is not None else None
         started = time.perf_counter()
         recording = torch.is_grad_enabled()
         threads = 0 if outer else self._threads_for_the_load(started)
@@ -140,6 +145,8 @@ class Measuring:
                 torch.cuda.empty_cache()
             if not outer:
                 self.seconds += time.perf_counter() - started
+            if self.own_time is not None:
+                self.own_time.measured(began)
 
     def _threads_for_the_load(self, now: float) -> int:
         """How many threads to give back after a measurement with one, 0 where all may work.

@@ -8,7 +8,6 @@ parameters are fed: the hold, or without one everything before the first real st
 from __future__ import annotations
 
 import functools
-import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,8 +80,12 @@ class Observer:
         self.curvature = CurvaturePoints(self)
         self.tapes = TapeWatch(self)
         self.ranks = RankWatch(
-            probe.rank, self.settings.directory, lambda tensor: self.describe(tensor)[0]
+            probe.rank,
+            self.settings.directory,
+            lambda tensor: self.describe(tensor)[0],
+            lambda: self.tapes.seconds,
         )
+        self.measuring.own_time = self.ranks.own_time
         self.taped = TapedChecks(self)
         self.graphs = GraphGrowthRecorder()
         self.forward = ForwardWatch(self)
@@ -122,10 +125,6 @@ class Observer:
         """Real steps of the busiest optimizer, or updates the script made by hand."""
         stepped = max((record.steps for record in self.optimizers.records), default=0)
         return stepped or self.by_hand.updates
-
-    def _clock(self) -> float:
-        """Seconds, those of our own measurements not counted."""
-        return time.perf_counter() - self.measuring.seconds
 
     def describe(self, tensor: torch.Tensor) -> tuple[str, Place | None]:
         """Name and place of a parameter."""
@@ -172,12 +171,12 @@ class Observer:
 
     def before_backward(self, tensors: list[torch.Tensor]) -> None:
         """The script is about to back-propagate ``tensors``."""
+        self.ranks.back_propagating()
         self.taped.settle()
         if self.phases.hold_is_over:
             self.phase = "run"
         self.backwards += 1
         self.pace.back_propagated()
-        self.ranks.back_propagating(self._clock())
         self.phases.before_backward()
         loss = tensors[0]
         self.device = loss.device
@@ -291,7 +290,6 @@ class Observer:
                 self.gradients.stepped()
         with self.measuring.section("comparison of ranks"):
             self.ranks.after_update(record.parameters())
-        self.ranks.stepped(self._clock())
         with self.measuring.section("update ratio"):
             self.updates.after_step(optimizer)
         self.probe.channel.progress("run", self.steps, self.settings.steps)
@@ -300,6 +298,7 @@ class Observer:
         if self.steps >= self.settings.steps:
             self.probe.conclude("steps")
         self.phases.stop_at_budget()
+        self.ranks.stepped()
 
     def observations(
         self, stopped: str, error: str, place: Place | None, held_back: tuple[str, ...]
@@ -321,7 +320,7 @@ class Observer:
     def leave_ranks(self, error: str, place: Place | None) -> None:
         """This is not the first rank: write down what it saw."""
         with self.measuring.section("comparison of ranks"):
-            self.ranks.leave(self.series.results().seconds, error, place)
+            self.ranks.leave(error, place)
 
     def _is_primary(self, record: OptimizerRecord) -> bool:
         """Whether the per-step series follows this optimizer: the first that ever stepped."""

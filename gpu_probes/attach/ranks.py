@@ -10,17 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import statistics
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convlint.gpu_probes.attach.own_time import OwnTime
 from convlint.gpu_probes.attach.settings import ANSWER_FILE
 from convlint.gpu_probes.observations import Place, Ranks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     import torch
 
@@ -42,8 +42,7 @@ class Fingerprints:
     batches: list[str] = field(default_factory=list)
     sharded: int = 0
     step_seconds: float | None = None
-    own_seconds: float | None = None
-    timed_steps: int = 0
+    own_seconds: list[float] = field(default_factory=list)
     error: str = ""
     place: dict[str, Any] | None = None
     ended: float = 0.0
@@ -51,18 +50,24 @@ class Fingerprints:
 
 
 class RankWatch:
-    """Takes the fingerprints of this rank; does nothing without ``rank``."""
+    """Takes the fingerprints of this rank; does nothing without ``rank``.
+
+    ``recording`` gives the seconds that the recording of tapes took so far.
+    """
 
     def __init__(
-        self, rank: int | None, directory: str, describe: Callable[[torch.Tensor], str]
+        self,
+        rank: int | None,
+        directory: str,
+        describe: Callable[[torch.Tensor], str],
+        recording: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._rank = rank
         self._directory = Path(directory)
         self._describe = describe
         self.own = Fingerprints()
         self._left: list[Fingerprints] | None = None
-        self._own_seconds: list[float] = []
-        self._since: float | None = None
+        self.own_time = None if rank is None else OwnTime(recording)
 
     @property
     def active(self) -> bool:
@@ -79,19 +84,15 @@ class RankWatch:
         if self.active and len(self.own.batches) < _BATCHES_KEPT:
             self.own.batches.append("".join(fingerprint(t) or "" for t in tensors))
 
-    def back_propagating(self, clock: float) -> None:
-        """A backward pass begins; ``clock`` is the time in seconds less that of measurements.
+    def back_propagating(self) -> None:
+        """A backward pass begins."""
+        if self.own_time is not None:
+            self.own_time.back_propagating()
 
-        Up to here a rank of data parallelism works alone, from here on it waits for the others.
-        """
-        if self._since is not None:
-            self._own_seconds.append(max(0.0, clock - self._since))
-            self._since = None
-
-    def stepped(self, clock: float) -> None:
+    def stepped(self) -> None:
         """A real step was made."""
-        if self.active:
-            self._since = clock
+        if self.own_time is not None:
+            self.own_time.stepped()
 
     def before_update(self, parameters: Iterable[torch.Tensor]) -> None:
         """The gradients of the first real step are complete."""
@@ -110,20 +111,20 @@ class RankWatch:
                     self.own.parameters[name] = found
             self.own.sharded = len(named) - len(self.own.parameters)
 
-    def leave(self, seconds: Sequence[float], error: str, place: Place | None) -> None:
-        """Write down what this rank saw, its ``seconds`` per step too, for the first one to read."""
-        self._time(seconds)
+    def leave(self, error: str, place: Place | None) -> None:
+        """Write down what this rank saw, for the first one to read."""
+        self._time()
         self.own.error, self.own.ended = error, time.time()
         self.own.place = None if place is None else asdict(place)
         unfinished = self._directory / f"rank{self._rank}.unfinished"
         unfinished.write_text(json.dumps(vars(self.own)), encoding="utf-8")
         unfinished.rename(self._file(self._rank or 0))
 
-    def compare(self, seconds: Sequence[float]) -> Ranks | None:
+    def compare(self) -> Ranks | None:
         """Everything the ranks left, compared; None when this is the only process."""
         if not self.active:
             return None
-        self._time(seconds)
+        self._time()
         seen = [self.own, *self._others()]
         count = _world_size()
         stepped = [prints for prints in seen if prints.parameters or prints.sharded]
@@ -140,8 +141,7 @@ class RankWatch:
             same_batches=_all_equal(batches) if len(batches) > 1 else None,
             step_seconds=tuple(prints.step_seconds for prints in seen),
             batches_compared=min(map(len, batches)) if len(batches) > 1 else 0,
-            own_seconds=tuple(prints.own_seconds for prints in seen),
-            timed_steps=min(prints.timed_steps for prints in seen),
+            own_seconds=tuple(tuple(prints.own_seconds) for prints in seen),
         )
 
     def earlier_error(self, ended: float) -> tuple[str, Place | None] | None:
@@ -166,11 +166,10 @@ class RankWatch:
             ]
         return self._left
 
-    def _time(self, seconds: Sequence[float]) -> None:
-        self.own.step_seconds = statistics.median(seconds) if seconds else None
-        own = self._own_seconds
-        # The least: what other work on the machine adds comes and goes, a straggler's own stays.
-        self.own.own_seconds, self.own.timed_steps = min(own, default=None), len(own)
+    def _time(self) -> None:
+        if self.own_time is not None:
+            self.own.step_seconds = self.own_time.step_seconds()
+            self.own.own_seconds = self.own_time.own_seconds()
 
     def await_answer(self, seconds: float) -> bool:
         """Wait until a rank has answered; whether one has."""

@@ -57,6 +57,7 @@ class TapeWatch:
         self._forwards = 0
         self._bytes = 0
         self._pending = _Pending()
+        self._recorded = 0.0
         self._kept = False
         """Whether the recording in progress is kept for what follows the run."""
         self._took: deque[float] = deque(maxlen=_RECORDINGS_TIMED)
@@ -179,6 +180,12 @@ class TapeWatch:
         takes = min(self._took) if len(self._took) > 1 else 0.0
         return self._worth_keeping() or self._observer.taped.wants_recording(takes)
 
+    @property
+    def seconds(self) -> float:
+        """The processor time that recording took so far."""
+        current = 0.0 if self._recorder is None else self._recorder.seconds
+        return self._recorded + current
+
     def recording(self) -> TapeRecorder | None:
         """The recording in progress."""
         return self._recorder
@@ -213,6 +220,7 @@ class TapeWatch:
         self.refusal = self.refusal or reason
 
     def _exit(self, recorder: TapeRecorder) -> None:
+        self._recorded += recorder.seconds
         if _get_current_dispatch_mode() is recorder:
             recorder.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         else:

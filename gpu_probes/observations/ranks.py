@@ -14,8 +14,11 @@ class Ranks:
     parts and not compared. ``parameters_differ`` and ``gradients_differ`` name the first that are
     not the same bits everywhere: after the step, and just before it. ``same_batches`` says whether
     the ranks trained on the very same first ``batches_compared`` batches. ``step_seconds`` is the
-    median of each rank; ``own_seconds`` its least time from a step to the next backward pass: the
-    batch and the forward pass, in which data-parallel ranks do not wait for each other.
+    median of each rank from one step to the next. ``own_seconds`` gives for each rank what its
+    timed steps took, in the order in which all ranks make them, from the step to the next backward
+    pass: the batch and the forward pass, in which data-parallel ranks do not wait for each other.
+    In neither is the probe's own work nor, on Linux, the time in which other programs had the
+    processors; nor in ``own_seconds`` the wait for other ranks where they exchange something.
     """
 
     count: int
@@ -27,6 +30,4 @@ class Ranks:
     same_batches: bool | None
     step_seconds: tuple[float | None, ...]
     batches_compared: int = 0
-    own_seconds: tuple[float | None, ...] = ()
-    timed_steps: int = 0
-    """The fewest steps behind any of ``own_seconds``."""
+    own_seconds: tuple[tuple[float, ...], ...] = ()

@@ -24,8 +24,7 @@ TOGETHER = Ranks(
     same_batches=False,
     step_seconds=(0.1, 0.1, 0.1, 0.1),
     batches_compared=8,
-    own_seconds=(0.04, 0.041, 0.04, 0.042),
-    timed_steps=30,
+    own_seconds=((0.04,) * 30, (0.041,) * 30, (0.04,) * 30, (0.042,) * 30),
 )
 ALL = (RanksSeeSameData(), RanksDiverge(), Straggler())
 
@@ -78,25 +77,69 @@ def test_equal_gradients_on_other_parameters_began_apart() -> None:
     assert "broadcast the parameters" in finding.help
 
 
+def timed(*ranks: list[float]) -> Ranks:
+    """Four ranks that take so long before their backward passes, some not given like the first."""
+    given = [tuple(seconds) for seconds in ranks]
+    return replace(TOGETHER, own_seconds=(*given, *given[:1] * (4 - len(given))))
+
+
 def test_the_slowest_rank_is_named_with_what_the_others_wait() -> None:
-    slow = replace(TOGETHER, own_seconds=(0.04, 0.04, 0.09, 0.04))
-    (finding,) = found(Straggler(), healthy(ranks=slow))
-    assert "rank 2 takes at least 90 ms" in finding.message
-    assert "wait for it 50 % of every step" in finding.message
+    (finding,) = found(Straggler(), healthy(ranks=timed([0.04] * 30, [0.09] * 30)))
+    assert "rank 1 takes 90 ms for its batch and forward pass, the others 40 ms" in finding.message
+    assert "in 30 of 30 steps: they wait for it 50 % of a step" in finding.message
+
+
+def test_a_straggler_is_found_though_other_work_disturbs_some_steps() -> None:
+    disturbed = [0.04 if step % 7 else 0.3 for step in range(30)]
+    assert severities(Straggler(), healthy(ranks=timed(disturbed, [0.12] * 30))) != []
+
+
+def test_two_ranks_of_which_one_never_works_before_its_backward_pass() -> None:
+    ranks = replace(
+        TOGETHER,
+        count=2,
+        answered=2,
+        step_seconds=(0.1, 0.1),
+        own_seconds=((0.0,) * 9, (0.05,) * 9),
+    )
+    (finding,) = found(Straggler(), healthy(ranks=ranks))
+    assert "rank 1 takes 50 ms" in finding.message
 
 
 @pytest.mark.parametrize(
-    "fine",
+    "ranks",
     [
-        {"own_seconds": (0.04, 0.04, 0.075, 0.04)},
-        {"own_seconds": (0.01, 0.01, 0.025, 0.01)},
-        {"own_seconds": (0.04, None, 0.09, 0.04)},
-        {"timed_steps": 4},
-        {"answered": 3},
-        {"own_seconds": ()},
+        timed([0.04] * 30, [0.075] * 30),
+        timed([0.01] * 30, [0.025] * 30),
+        # Slow in most steps and not in all: other work on the machine, or long sequences.
+        timed([0.04] * 30, [0.04] * 10 + [0.2] * 20),
+        # Each rank is slow in turn.
+        timed([0.04, 0.2] * 15, [0.2, 0.04] * 15),
+        # The quickest step of one rank is twice that of another, an ordinary one is not.
+        timed([0.02] + [0.05] * 29, [0.05] * 30),
+        timed([0.04] * 4, [0.09] * 4),
+        timed([0.04] * 30, [0.09] * 4),
+        replace(timed([0.04] * 30, [0.09] * 30), answered=3),
+        replace(timed([0.04] * 30, [0.09] * 30), step_seconds=(0.1, None, 0.1, 0.1)),
+        # One and a half of five milliseconds.
+        replace(timed([0.0005] * 30, [0.002] * 30), step_seconds=(0.005,) * 4),
+        replace(TOGETHER, own_seconds=()),
+        replace(TOGETHER, count=1, answered=1, step_seconds=(0.1,), own_seconds=((0.04,) * 30,)),
     ],
-    ids=["not twice", "little of a step", "one unknown", "few steps", "one missing", "not timed"],
+    ids=[
+        "not twice",
+        "little of a step",
+        "not in every step",
+        "in turn",
+        "one quick step",
+        "few steps",
+        "few of them",
+        "one missing",
+        "no step",
+        "next to nothing",
+        "not timed",
+        "alone",
+    ],
 )
-def test_a_rank_that_is_not_surely_slow_is_left_alone(fine: dict[str, object]) -> None:
-    slow = replace(TOGETHER, own_seconds=(0.04, 0.04, 0.09, 0.04))
-    assert severities(Straggler(), healthy(ranks=replace(slow, **fine))) == []
+def test_a_rank_that_is_not_surely_slow_is_left_alone(ranks: Ranks) -> None:
+    assert severities(Straggler(), healthy(ranks=ranks)) == []

@@ -2,6 +2,7 @@
 
 import argparse
 import subprocess
+import time
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--fault", choices=["no-ddp", "crash"])
+parser.add_argument("--fault", choices=["no-ddp", "crash", "slow"])
 parser.add_argument("--shell", action="store_true", help="write from another program too")
 args = parser.parse_args()
 
@@ -37,6 +38,8 @@ for epoch in range(3):
     for step, (x, y) in enumerate(loader):
         if args.fault == "crash" and rank == 1 and step == 3:
             raise ValueError("no shard for this rank")
+        if args.fault == "slow" and rank == 0:
+            time.sleep(0.1)
         loss = F.cross_entropy(model(x), y)
         optimizer.zero_grad()
         loss.backward()
