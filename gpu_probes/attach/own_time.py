@@ -154,7 +154,11 @@ class OwnTime:
         return exchange
 
     def _unhindered(self) -> float:
-        return self._clock() - self._waited() - self._recording()
+        waited, before = self._waited(), -1.0
+        while waited != before:
+            # A wait that came between the two readings would be in one of them alone.
+            clock, before, waited = self._clock(), waited, self._waited()
+        return clock - waited - self._recording()
 
     def _end(self, since: float | None) -> float:
         self._depth -= 1

@@ -70,6 +70,22 @@ def test_the_wait_for_a_processor_is_not_a_ranks_own():
     assert machine.own.step_seconds() == pytest.approx(1.0)
 
 
+def test_a_wait_while_the_clocks_are_read_is_in_both():
+    machine = Machine()
+    waits = iter([0.0, 5.0])
+
+    def read():
+        now = machine.clock
+        machine.waits_for_a_processor(next(waits, 0.0))
+        return now
+
+    own = OwnTime(lambda: 0.0, read, lambda: machine.waited)
+    own.stepped()
+    machine.works(1.0)
+    own.back_propagating()
+    assert own.own_seconds() == [pytest.approx(1.0)]
+
+
 def test_measurements_and_recording_are_not_a_ranks_own_and_nothing_is_taken_off_twice():
     machine = Machine()
     machine.own.stepped()
