@@ -91,7 +91,10 @@ def assemble_observations(
         "gradient_noise": experiments.gradient_noise,
         "remedies": experiments.remedies,
         "baseline": ask_one("baseline", lambda: _baseline(observer, losses)),
-        "ranks": ask_one("comparison of ranks", observer.ranks.compare),
+        "ranks": ask_one(
+            "comparison of ranks",
+            lambda: observer.ranks.compare(observer.probe.seconds(), observer.settings.budget),
+        ),
         "recognised": ask("recognised patterns", lambda: _recognised(observer)),
     }
     observations = Observations(

@@ -82,7 +82,7 @@ class Observer:
         self.ranks = RankWatch(
             probe.rank,
             self.settings.directory,
-            lambda tensor: self.describe(tensor)[0],
+            self.reached.name,
             lambda: self.tapes.seconds,
         )
         self.measuring.own_time = self.ranks.own_time

@@ -29,6 +29,10 @@ class ParameterWatch:
         """Name and place of a parameter."""
         return self._described.get(id(tensor), ("parameter", None))
 
+    def name(self, tensor: torch.Tensor) -> str | None:
+        """Its name, when a loss was seen to reach it."""
+        return self._described[id(tensor)][0] if id(tensor) in self._described else None
+
     def before_backward(self, forwards: list[ForwardPass], leaves: dict[int, torch.Tensor]) -> None:
         """A loss that reaches ``leaves`` is about to be back-propagated in the window."""
         measuring = self._observer.measuring

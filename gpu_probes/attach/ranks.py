@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 # First batches of which a fingerprint is kept.
 _BATCHES_KEPT = 8
-# How long the first rank waits for the others, which reach the same step at the same time.
+# How long the first rank waits for the others: those that train in step are there at the same time,
+# those that do not take on a busy machine longer by a share of the time so far, within the budget.
 _GATHER_SECONDS = 10.0
+_GATHER_SHARE = 0.5
 _POLL_SECONDS = 0.05
 # Differing tensors named in the result.
 _NAMED = 8
@@ -52,6 +54,7 @@ class Fingerprints:
 class RankWatch:
     """Takes the fingerprints of this rank; does nothing without ``rank``.
 
+    ``describe`` names a parameter that a loss was seen to reach, and answers None of another;
     ``recording`` gives the seconds that the recording of tapes took so far.
     """
 
@@ -59,7 +62,7 @@ class RankWatch:
         self,
         rank: int | None,
         directory: str,
-        describe: Callable[[torch.Tensor], str],
+        describe: Callable[[torch.Tensor], str | None],
         recording: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._rank = rank
@@ -82,7 +85,7 @@ class RankWatch:
     def batch(self, tensors: Iterable[torch.Tensor]) -> None:
         """A batch enters the model."""
         if self.active and len(self.own.batches) < _BATCHES_KEPT:
-            self.own.batches.append("".join(fingerprint(t) or "" for t in tensors))
+            self.own.batches.append("".join(map(fingerprint, tensors)))
 
     def back_propagating(self) -> None:
         """A backward pass begins."""
@@ -98,18 +101,16 @@ class RankWatch:
         """The gradients of the first real step are complete."""
         if self.active and not self.own.gradients:
             for name, parameter in self._named(parameters):
-                if parameter.grad is not None:
-                    self.own.gradients[name] = fingerprint(parameter.grad) or ""
+                if parameter.grad is not None and not held_in_parts(parameter):
+                    self.own.gradients[name] = fingerprint(parameter.grad)
 
     def after_update(self, parameters: Iterable[torch.Tensor]) -> None:
         """The first real step was made."""
         if self.active and not self.own.parameters:
             named = list(self._named(parameters))
-            for name, parameter in named:
-                found = fingerprint(parameter)
-                if found is not None:
-                    self.own.parameters[name] = found
-            self.own.sharded = len(named) - len(self.own.parameters)
+            whole = [(name, tensor) for name, tensor in named if not held_in_parts(tensor)]
+            self.own.parameters = {name: fingerprint(tensor) for name, tensor in whole}
+            self.own.sharded = len(named) - len(whole)
 
     def leave(self, error: str, place: Place | None) -> None:
         """Write down what this rank saw, for the first one to read."""
@@ -120,12 +121,16 @@ class RankWatch:
         unfinished.write_text(json.dumps(vars(self.own)), encoding="utf-8")
         unfinished.rename(self._file(self._rank or 0))
 
-    def compare(self) -> Ranks | None:
-        """Everything the ranks left, compared; None when this is the only process."""
+    def compare(self, elapsed: float = 0.0, budget: float = 0.0) -> Ranks | None:
+        """Everything the ranks left, compared; None when this is the only process.
+
+        ``elapsed`` seconds of the ``budget`` are gone.
+        """
         if not self.active:
             return None
         self._time()
-        seen = [self.own, *self._others()]
+        patience = min(_GATHER_SHARE * elapsed, budget - elapsed)
+        seen = [self.own, *self._others(max(_GATHER_SECONDS, patience))]
         count = _world_size()
         stepped = [prints for prints in seen if prints.parameters or prints.sharded]
         batches = [prints.batches for prints in seen if prints.batches]
@@ -152,11 +157,11 @@ class RankWatch:
         first = min(crashed, key=lambda prints: prints.ended)
         return first.error, None if first.place is None else Place(**first.place)
 
-    def _others(self) -> list[Fingerprints]:
-        """What the other ranks left, those included that leave it within seconds."""
+    def _others(self, patience: float = _GATHER_SECONDS) -> list[Fingerprints]:
+        """What the other ranks left, those included that leave it within ``patience`` seconds."""
         if self._left is None:
             files = [self._file(rank) for rank in range(1, _world_size())]
-            deadline = time.monotonic() + _GATHER_SECONDS
+            deadline = time.monotonic() + patience
             while not all(file.exists() for file in files) and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
             self._left = [
@@ -183,16 +188,25 @@ class RankWatch:
         return self._directory / f"rank{rank}.json"
 
     def _named(self, parameters: Iterable[torch.Tensor]) -> Iterable[tuple[str, torch.Tensor]]:
+        """The model's own: an optimizer may hold copies that each rank has a part of (ZeRO)."""
         for position, parameter in enumerate(parameters):
-            yield f"{position}: {self._describe(parameter)}", parameter
+            name = self._describe(parameter)
+            if name is not None:
+                yield f"{position}: {name}", parameter
 
 
-def fingerprint(tensor: torch.Tensor) -> str | None:
-    """The same text for the same bits; None for a tensor of which this rank holds a part."""
+def held_in_parts(parameter: torch.Tensor) -> bool:
+    """Whether this rank holds a part of ``parameter`` (FSDP, tensor parallelism)."""
+    # The mark is that of torch's first FSDP, in which a part is a plain tensor.
+    return hasattr(parameter, "to_local") or hasattr(parameter, "_fsdp_flattened")
+
+
+def fingerprint(tensor: torch.Tensor) -> str:
+    """The same text for the same bits; of a tensor in parts, for those of this rank's."""
     import torch
 
     if hasattr(tensor, "to_local"):
-        return None
+        tensor = tensor.to_local()
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
     whole = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)

@@ -38,7 +38,7 @@ class RanksDiverge(Rule):
 
     ## When it is fine
     Sharded parameters are not compared, nor those that only some ranks have (pipeline
-    parallelism). Local SGD, which averages every so many steps, is reported: suppress it there.
+    parallelism), nor copies that an optimizer keeps for itself (ZeRO, Megatron). Local SGD, which averages every so many steps, is reported: suppress it there.
 
     ## Measured
     One parameter whose bits are not the same on all ranks right after the first real step.

@@ -7,6 +7,7 @@ from statistics import median
 import pytest
 import torch
 from test_overlay import refusal
+from torch.distributed.fsdp._common_utils import _set_fsdp_flattened
 
 from convlint.gpu_probes.attach import shadow_tree
 from convlint.gpu_probes.attach.ranks import RankWatch, fingerprint
@@ -143,6 +144,48 @@ def test_parameters_that_only_one_rank_has_are_not_compared(tmp_path, monkeypatc
     second.leave("", None)
     ranks = first.compare()
     assert (ranks.compared, ranks.parameters_differ) == (0, ())
+
+
+def test_parts_of_parameters_and_an_optimizers_own_copies_are_not_compared(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    whole, part, copy = torch.zeros(2), torch.zeros(2), torch.zeros(2)
+    # FSDP marks what it flattened so; the optimizers of ZeRO and Megatron step parts of copies that
+    # no loss reaches.
+    _set_fsdp_flattened(part)
+    name = {id(whole): "0.weight", id(part): "1._flat_param"}
+    watches = [RankWatch(n, str(tmp_path), lambda t: name.get(id(t))) for n in (0, 1)]
+    for rank, watch in enumerate(watches):
+        for tensor in (whole, part, copy):
+            tensor.grad = torch.full((2,), float(rank))
+        whole.grad.zero_()
+        watch.before_update([whole, part, copy])
+        part.add_(1.0)
+        copy.add_(1.0)
+        watch.after_update([whole, part, copy])
+    watches[1].leave("", None)
+    ranks = watches[0].compare()
+    assert (ranks.compared, ranks.sharded) == (1, 1)
+    assert (ranks.parameters_differ, ranks.gradients_differ) == ((), ())
+
+
+@pytest.mark.parametrize(("budget", "answered"), [(30.0, 2), (10.0, 1)])
+def test_ranks_that_train_apart_are_waited_for_as_the_budget_allows(
+    tmp_path, monkeypatch, budget, answered
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    first = RankWatch(0, str(tmp_path), lambda _: "weight")
+    second = RankWatch(1, str(tmp_path), lambda _: "weight")
+    now = 0.0
+
+    def sleep(seconds):
+        nonlocal now
+        now += seconds
+        if now > 12.0 and not (tmp_path / "rank1.json").exists():
+            second.leave("", None)
+
+    monkeypatch.setattr("convlint.gpu_probes.attach.ranks.time.sleep", sleep)
+    monkeypatch.setattr("convlint.gpu_probes.attach.ranks.time.monotonic", lambda: now)
+    assert first.compare(elapsed=30.0, budget=30.0 + budget).answered == answered
 
 
 @pytest.mark.xdist_group("ranks")
