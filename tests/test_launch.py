@@ -227,7 +227,19 @@ def test_a_process_that_leaves_the_group_and_its_parent_is_ended(tmp_path):
     )
     run_probe(script, allow_writes=True)
     left = Path("/proc") / marker.read_text() / "stat"
-    assert not left.exists() or left.read_text().split()[2] == "Z"
+    # Killed it is, but on a busy machine it may yet have to come to the processor to end.
+    given_up = time.monotonic() + 60.0
+    while not ended(left) and time.monotonic() < given_up:
+        time.sleep(0.05)
+    assert ended(left)
+
+
+def ended(stat: Path) -> bool:
+    """Whether the process is gone, but for what its parent has not asked for yet."""
+    try:
+        return stat.read_text().split()[2] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_input_does_not_hang(tmp_path):

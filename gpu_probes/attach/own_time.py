@@ -14,10 +14,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import torch
 
 # Steps of which the time is kept.
 _STEPS_KEPT = 256
@@ -130,6 +130,8 @@ class OwnTime:
 
     def follow_exchanges(self) -> None:
         """Wrap what waits for other ranks on the way to a loss, wherever it is called from."""
+        import torch
+
         if not torch.distributed.is_available():
             return
         for owner, names in (
@@ -167,6 +169,8 @@ class OwnTime:
 
 def _mark_on_device() -> torch.cuda.Event | None:
     """A place in the device's queue of work; None on the CPU, and while a graph is captured."""
+    import torch
+
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # untyped in torch
         return None
     if torch.cuda.is_current_stream_capturing():
