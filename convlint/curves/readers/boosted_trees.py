@@ -49,7 +49,7 @@ def is_round(line: str) -> bool:
 
 def repeats_best(line: str) -> bool:
     """Whether the line below prints the best round once more, as early stopping does at the end."""
-    return _BEST_FOLLOWS.search(line) is not None
+    return "est iteration" in line and _BEST_FOLLOWS.search(line) is not None
 
 
 def higher_is_better(lines: Sequence[str]) -> bool:
