@@ -1,6 +1,6 @@
-"""What telemetry costs a training step on the CPU: the same script alone and under the probe.
+"""What telemetry costs a training step: the same script alone and under the probe.
 
-Run ``python bench/probe_overhead.py [WORKLOAD...]``. An MLP, a small CNN and a small transformer,
+Run ``python bench/probe_overhead.py [--device cuda] [WORKLOAD...]``. An MLP, a small CNN and a small transformer,
 each with a step of over 50 ms on one core, train for 100 steps, as many as a probe watches. Every step is timed by the script
 itself, in CPU seconds of its process. In each of five rounds the script runs three times at once:
 alone, with the telemetry of ``convlint probe --tier quick``, and with that of ``--tier standard``,
@@ -12,11 +12,13 @@ measured alike; the median over the rounds is reported, with the smallest and th
 24 steps, whose forward passes are followed through every module, are told apart from the later
 ones, and the very first, which measures once and for all, from both. The last column is the whole
 of the 100 steps at tier standard. Hold and curvature, which are
-no telemetry, are off.
+no telemetry, are off. On CUDA the networks and batches are larger, the seconds are those of the
+wall until the device is idle, and the three turns are on the same device.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -37,56 +39,71 @@ import torch
 from torch import nn
 
 torch.manual_seed(0)
-kind = sys.argv[1]
+kind, device = sys.argv[1], sys.argv[4]
+on_cuda = device == "cuda"
 if kind == "mlp":
+    width = 8192 if on_cuda else 1024
     model = nn.Sequential(
-        nn.Linear(784, 1024), nn.ReLU(), nn.Dropout(0.1), nn.Linear(1024, 1024), nn.ReLU(),
-        nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10),
+        nn.Linear(784, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, width), nn.ReLU(),
+        nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10),
     )
-    batch = torch.randn(128, 784)
+    batch = torch.randn(4096 if on_cuda else 128, 784)
 elif kind == "cnn":
     blocks = []
     for before, after in ((3, 32), (32, 32), (32, 64), (64, 64)):
         blocks += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
     model = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-    batch = torch.randn(8, 3, 32, 32)
+    batch = torch.randn(2048 if on_cuda else 8, 3, 32, 32)
 else:
-    layer = nn.TransformerEncoderLayer(128, 4, 512, batch_first=True)
-    encoder = nn.TransformerEncoder(layer, 4)
-    model = nn.Sequential(nn.Embedding(100, 128), encoder, nn.Flatten(), nn.Linear(64 * 128, 10))
-    batch = torch.randint(0, 100, (8, 64))
-labels = torch.randint(0, 10, (len(batch),))
+    width, layers = (1024, 12) if on_cuda else (128, 4)
+    layer = nn.TransformerEncoderLayer(width, width // 32, 4 * width, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, layers)
+    model = nn.Sequential(
+        nn.Embedding(100, width), encoder, nn.Flatten(), nn.Linear(64 * width, 10)
+    )
+    batch = torch.randint(0, 100, (64 if on_cuda else 8, 64))
+labels = torch.randint(0, 10, (len(batch),)).to(device)
+model, batch = model.to(device), batch.to(device)
+
+
+def clock():
+    if not on_cuda:
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 criterion = nn.CrossEntropyLoss()
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 go = open(sys.argv[3], "rb", buffering=0)
 for _ in range(int(sys.argv[2])):
     go.read(1)
-    started = time.process_time()
+    started = clock()
     optimizer.zero_grad()
     loss = criterion(model(batch), labels)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     loss.item()
-    print("step", time.process_time() - started, flush=True)
+    print("step", clock() - started, flush=True)
 """
 PROBE = """
 import sys
 from convlint.launch import run_probe
 tier, script, *arguments = sys.argv[1:]
 run_probe(script, arguments, tier=tier, hold=0, steps=10**6, budget=600.0, curvature=False,
-          device="cpu", script_output="stderr")
+          device=arguments[-1], script_output="stderr")
 """
 
 
 class Training:
     """The script at work, a few steps at a time."""
 
-    def __init__(self, command, arguments, channel):
+    def __init__(self, command, arguments, channel, device):
         os.mkfifo(channel)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [*command, *arguments, str(channel)],
+            [*command, *arguments, str(channel), device],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -96,7 +113,7 @@ class Training:
         self._go = None
 
     def steps(self, count):
-        """CPU seconds of the next ``count`` steps."""
+        """Seconds of the next ``count`` steps."""
         if self._go is None:
             # Waits until the script is there to read.
             self._go = self._channel.open("wb", buffering=0)
@@ -111,18 +128,19 @@ class Training:
         return seconds
 
     def end(self):
-        """Let the script end."""
+        """End the script, before the probe begins what comes after the last step."""
+        self._process.terminate()
+        self._process.communicate()
         if self._go is not None:
             self._go.close()
-        self._process.communicate()
 
 
-def side_by_side(directory, arguments):
-    """CPU seconds of every step: alone, with telemetry, with telemetry and recorded."""
+def side_by_side(directory, arguments, device):
+    """Seconds of every step: alone, with telemetry, with telemetry and recorded."""
     probe = [sys.executable, "-c", PROBE]
     commands = ([sys.executable], [*probe, "quick"], [*probe, "standard"])
     runs = [
-        Training(command, arguments, directory / f"go{number}")
+        Training(command, arguments, directory / f"go{number}", device)
         for number, command in enumerate(commands)
     ]
     seconds = [[] for _ in runs]
@@ -153,17 +171,23 @@ def stay_on_one_processor():
 
 
 def main():
-    stay_on_one_processor()
-    workloads = sys.argv[1:] or ["mlp", "cnn", "transformer"]
+    parser = argparse.ArgumentParser(description="What telemetry costs a training step.")
+    parser.add_argument("workloads", nargs="*", default=["mlp", "cnn", "transformer"])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    asked = parser.parse_args()
+    if asked.device == "cpu":
+        stay_on_one_processor()
     head = ("followed steps", "later steps", "recorded steps", "standard, whole")
     print(f"{'workload':11} {'alone':>8}", *(f"{name:>26}" for name in head), f"{'first':>9}")
-    for workload in workloads:
+    for workload in asked.workloads:
         rounds = []
-        for _ in range(ROUNDS):
+        for _ in range(asked.rounds):
             with tempfile.TemporaryDirectory() as directory:
                 script = Path(directory) / "train.py"
                 script.write_text(SCRIPT)
-                rounds.append(side_by_side(Path(directory), [str(script), workload, str(STEPS)]))
+                arguments = [str(script), workload, str(STEPS)]
+                rounds.append(side_by_side(Path(directory), arguments, asked.device))
         for name, middle in (("median", statistics.median), ("mean", statistics.fmean)):
             step = statistics.median(middle(alone[1:]) for alone, *_ in rounds)
             columns = (

@@ -38,10 +38,13 @@ pytestmark = [
 HEALTHY = sorted((FIXTURES / "cuda" / "healthy").glob("*.py"))
 SICK = sorted((FIXTURES / "cuda" / "sick").glob("*.py"))
 CAPTURED = FIXTURES / "cuda" / "healthy" / "whole_step_captured.py"
+BY_THEIR_DRAWS = {"rate_too_large_to_settle", "two_samples_of_noisy_targets"}
+"""How noisy the steps turn out depends on the initial weights, which CUDA draws otherwise."""
 MOVED = [
     script
     for script in (*on_the_cpu.HEALTHY, *on_the_cpu.SICK)
-    if not re.search(r"lightning|transformers|accelerate|num_workers|cpu", script.read_text())
+    if script.stem not in BY_THEIR_DRAWS
+    and not re.search(r"lightning|transformers|accelerate|num_workers|cpu", script.read_text())
 ]
 SECONDS = 300.0
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from convlint.gpu_probes.attach.places import is_user_code
 
+_NOT_OF_THE_SCRIPT = frozenset({"convlint", "sitecustomize", "usercustomize"})
+"""Python imports the last two by itself; systems that come with them keep them outside."""
+
 
 def loaded_sources(script: str) -> tuple[str, ...]:
     """Absolute paths of the script and of every imported module that is not installed."""
@@ -16,6 +19,6 @@ def loaded_sources(script: str) -> tuple[str, ...]:
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or not file.endswith(".py") or not Path(file).is_absolute():
             continue
-        if is_user_code(file) and name != "convlint":
+        if is_user_code(file) and name not in _NOT_OF_THE_SCRIPT:
             found.add(str(Path(file).resolve()))
     return tuple(sorted(found))

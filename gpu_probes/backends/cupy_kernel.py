@@ -9,6 +9,7 @@ elements, so a model of a thousand small tensors costs one launch.
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -220,7 +221,7 @@ def multi_tensor_statistics(
     table = torch.from_numpy(initial).to(device)
     if len(chunks):
         stream = torch.cuda.current_stream(device)
-        with cupy.cuda.Device(_index(device)), cupy.cuda.ExternalStream(stream.cuda_stream):
+        with cupy.cuda.Device(_index(device)), _queue(stream.cuda_stream):
             _compiled(_index(device))(
                 (len(chunks),),
                 (THREADS,),
@@ -311,6 +312,19 @@ def _dense(tensor: torch.Tensor) -> bool:
 
 def _index(device: torch.device) -> int:
     return torch.cuda.current_device() if device.index is None else device.index
+
+
+@functools.cache
+def _queue(pointer: int) -> Any:
+    """CuPy's stream for one of torch's, by its handle.
+
+    What CuPy offers in its place asks for a protocol that torch's streams have not always had.
+    """
+    import cupy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return cupy.cuda.ExternalStream(pointer)
 
 
 @functools.cache

@@ -45,7 +45,8 @@ def usable_hessian(
             or not bool(torch.isfinite(loss.detach()).all())
         ):
             raise
-        reason = first_failure
+        # The text alone: the exception holds this frame, and with it a graph and its memory.
+        reason = first_failure.reason
     try:
         evaluated = _evaluate_differentiably(differentiable, buffers)
         return _tried(
@@ -57,7 +58,7 @@ def usable_hessian(
             )
         )
     except CurvatureUnavailable as failure:
-        again = failure
+        again = failure.reason
     try:
         differences = DifferencedHessian(
             closure, parameters, buffers=buffers, loss_scale=loss_scale
@@ -67,9 +68,9 @@ def usable_hessian(
             raise CurvatureUnavailable(reason_against)
         return tried
     except CurvatureUnavailable as last_failure:
-        message = reason.reason
-        if again.reason != reason.reason:
-            message += f"; on a re-run {rerun}: {again.reason}"
+        message = reason
+        if again != reason:
+            message += f"; on a re-run {rerun}: {again}"
         message += f"; finite differences: {last_failure.reason}"
         raise CurvatureUnavailable(message) from last_failure
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 import torch
@@ -82,6 +83,9 @@ def learning_rate_range(
         return None
     left, raises = leaves(tried, sweep, bound), _raises(tried, one_step, first)
     ends = [rate for rate in (left, raises) if rate is not None]
+    diverges = min(ends, default=None)
+    # A loss that comes down again from where it was thrown learns nothing.
+    learning = len(tried) if diverges is None else bisect_left(tried, diverges)
     # A sweep that was cut short, or still learns at its last rate, does not say where it ends.
     learns_until = None if left is None else lowest(tried, sweep)
     return LearningRateRange(
@@ -92,8 +96,8 @@ def learning_rate_range(
         one_step=tuple(one_step),
         sweep=tuple(x if math.isfinite(x) else None for x in sweep),
         best=_best(tried, one_step, first) if len(one_step) == len(tried) else None,
-        steepest=steepest(tried, smoothed(sweep)),
-        diverges=min(ends, default=None),
+        steepest=steepest(tried[:learning], smoothed(sweep)[:learning]),
+        diverges=diverges,
         suggested=None if learns_until is None else min([learns_until, *ends]) / BELOW,
     )
 

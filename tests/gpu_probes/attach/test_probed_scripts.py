@@ -375,7 +375,7 @@ def test_a_default_device_of_the_script_is_not_the_probes(tmp_path):
         "from torch import nn\n"
         "torch.manual_seed(0)\n"
         "model = nn.Sequential(nn.Linear(6, 16, device='cpu'), nn.Tanh(), nn.Linear(16, 3, device='cpu'))\n"
-        "optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)\n"
         "x = torch.randn(640, 6, device='cpu')\n"
         "for step in range(60):\n"
         "    batch = x[step % 20 * 32:][:32]\n"
