@@ -45,7 +45,6 @@ class Measuring:
         self._process = os.getpid()
         self._thread = threading.main_thread().ident
         self._failed: dict[str, str] = {}
-        self._short_of_memory = False
         self._busy = False
         self._busy_until = 0.0
         self._cuda = torch.cuda.is_available()
@@ -129,7 +128,6 @@ class Measuring:
                 yield
         except torch.cuda.OutOfMemoryError:
             self.skip(measurement, NO_MEMORY)
-            self._short_of_memory = True
         except Exception as error:
             text = str(error).strip().splitlines()
             self.skip(measurement, f"{type(error).__name__}: {text[0] if text else ''}")
@@ -139,10 +137,6 @@ class Measuring:
             if threads:
                 torch.set_num_threads(threads)
             self._inside = outer
-            if self._short_of_memory and not outer:
-                # What was held for the measurement is the script's again.
-                self._short_of_memory = False
-                torch.cuda.empty_cache()
             if not outer:
                 self.seconds += time.perf_counter() - started
             if self.own_time is not None:

@@ -221,7 +221,7 @@ def multi_tensor_statistics(
     table = torch.from_numpy(initial).to(device)
     if len(chunks):
         stream = torch.cuda.current_stream(device)
-        with cupy.cuda.Device(_index(device)), _queue(stream.cuda_stream):
+        with cupy.cuda.Device(_index(device)), _queue(_index(device), stream.cuda_stream):
             _compiled(_index(device))(
                 (len(chunks),),
                 (THREADS,),
@@ -315,14 +315,14 @@ def _index(device: torch.device) -> int:
 
 
 @functools.cache
-def _queue(pointer: int) -> Any:
-    """CuPy's stream for one of torch's, by its handle.
+def _queue(device_index: int, pointer: int) -> Any:
+    """CuPy's stream for one of torch's, by its handle, which on every device is 0 for the default.
 
     What CuPy offers in its place asks for a protocol that torch's streams have not always had.
     """
     import cupy
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), cupy.cuda.Device(device_index):
         warnings.simplefilter("ignore", DeprecationWarning)
         return cupy.cuda.ExternalStream(pointer)
 

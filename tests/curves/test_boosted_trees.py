@@ -7,8 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from convlint.curves.assemble import assemble
-from convlint.curves.readers import open_log
 from convlint.report.logged import verdict
 from convlint.rules import all_rules
 
@@ -16,18 +14,6 @@ ROUNDS = 80
 K = np.arange(ROUNDS)
 TRAIN = 0.05 + 0.6 * 0.95**K
 HELD_OUT = {"healthy": TRAIN + 0.05, "overfitting": TRAIN + 0.02 + 0.006 * np.maximum(0, K - 20)}
-
-
-@pytest.fixture
-def read(tmp_path):
-    """The curves of a log with this text."""
-
-    def write(text, name="train.log"):
-        file = tmp_path / name
-        file.write_text(text)
-        return assemble(open_log(str(file)), str(file))
-
-    return write
 
 
 def judged(curves):

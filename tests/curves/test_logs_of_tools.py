@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convlint.curves.assemble import assemble
-from convlint.curves.readers import open_log
 from convlint.report.logged import verdict
 from convlint.rules import all_rules
 
@@ -19,19 +17,6 @@ VALIDATION = {
     "overfitting": FALLING + 0.1 + 0.02 * np.maximum(0, K - 40),
 }
 TRAINING = {"healthy": FALLING, "diverged": np.where(K < 60, FALLING, np.nan)}
-
-
-@pytest.fixture
-def read(tmp_path):
-    """The curves of a log with this text."""
-
-    def write(text, name="train.log"):
-        file = tmp_path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        return assemble(open_log(str(file)), str(file))
-
-    return write
 
 
 def judged(curves):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convlint.curves.assemble import assemble
-from convlint.curves.readers import open_log
 from convlint.report.logged import verdict
 from convlint.rules import all_rules
 
@@ -14,18 +12,6 @@ EPOCHS = 30
 K = np.arange(EPOCHS)
 TRAIN = 0.1 + 2.0 * 0.9**K
 VALIDATION = 0.2 + 1.9 * 0.9**K
-
-
-@pytest.fixture
-def read(tmp_path):
-    """The curves of a log with this text."""
-
-    def write(text, name="train.log", encoding="utf-8"):
-        file = tmp_path / name
-        file.write_bytes(text.encode(encoding))
-        return assemble(open_log(str(file)), str(file))
-
-    return write
 
 
 def values(curves, name):

@@ -7,8 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from convlint.curves.assemble import assemble
-from convlint.curves.readers import open_log
 from convlint.report.logged import verdict
 from convlint.rules import all_rules
 
@@ -23,18 +21,6 @@ LOSS = np.where(
     0.5 + 1.8 / (1.0 + (RATES / FALLS) ** 2),
     0.5 * (RATES / LEAVES) ** 2,
 ) + 0.005 * np.random.default_rng(0).normal(size=RATES.size)
-
-
-@pytest.fixture
-def read(tmp_path):
-    """The curves of a log with this text."""
-
-    def write(text, name="train.log"):
-        file = tmp_path / name
-        file.write_text(text)
-        return assemble(open_log(str(file)), str(file))
-
-    return write
 
 
 def findings(curves):

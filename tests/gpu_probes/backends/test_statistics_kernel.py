@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -86,15 +88,16 @@ def kernel_on_the_cpu(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("dtype", "flush"),
+    # CUDA flushes no float64.
+    [(d, f) for d in DTYPES for f in (False, True) if not (f and d == torch.float64)],
+)
 @pytest.mark.parametrize("with_partners", [False, True])
-@pytest.mark.parametrize("flush", [False, True])
 def test_the_kernel_computes_the_reference(
     kernel_on_the_cpu: ctypes.CDLL, dtype: torch.dtype, with_partners: bool, flush: bool
 ) -> None:
     """``flush``: where subnormal numbers of float32 count as zero, as CuPy compiles for CUDA."""
-    if flush and dtype == torch.float64:
-        pytest.skip("CUDA flushes no float64")
     tensors, others = operands(dtype)
     partners = others if with_partners else None
     entries, chunks = cupy_kernel.launch_tables(
@@ -126,6 +129,27 @@ def test_launch_tables_cut_tensors_into_chunks() -> None:
     assert chunks.tolist() == [[0, 0], [0, 1], [2, 0]]
     assert entries[:, 2].tolist() == [cupy_kernel.CHUNK + 1, 0, 3]
     assert entries[:, 1].tolist() == [0, 0, tensors[2].data_ptr()]
+
+
+def test_the_default_stream_of_each_device_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its handle is 0 on every one, and CuPy refuses the stream of another device."""
+    current: list[int] = []
+
+    class Device:
+        def __init__(self, index: int) -> None:
+            self.index = index
+
+        def __enter__(self) -> None:
+            current.append(self.index)
+
+        def __exit__(self, *_: object) -> None:
+            current.pop()
+
+    cuda = SimpleNamespace(Device=Device, ExternalStream=lambda pointer: (current[-1], pointer))
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+    cupy_kernel._queue.cache_clear()
+    assert [cupy_kernel._queue(index, 0) for index in (0, 1, 0)] == [(0, 0), (1, 0), (0, 0)]
+    cupy_kernel._queue.cache_clear()
 
 
 @pytest.mark.cuda
